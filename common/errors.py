@@ -1,0 +1,39 @@
+"""Errors that are the user's to mend, and the wrapper that turns them into one clear message.
+
+A `UserError` names the file and the key (or the utterance) and says what to do. Commands end with
+`sys.exit(run(main))`: the message goes to standard error, the exit status is 1, and there is no traceback
+unless the environment variable FOLDBENCH_TRACEBACK is set. Every other exception is a defect of ours and keeps its traceback.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend. The text is the whole message: what is wrong, where, what to do."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> UserError:
+    """A `UserError` for a name that does not exist, with the closest name that does.
+
+    `kind` says what was named ("method", "key"), `where` the file and key in which the name stands.
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    prefix = f"{where}: " if where else ""
+    return UserError(f"{prefix}unknown {kind} '{name}'{hint} (known: {', '.join(known) or 'none'})")
+
+
+def run(main: Callable[[], None]) -> int:
+    """Run a command's `main` and return its exit status: 0, or 1 after a `UserError` was printed."""
+    try:
+        main()
+    except UserError as error:
+        if os.environ.get("FOLDBENCH_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
