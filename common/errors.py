@@ -31,6 +31,9 @@ def run(main: Callable[[], None]) -> int:
     """Run a command's `main` and return its exit status: 0, or 1 after a `UserError` was printed."""
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except UserError as error:
         if os.environ.get("FOLDBENCH_TRACEBACK"):
             raise

@@ -1,0 +1,287 @@
+"""The Conformer with joint CTC/attention training, built from ESPnet's own layers; only the loop over layers is ours.
+
+The weights live in ESPnet's `ConformerEncoder`, `TransformerDecoder` and `CTC`, under ESPnet's names, so checkpoints go both
+ways. With every repeat count 1 and `mask_padding` off the encoder output equals ESPnet's. Two things ESPnet does not have:
+
+- `mask_padding` (default): ESPnet's convolution module lets padded frames into its neighbours and into the batch
+  statistics, and its subsampling keeps frames that see padding. Masked, an utterance's output does not depend on its batch.
+- `branch_scale` s multiplies every residual branch: the cure for the all-blank plateau of deep stacks in short runs.
+  It is the same function as scale 1 with the output projections times s (`folded_encoder_state`).
+
+Sizes (arXiv 2505.21237, Table 1; 83-dim input, vocabulary 2002): 44.594 / 39.315 / 34.036 / 28.756 / 23.477 M parameters for
+12 / 10 / 8 / 6 / 4 layers.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from espnet2.asr.ctc import CTC
+from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
+from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
+from espnet2.asr.specaug.specaug import SpecAug
+from espnet.nets.pytorch_backend.nets_utils import make_pad_mask
+from espnet.nets.pytorch_backend.transformer.label_smoothing_loss import LabelSmoothingLoss
+from espnet.nets.scorers.ctc import CTCPrefixScorer
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs
+from common.settings import Settings
+
+IGNORED = -1
+"""Padding of target tokens."""
+SHORTEST_INPUT_FRAMES = 7
+"""Subsampling by 4 with two 3x3 convolutions of stride 2 needs so many frames for one output frame."""
+
+
+class SpecAugmentSettings(Settings):
+    """SpecAugment (Park et al., 2019), ESPnet's module. Widths 0 switch a part off."""
+
+    time_warp_window: int = 5
+    frequency_masks: int = 2
+    frequency_width: int = 30
+    time_masks: int = 2
+    time_width: int = 40
+    time_width_ratio: float | None = None
+    """Instead of `time_width`: widest time mask as a share of the utterance."""
+
+
+class Config(Settings):
+    """The paper's size by default (FACTS: ESPnet's Switchboard recipe, 80-dim input; 83 gives the paper's parameter counts)."""
+
+    layers: int = Field(12, gt=0)
+    input_dim: int = Field(80, ge=SHORTEST_INPUT_FRAMES)
+    width: int = 256
+    heads: int = 4
+    ffn: int = 2048
+    kernel: int = 31
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+    layer_drop: float = Field(0.1, ge=0, lt=1)
+    decoder_layers: int = Field(6, gt=0)
+    decoder_heads: int = 4
+    decoder_ffn: int = 2048
+    ctc_weight: float = Field(0.3, ge=0, le=1)
+    label_smoothing: float = 0.1
+    mask_padding: bool = True
+    branch_scale: float = Field(1.0, gt=0)
+    output_init: float = Field(1.0, gt=0)
+    """The output projections of all residual branches are multiplied by this once, when the weights are drawn."""
+    spec_augment: SpecAugmentSettings | None = SpecAugmentSettings()
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> "Config":
+        if self.width % self.heads or self.width % self.decoder_heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads} and {self.decoder_heads}")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} is not odd")
+        return self
+
+
+def build(config: Config, vocabulary: int) -> "Conformer":
+    """A Conformer with random weights; `vocabulary` counts blank (id 0) and sos/eos (the last id)."""
+    return Conformer(config, vocabulary)
+
+
+class Conformer(Backbone):
+    """Encoder, attention decoder and CTC layer with ESPnet's parameter names (`encoder.*`, `decoder.*`, `ctc.*`)."""
+
+    def __init__(self, config: Config, vocabulary: int):
+        super().__init__()
+        self.config = config
+        self.layers = config.layers
+        self.layer_drop = config.layer_drop
+        self.ctc_weight = config.ctc_weight
+        self.sos_eos = vocabulary - 1
+        self.encoder = ConformerEncoder(
+            input_size=config.input_dim,
+            output_size=config.width,
+            attention_heads=config.heads,
+            linear_units=config.ffn,
+            num_blocks=config.layers,
+            dropout_rate=config.dropout,
+            positional_dropout_rate=config.dropout,
+            attention_dropout_rate=config.attention_dropout,
+            macaron_style=True,
+            rel_pos_type="latest",
+            cnn_module_kernel=config.kernel,
+        )
+        self.decoder = TransformerDecoder(
+            vocab_size=vocabulary,
+            encoder_output_size=config.width,
+            attention_heads=config.decoder_heads,
+            linear_units=config.decoder_ffn,
+            num_blocks=config.decoder_layers,
+            dropout_rate=config.dropout,
+            positional_dropout_rate=config.dropout,
+        )
+        self.ctc = CTC(odim=vocabulary, encoder_output_size=config.width)
+        self.attention_loss = LabelSmoothingLoss(vocabulary, IGNORED, config.label_smoothing)
+        self.spec_augment = _spec_augment(config.spec_augment)
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Xavier weights and zero biases as in ESPnet's recipes (`init: xavier_uniform`), embeddings and norms untouched."""
+        norms = (nn.LayerNorm, nn.BatchNorm1d, nn.Embedding)
+        for module in self.modules():
+            if isinstance(module, norms):
+                continue
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
+                elif name == "bias":
+                    parameter.zero_()
+        for parameter in _output_projections(self.encoder):
+            parameter.mul_(self.config.output_init)
+
+    def layer_module(self, layer: int) -> nn.Module:
+        return self.encoder.encoders[layer]
+
+    def output_lengths(self, lengths: Iterable[int]) -> list[int]:
+        return [max(0, ((length - 1) // 2 - 1) // 2) for length in lengths]
+
+    def front_end(self, inputs: Tensor, lengths: Tensor) -> EncoderState:
+        if inputs.size(1) < SHORTEST_INPUT_FRAMES:
+            inputs = F.pad(inputs, (0, 0, 0, SHORTEST_INPUT_FRAMES - inputs.size(1)))
+        if self.training and self.spec_augment is not None:
+            inputs, _ = self.spec_augment(inputs, lengths)
+        padding_mask = (~make_pad_mask(lengths, maxlen=inputs.size(1)))[:, None, :].to(inputs.device)
+        (x, positions), valid = self.encoder.embed(inputs, padding_mask)
+        valid = valid[:, 0, :]
+        if self.config.mask_padding:
+            # ESPnet keeps an output frame as soon as its first input frame is real; we keep those that see no padding.
+            kept = ((lengths - 1) // 2 - 1) // 2
+            valid = torch.arange(x.size(1), device=x.device)[None, :] < kept.to(x.device)[:, None]
+        return EncoderState(x, valid, positions)
+
+    def run_layer(self, layer: int, state: EncoderState, drop: LayerDrop | None = None) -> EncoderState:
+        scale = 1.0 if drop is None else drop.branch_scale(state.executed)
+        x = state.x
+        if scale:
+            mask_padding = self.config.mask_padding
+            x = run_block(self.encoder.encoders[layer], state, scale * self.config.branch_scale, mask_padding)
+        return dataclasses.replace(state, x=x, executed=state.executed + 1)
+
+    def finish(self, state: EncoderState) -> Encoded:
+        return Encoded(self.encoder.after_norm(state.x), state.valid.sum(1))
+
+    def outputs(self, encoded: Encoded, batch: Batch) -> Outputs:
+        tokens_in = F.pad(batch.targets, (1, 0), value=self.sos_eos).masked_fill_(
+            F.pad(batch.targets, (1, 0)) == IGNORED, self.sos_eos
+        )
+        logits, _ = self.decoder(encoded.frames, encoded.lengths, tokens_in, batch.target_lengths + 1)
+        return Outputs(self.ctc.ctc_lo(encoded.frames), encoded.lengths, logits)
+
+    def decoder_targets(self, batch: Batch) -> Tensor:
+        """(batch, tokens + 1): the transcript, then end of sentence, then padding."""
+        targets = F.pad(batch.targets, (0, 1), value=IGNORED)
+        return targets.scatter(1, batch.target_lengths[:, None], self.sos_eos)
+
+    def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """L = (1 - lambda) L_att + lambda L_ctc (arXiv 2505.21237, Eq. 1), both summed and divided by the batch size."""
+        labels = torch.cat([row[:length] for row, length in zip(batch.targets, batch.target_lengths, strict=True)])
+        logits = outputs.ctc_logits.transpose(0, 1)
+        ctc = self.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
+        attention = self.attention_loss(outputs.decoder_logits, self.decoder_targets(batch))
+        total = (1 - self.ctc_weight) * attention + self.ctc_weight * ctc
+        return {"total": total, "ctc": ctc, "attention": attention, "blank_fraction": blank_fraction(outputs)}
+
+    def ctc_log_probs(self, encoded: Encoded) -> Tensor:
+        return self.ctc.log_softmax(encoded.frames)
+
+    def scorers(self) -> dict[str, Any]:
+        return {"decoder": self.decoder, "ctc": CTCPrefixScorer(ctc=self.ctc, eos=self.sos_eos)}
+
+
+def blank_fraction(outputs: Outputs) -> Tensor:
+    """Share of real frames whose best CTC label is blank; 1.0 is the all-blank plateau."""
+    with torch.no_grad():
+        real = torch.arange(outputs.ctc_logits.size(1), device=outputs.lengths.device) < outputs.lengths[:, None]
+        return ((outputs.ctc_logits.argmax(-1) == 0) & real).sum() / real.sum().clamp(min=1)
+
+
+def run_block(block: nn.Module, state: EncoderState, scale: float, mask_padding: bool) -> Tensor:
+    """One Conformer block: ESPnet's `EncoderLayer`, submodule by submodule, each residual branch times `scale`."""
+    x, mask = state.x, state.valid[:, None, :]
+    half = scale * block.ff_scale
+    x = x + half * block.dropout(block.feed_forward_macaron(block.norm_ff_macaron(x)))
+    normed = block.norm_mha(x)
+    x = x + scale * block.dropout(block.self_attn(normed, normed, normed, state.positions, mask))
+    normed = block.norm_conv(x)
+    convolved = (
+        masked_convolution(block.conv_module, normed, state.valid) if mask_padding else block.conv_module(normed)
+    )
+    x = x + scale * block.dropout(convolved)
+    x = x + half * block.dropout(block.feed_forward(block.norm_ff(x)))
+    return block.norm_final(x)
+
+
+def masked_convolution(module: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
+    """ESPnet's `ConvolutionModule` without padding: `x` (batch, frames, width), `valid` (batch, frames).
+
+    Padded frames are silenced before the depthwise convolution, and batch norm takes its statistics from real frames only.
+    """
+    x = F.glu(module.pointwise_conv1(x.transpose(1, 2)), dim=1)
+    x = module.depthwise_conv(x.masked_fill(~valid[:, None, :], 0.0))
+    if module.norm.training:
+        frames = x.transpose(1, 2)
+        x = torch.zeros_like(frames).masked_scatter(valid[:, :, None], module.norm(frames[valid])).transpose(1, 2)
+    else:
+        x = module.norm(x)
+    return module.pointwise_conv2(module.activation(x)).transpose(1, 2)
+
+
+def _output_projections(encoder: ConformerEncoder) -> list[nn.Parameter]:
+    """Weights and biases of the last linear map of each residual branch, of every layer."""
+    parameters = []
+    for block in encoder.encoders:
+        for linear in (
+            block.feed_forward_macaron.w_2,
+            block.self_attn.linear_out,
+            block.conv_module.pointwise_conv2,
+            block.feed_forward.w_2,
+        ):
+            parameters += [linear.weight, linear.bias]
+    return parameters
+
+
+@torch.no_grad()
+def folded_encoder_state(model: Conformer) -> dict[str, Tensor]:
+    """State dict for ESPnet's `ConformerEncoder`: the branch scale is multiplied into the output projections."""
+    projections = {id(parameter) for parameter in _output_projections(model.encoder)}
+    scale = model.config.branch_scale
+    named = {name: id(parameter) for name, parameter in model.encoder.named_parameters()}
+    return {
+        name: value * scale if named.get(name) in projections else value.clone()
+        for name, value in model.encoder.state_dict().items()
+    }
+
+
+@torch.no_grad()
+def load_espnet_encoder(model: Conformer, state: dict[str, Tensor]) -> None:
+    """Load the state dict of an ESPnet `ConformerEncoder`; the output projections are divided by our branch scale."""
+    model.encoder.load_state_dict(state)
+    for parameter in _output_projections(model.encoder):
+        parameter.div_(model.config.branch_scale)
+
+
+def _spec_augment(settings: SpecAugmentSettings | None) -> SpecAug | None:
+    if settings is None:
+        return None
+    width_range = None if settings.time_width_ratio is not None else (0, settings.time_width)
+    ratio_range = None if settings.time_width_ratio is None else (0.0, settings.time_width_ratio)
+    return SpecAug(
+        apply_time_warp=settings.time_warp_window > 0,
+        time_warp_window=settings.time_warp_window,
+        apply_freq_mask=settings.frequency_masks > 0 and settings.frequency_width > 0,
+        freq_mask_width_range=(0, settings.frequency_width),
+        num_freq_mask=settings.frequency_masks,
+        apply_time_mask=settings.time_masks > 0,
+        time_mask_width_range=width_range,
+        time_mask_width_ratio_range=ratio_range,
+        num_time_mask=settings.time_masks,
+    )

@@ -1,0 +1,24 @@
+"""All-physical training: every layer has its own weights and runs once. The trivial method, and the paper's baseline."""
+
+from torch import Tensor, nn
+
+from asr.backbones import Batch, LayerDrop
+from methods.contract import Method, Point, Step, path_points
+
+
+class AllPhysical(Method):
+    """The backbone as it is, trained with its own loss and stochastic depth."""
+
+    kind = "all-physical"
+
+    def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
+        ones = (1,) * module.layers
+        drop = None
+        if step.training:
+            drop = LayerDrop.draw(module.layer_drop, module.layers, step.generator("layer drop"))
+        state = module.run_path(ones, module.front_end(batch.inputs, batch.input_lengths), drop)
+        return module.loss(module.outputs(module.finish(state), batch), batch)
+
+    def points(self, module: nn.Module) -> list[Point]:
+        ones = (1,) * module.layers
+        return path_points([ones], trained=[ones])

@@ -1,0 +1,294 @@
+"""The contract that every method and baseline fulfils, readable in two minutes.
+
+A method makes a backbone smaller. It lives in one file, as one subclass of `Method`, and is named in an experiment by its
+module path (`methods.unfolding`); nothing registers it. The steps call it in this order:
+
+    train      build -> for each of stages(): begin_stage, losses and after_step per step -> finish -> architecture
+    evaluate   rebuild -> points -> encode_points (and `at` for what reads the encoder output)
+    measure    parameters, stored_bytes, `at`
+
+The module that `build` returns holds physical weights only. A point is data that the forward pass reads, never a copy or an
+alias of weights, so that parameter counts, checkpoints and memory figures are honest. Defaults keep the simple case simple:
+`baselines/all_physical.py` is the smallest method.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from asr.backbones import Backbone, BackboneFactory, Batch, Encoded
+from asr.settings import TrainingSettings
+from common.errors import UserError, unknown
+from common.settings import Settings, parse
+from methods.paths import Path, check_shape, format_path, run_paths
+
+
+class SystemReference(Settings):
+    """A setting that names another system of the experiment, written `{system: a12}`: an edge of the workflow."""
+
+    system: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One way to execute a trained system: a path, or for other methods `settings` (a width, a precision)."""
+
+    id: str
+    label: str
+    path: Path | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    offered: bool = True
+    """False for further paths that the experiment evaluates beside what the method offers."""
+    trained: bool = False
+    """Whether a training loss was taken at this very point."""
+
+    @property
+    def depth(self) -> int | None:
+        """Logical depth: layer executions."""
+        return None if self.path is None else sum(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One training stage, resumable on its own."""
+
+    name: str
+    training: TrainingSettings
+    labelled: bool = True
+    """Unlabelled stages get batches without targets."""
+    set: str = "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Where training stands. Everything random about a step follows from (seed, stage, index)."""
+
+    stage: str
+    index: int
+    seed: int
+    training: bool = True
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A generator of its own for each purpose, so that one more draw here never shifts another; equal on all devices."""
+        text = f"{self.seed} {self.stage} {self.index} {purpose}"
+        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        return torch.Generator().manual_seed(number)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterCount:
+    """Numbers of weights: in the checkpoint, of those not zero, and used when the point runs (a repeat counts once)."""
+
+    stored: int
+    nonzero: int
+    executed: int
+
+
+class Recogniser(Protocol):
+    """A trained system at one point, as decoding and measuring see it."""
+
+    def encode(self, inputs: Tensor, lengths: Tensor) -> Encoded: ...
+
+    def ctc_log_probs(self, encoded: Encoded) -> Tensor: ...
+
+    def scorers(self) -> dict[str, Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedSystem:
+    """A finished system that another method starts from: the module in evaluation mode and the method that made it."""
+
+    name: str
+    module: nn.Module
+    method: "Method"
+
+
+class Method(ABC):
+    """Base of all methods. `self.config` holds the settings, `self.backbone` builds uncompressed models, and
+    `self.inputs` holds, while training, the trained systems that `needs` names (role -> system)."""
+
+    class Config(Settings):
+        """Settings under `settings:` of a system; unknown keys are refused."""
+
+    kind: ClassVar[str] = "compressed"
+
+    def __init__(
+        self, config: Settings, backbone: BackboneFactory, inputs: Mapping[str, TrainedSystem] | None = None
+    ):
+        self.config = config
+        self.backbone = backbone
+        self.inputs = dict(inputs or {})
+        self.check()
+
+    def check(self) -> None:
+        """Refuse settings that do not fit the backbone, before any work. Raises `UserError`."""
+
+    @classmethod
+    def needs(cls, config: Settings) -> dict[str, str]:
+        """Other systems that training starts from, role -> name: by default every setting that is a `SystemReference`."""
+        values = {name: getattr(config, name) for name in type(config).model_fields}
+        return {name: value.system for name, value in values.items() if isinstance(value, SystemReference)}
+
+    def build(self) -> nn.Module:
+        """The module to train, with random weights or weights taken from `self.inputs`."""
+        return self.backbone.build()
+
+    def stages(self, training: TrainingSettings) -> list[Stage]:
+        """The training stages; none for a method that only converts. `training` is what the experiment asks for."""
+        return [Stage("train", training)]
+
+    def begin_stage(self, module: nn.Module, stage: Stage) -> nn.Module:
+        """Called once before a stage; may return a module of another shape (prune, then distil again)."""
+        return module
+
+    def parameter_groups(self, module: nn.Module, stage: Stage) -> list[dict[str, Any]]:
+        """Optimiser groups of a stage, as torch takes them (`lr` and `weight_decay` may differ)."""
+        return [{"params": [parameter for parameter in module.parameters() if parameter.requires_grad]}]
+
+    @abstractmethod
+    def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """Named terms and their `total`, each logged. `step.training` is False on the dev set."""
+
+    def after_step(self, module: nn.Module, step: Step) -> None:
+        """After each optimiser step: masks, dual variables."""
+
+    def finish(self, module: nn.Module, calibration: Iterable[Batch]) -> nn.Module:
+        """Once between training and use: remove gates, fold scales, quantise, re-estimate statistics on training batches.
+        May return another architecture."""
+        return module
+
+    def architecture(self, module: nn.Module) -> dict[str, Any]:
+        """What `rebuild` needs beside the configuration, as JSON: shapes that training or `finish` changed."""
+        return {}
+
+    def rebuild(self, architecture: dict[str, Any]) -> nn.Module:
+        """A module of the given architecture, ready for `load_state_dict`; without `self.inputs`."""
+        return self.backbone.build()
+
+    @abstractmethod
+    def points(self, module: nn.Module) -> list[Point]:
+        """All operating points that the method offers."""
+
+    def at(self, module: nn.Module, point: Point) -> Recogniser:
+        """The whole model at a point: a narrower encoder may change what the decoder and the CTC layer read."""
+        if point.path is None or not isinstance(module, Backbone):
+            raise TypeError(f"{type(self).__name__} has points that are not paths and must define `at`")
+        return AtPath(module, point.path)
+
+    def encode_points(
+        self, module: nn.Module, inputs: Tensor, lengths: Tensor, points: Sequence[Point]
+    ) -> Iterator[tuple[Point, Encoded]]:
+        """Encoder outputs of all points. Paths share every layer execution that they have in common."""
+        if isinstance(module, Backbone) and all(point.path is not None for point in points):
+            by_path = {point.path: point for point in points}
+            state = module.front_end(inputs, lengths)
+            for path, end in run_paths(by_path, state, module.run_layer):
+                yield by_path[path], module.finish(end)
+        else:
+            for point in points:
+                yield point, self.at(module, point).encode(inputs, lengths)
+
+    def parameters(self, module: nn.Module, point: Point) -> ParameterCount:
+        """Weights stored, not zero, and executed at a point."""
+        stored = sum(parameter.numel() for parameter in module.parameters())
+        nonzero = sum(int(parameter.count_nonzero()) for parameter in module.parameters())
+        skipped = 0
+        if point.path is not None and isinstance(module, Backbone):
+            unused = [module.layer_module(layer) for layer, count in enumerate(point.path) if count == 0]
+            skipped = sum(parameter.numel() for layer in unused for parameter in layer.parameters())
+        return ParameterCount(stored, nonzero, stored - skipped)
+
+    def stored_bytes(self, module: nn.Module, points: Sequence[Point]) -> int:
+        """Bytes of weights and buffers that must be shipped to run `points`; equal to the tensors of `model.safetensors`."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+
+
+@dataclasses.dataclass(frozen=True)
+class AtPath:
+    """A backbone at one path, as a `Recogniser`."""
+
+    backbone: Backbone
+    path: Path
+
+    def encode(self, inputs: Tensor, lengths: Tensor) -> Encoded:
+        return self.backbone.encode(inputs, lengths, self.path)
+
+    def ctc_log_probs(self, encoded: Encoded) -> Tensor:
+        return self.backbone.ctc_log_probs(encoded)
+
+    def scorers(self) -> dict[str, Any]:
+        return self.backbone.scorers()
+
+
+def path_points(paths: Iterable[Path], trained: Iterable[Path], offered: bool = True) -> list[Point]:
+    """Points for paths. Ids are plain: the depth and a number within it (`d08_03`; `x08_00` for further paths)."""
+    trained = set(trained)
+    numbers: dict[int, int] = {}
+    points = []
+    for path in paths:
+        depth = sum(path)
+        number = numbers[depth] = numbers.get(depth, -1) + 1
+        name = f"{'d' if offered else 'x'}{depth:02d}_{number:02d}"
+        points.append(Point(name, format_path(path), path, offered=offered, trained=path in trained))
+    return points
+
+
+def all_points(method: Method, module: nn.Module, further: Iterable[Path]) -> list[Point]:
+    """What the method offers, and the further paths that the experiment evaluates, those already offered left out."""
+    offered = method.points(module)
+    known = {point.path for point in offered}
+    extra = [check_shape(path, method.backbone.config.layers) for path in further]
+    return offered + path_points([path for path in extra if path not in known], (), offered=False)
+
+
+def load_method(name: str, where: str) -> type[Method]:
+    """The one `Method` subclass that module `name` defines. Raises `UserError` with the closest name."""
+    if name not in method_names() and importlib.util.find_spec(name.split(".")[0]) is None:
+        raise unknown("method", name, method_names(), where)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and name.startswith(error.name):
+            raise unknown("method", name, method_names(), where) from None
+        raise UserError(f"{where}: method '{name}' needs the package '{error.name}', which is not installed") from error
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == name
+    ]
+    if len(found) != 1:
+        raise UserError(f"{where}: module '{name}' defines {len(found)} subclasses of Method; it must define one")
+    return found[0]
+
+
+def method_names() -> list[str]:
+    """Module paths in `methods/` and `baselines/` that may hold a method; only names are read, nothing is imported."""
+    names = []
+    for package in ("methods", "baselines"):
+        folder = importlib.import_module(package).__path__
+        names += [f"{package}.{info.name}" for info in pkgutil.iter_modules(folder)]
+    return [name for name in names if name not in ("methods.contract", "methods.paths")]
+
+
+def make_method(
+    name: str,
+    settings: dict[str, Any],
+    backbone: BackboneFactory,
+    inputs: Mapping[str, TrainedSystem] | None = None,
+    where: str = "method",
+) -> Method:
+    """A method with validated settings. Raises `UserError` naming `where` and the key."""
+    kind = load_method(name, where)
+    config = parse(kind.Config, settings, f"{where}: settings")
+    try:
+        return kind(config, backbone, inputs)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None

@@ -1,0 +1,167 @@
+"""Unfolding a few structures for the many (arXiv 2505.21237): one seed of physical layers, trained to run at many depths.
+
+    L = alpha_f L_F(N_f) + alpha_p L_P(n_p) + alpha_kl L_Reg          (Eq. 4; the paper has alpha_f = 1)
+    L_Reg = KL( stopgrad(p_deep) || p_seed )
+
+L_F is the backbone's loss at the deepest path, L_P at the seed (every physical layer once). Depths between are never
+trained; `points` offers every path of every depth that the unfolding rule allows. The ablations are settings: only L_P
+(alpha_f 0, alpha_p 1, alpha_kl 0), only L_F (alpha_p 0, alpha_kl 0), both (alpha_kl 0).
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from asr.backbones import Backbone, Batch, EncoderState, LayerDrop, Outputs
+from common.errors import UserError
+from common.settings import Settings
+from methods.contract import Method, Point, Step, path_points
+from methods.paths import Path, check_rule, enumerate_paths, format_path, offered_paths, parse_path
+
+
+class KL(Settings):
+    """The regulariser. The paper states neither distributions nor reduction; its alpha only means something with them."""
+
+    distributions: list[Literal["ctc", "decoder"]] = ["ctc", "decoder"]
+    """Both are mixed with the backbone's lambda as the losses are; one alone counts fully."""
+    reduction: Literal["batch", "sum", "mean"] = "batch"
+    """Summed over positions and classes, then: divided by the batch size, left, or divided by the number of positions."""
+    start_step: int = Field(0, ge=0)
+    """The term sets in at this step: 0, or after the all-blank plateau of short runs."""
+
+
+class Unfolding(Method):
+    """Joint training of a seed and its deepest unfolding."""
+
+    kind = "foldable"
+
+    class Config(Settings):
+        depth: int = Field(12, gt=0)
+        """N_f, the deepest logical depth."""
+        last: int | None = Field(None, gt=0)
+        """Only the last so many layers may be repeated; None: all."""
+        alpha_f: float = Field(1.0, ge=0)
+        alpha_p: float = Field(0.25, ge=0)
+        alpha_kl: float = Field(0.1, ge=0)
+        kl: KL = KL()
+        training_path: str | list[int] | None = None
+        """The deepest path that is trained: counts, `random` (drawn at each step), or None where there is only one."""
+        share_prefix: bool = False
+        """With layer drop: run what both passes have in common once, under the deep pass's rate. Without: always."""
+
+        @model_validator(mode="after")
+        def _something_is_trained(self) -> "Unfolding.Config":
+            if self.alpha_f == self.alpha_p == 0:
+                raise ValueError("alpha_f and alpha_p are both 0: nothing would be trained")
+            return self
+
+    def check(self) -> None:
+        physical = self.backbone.config.layers
+        config = self.config
+        if config.last is not None and config.last > physical:
+            raise UserError(f"settings.last: {config.last} is more than the {physical} physical layers")
+        if config.depth < physical:
+            raise UserError(
+                f"settings.depth: {config.depth} is below the {physical} physical layers of the backbone; "
+                f"possible depths: {physical} or more"
+            )
+        choices = enumerate_paths(physical, config.depth, config.last)
+        if config.training_path == "random":
+            self.training_paths = choices
+        elif config.training_path is not None:
+            path = check_rule(parse_path(config.training_path), physical, config.last)
+            if sum(path) != config.depth:
+                raise UserError(f"settings.training_path: '{format_path(path)}' has depth {sum(path)}, not {config.depth}")
+            self.training_paths = [path]
+        elif len(choices) == 1:
+            self.training_paths = choices
+        else:
+            raise UserError(
+                f"settings.training_path: {len(choices)} paths lead from {physical} layers to depth {config.depth}; "
+                f"name one ('{format_path(choices[0])}'), or 'random', or restrict them with settings.last"
+            )
+
+    def deepest_path(self, step: Step) -> Path:
+        """The path of the deep pass at this step."""
+        if len(self.training_paths) == 1:
+            return self.training_paths[0]
+        number = torch.randint(len(self.training_paths), (1,), generator=step.generator("path"))
+        return self.training_paths[int(number)]
+
+    def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
+        config = self.config
+        with_kl = config.alpha_kl > 0 and step.index >= config.kl.start_step
+        deep_state, seed_state = self._both_passes(module, batch, step, with_kl)
+        terms, total, outputs = {}, 0.0, {}
+        for name, weight, state in (("deep", config.alpha_f, deep_state), ("seed", config.alpha_p, seed_state)):
+            if state is None:
+                continue
+            outputs[name] = module.outputs(module.finish(state), batch)
+            if weight:
+                parts = module.loss(outputs[name], batch)
+                total = total + weight * parts.pop("total")
+                terms |= {f"{name}.{term}": value for term, value in parts.items()}
+        if with_kl:
+            terms["kl"] = divergence(outputs["deep"], outputs["seed"], module.ctc_weight, config.kl, batch)
+            total = total + config.alpha_kl * terms["kl"]
+        blank = [value for name, value in terms.items() if name.endswith("blank_fraction")]
+        return {"total": total, **terms, "blank_fraction": torch.stack(blank).max()}
+
+    def _both_passes(
+        self, module: Backbone, batch: Batch, step: Step, with_kl: bool
+    ) -> tuple[EncoderState | None, EncoderState | None]:
+        """States after the last layer of the deep and the seed pass; None for a pass that no term reads.
+
+        The front end runs once. So does everything up to the first repeat when the stochastic masks agree: one draw an
+        execution serves both passes, but the ramps differ (rate * i / depth), so sharing under layer drop is a setting.
+        """
+        config = self.config
+        deep = self.deepest_path(step)
+        seed = (1,) * module.layers
+        deep_drop = seed_drop = None
+        rate = module.layer_drop if step.training else 0.0
+        if rate:
+            deep_drop = LayerDrop.draw(rate, sum(deep), step.generator("layer drop"))
+            seed_drop = LayerDrop(rate, len(seed), deep_drop.draws)
+        state = module.front_end(batch.inputs, batch.input_lengths)
+        if config.alpha_p == 0 and not with_kl:
+            return module.run_path(deep, state, deep_drop), None
+        if config.alpha_f == 0 and not with_kl:
+            return None, module.run_path(seed, state, seed_drop)
+        if (rate and not config.share_prefix) or deep == seed:
+            return module.run_path(deep, state, deep_drop), module.run_path(seed, state, seed_drop)
+        first = next(layer for layer, count in enumerate(deep) if count > 1)
+        state = module.run_path(seed[: first + 1], state, deep_drop)
+        rest = deep[:first] + (deep[first] - 1,) + deep[first + 1 :]
+        return (
+            module.run_path(rest, state, deep_drop, first_layer=first),
+            module.run_path(seed, state, seed_drop, first_layer=first + 1),
+        )
+
+    def points(self, module: nn.Module) -> list[Point]:
+        physical, config = self.backbone.config.layers, self.config
+        trained = list(self.training_paths) if config.alpha_f else []
+        trained += [(1,) * physical] if config.alpha_p else []
+        return path_points(offered_paths(physical, config.depth, config.last), trained)
+
+
+def divergence(deep: Outputs, seed: Outputs, ctc_weight: float, kl: KL, batch: Batch) -> Tensor:
+    """L_Reg = KL(stopgrad(p_deep) || p_seed), padded frames and tokens left out; no gradient reaches the teacher."""
+    frames = torch.arange(deep.ctc_logits.size(1), device=deep.lengths.device) < deep.lengths[:, None]
+    parts = {"ctc": (deep.ctc_logits, seed.ctc_logits, frames)}
+    if deep.decoder_logits is not None:
+        tokens = torch.arange(deep.decoder_logits.size(1), device=deep.lengths.device)
+        parts["decoder"] = (deep.decoder_logits, seed.decoder_logits, tokens < batch.target_lengths[:, None] + 1)
+    chosen = [name for name in kl.distributions if name in parts]
+    weights = {"ctc": ctc_weight, "decoder": 1 - ctc_weight} if len(chosen) > 1 else dict.fromkeys(chosen, 1.0)
+    total = 0.0
+    for name in chosen:
+        teacher, student, valid = parts[name]
+        teacher = torch.log_softmax(teacher.detach().float(), -1)[valid]
+        student = torch.log_softmax(student.float(), -1)[valid]
+        value = torch.nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
+        scale = {"batch": len(valid), "sum": 1, "mean": max(1, int(valid.sum()))}[kl.reduction]
+        total = total + weights[name] * value / scale
+    return total
