@@ -1,0 +1,62 @@
+"""What each system of the tables costs to store and to run, as measured with nothing else running on the machine."""
+
+from analysis.formats import Column, Table
+from analysis.results import Results
+from analysis.rows import measure, point_costs
+
+COLUMNS = [
+    Column("system", "system", numeric=False),
+    Column("depth", "depth"),
+    Column("path", "path", numeric=False),
+    Column("parameters_stored", "stored parameters"),
+    Column("parameters_executed", "executed parameters"),
+    Column("stored_bytes", "stored kB"),
+    Column("macs", "GMACs"),
+    Column("real_time_factor", "real-time factor"),
+    Column("peak_memory_bytes", "peak memory MB"),
+    Column("wer", "WER %"),
+]
+
+
+def cost_table(results: Results) -> Table:
+    """One line for each point that stands in a table, first seed, once. Points without measured costs show none."""
+    rows, measured_on, audio_seconds = {}, set(), set()
+    for name, spec in results.experiment.tables.items():
+        for row in measure(results, name, spec).values():
+            point = row.first.point
+            costs = point_costs(results, row.first)
+            rows.setdefault((point.system, point.id), _cells(point, costs, row))
+            if costs:
+                file = results.optional(point.system, point.seed, "measured/costs.json")
+                measured_on.add(f"{file['device']}, {file['threads']} thread(s)")
+                audio_seconds.add(file["audio_seconds"])
+    notes = [
+        (
+            "MACs are half the FLOPs, counted with eager attention. Real-time factor: processing time by audio time, median of "
+            "at least 5 repeats after warm-up. 1 kB = 1000 bytes, 1 MB = 1 000 000 bytes."
+        ),
+        (
+            f"Measured on: {'; '.join(sorted(measured_on)) or 'nothing was measured'}; "
+            f"seconds of audio: {', '.join(f'{s:g}' for s in sorted(audio_seconds)) or '–'}."
+        ),
+    ]
+    return Table(
+        "costs", f"Costs of the systems in the tables ({results.experiment.name})", COLUMNS, [*rows.values()], notes
+    )
+
+
+def _cells(point, costs: dict | None, row) -> dict:
+    cells = {"system": point.system, "depth": point.depth, "path": point.shown}
+    cells["wer"] = (row.pooled.wer, f"{row.pooled.wer:.2f}")
+    if not costs:
+        return {**cells, "parameters_stored": (None, "not measured")}
+    real_time = costs["real_time_factor"]["median"]
+    return {
+        **cells,
+        "parameters_stored": (costs["parameters_stored"], f"{costs['parameters_stored']:,}"),
+        "parameters_executed": (costs["parameters_executed"], f"{costs['parameters_executed']:,}"),
+        "stored_bytes": (costs["stored_bytes"], f"{costs['stored_bytes'] / 1e3:,.0f}"),
+        "macs": (costs["macs"], f"{costs['macs'] / 1e9:.3f}"),
+        "real_time_factor": (real_time, f"{real_time:.4f}"),
+        "peak_memory_bytes": (costs["peak_memory_bytes"], f"{costs['peak_memory_bytes'] / 1e6:,.0f}"),
+    }

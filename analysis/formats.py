@@ -1,0 +1,133 @@
+"""One table, written as CSV, Markdown, LaTeX and HTML.
+
+Cells may hold anything a configuration or a transcript holds, so every format escapes what it would take for syntax. CSV
+holds the plain values for other programs; the other three are for people.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MISSING = "–"
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # after a line break it would begin an option
+    "]": "{]}",
+    MISSING: "--",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "−": r"$-$",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. Its `key` is the CSV heading and the key of the rows; without a `heading` only the CSV has it."""
+
+    key: str
+    heading: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its notes. Each row maps column keys to a value for CSV, or to `(value, text for people)`."""
+
+    name: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[dict]
+    notes: Sequence[str] = field(default=())
+
+    @property
+    def shown(self) -> list[Column]:
+        """The columns that people read."""
+        return [column for column in self.columns if column.heading]
+
+    def texts(self) -> list[list[str]]:
+        """What people read, row by row."""
+        return [[_text(row.get(column.key)) for column in self.shown] for row in self.rows]
+
+
+def _text(cell) -> str:
+    text = cell[1] if isinstance(cell, tuple) else cell
+    return MISSING if text is None or text == "" else str(text)
+
+
+def _value(cell):
+    value = cell[0] if isinstance(cell, tuple) else cell
+    return "" if value is None else round(value, 6) if isinstance(value, float) else value
+
+
+def to_csv(table: Table) -> str:
+    """Plain values under the columns' keys, one line a row; empty where there is none."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([column.key for column in table.columns])
+    writer.writerows([[_value(row.get(column.key)) for column in table.columns] for row in table.rows])
+    return out.getvalue()
+
+
+def escape_markdown(text: str) -> str:
+    """`text` as Markdown shows it literally, on one line."""
+    text = re.sub(r"([\\`*_{}\[\]()#|~$])", r"\\\1", " ".join(text.split()))
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table with the title above and the notes below."""
+    lines = [f"**{escape_markdown(table.title)}**", ""]
+    lines.append("| " + " | ".join(escape_markdown(column.heading) for column in table.shown) + " |")
+    lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in table.shown) + "|")
+    lines += ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in table.texts()]
+    return "\n".join([*lines, "", *[f"- {escape_markdown(note)}" for note in table.notes]]) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    """`text` as LaTeX prints it literally."""
+    return "".join(LATEX.get(char, char) for char in " ".join(text.split()))
+
+
+def to_latex(table: Table) -> str:
+    """A `table` environment for a document that loads `booktabs`."""
+    align = "".join("r" if column.numeric else "l" for column in table.shown)
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(table.title)}}}"]
+    lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
+    lines.append(" & ".join(escape_latex(column.heading) for column in table.shown) + r" \\")
+    lines.append(r"\midrule")
+    lines += [" & ".join(map(escape_latex, row)) + r" \\" for row in table.texts()]
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    lines += [rf"{{\footnotesize {escape_latex(note)}\par}}" for note in table.notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def to_html(table: Table) -> str:
+    """A page of its own that needs nothing else; jinja2 escapes every cell."""
+    from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+    folder = Path(__file__).parent / "templates"
+    environment = Environment(loader=FileSystemLoader(folder), autoescape=select_autoescape(["html"]))
+    return environment.get_template("table.html").render(table=table) + "\n"
+
+
+WRITERS = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html}
+
+
+def files(table: Table, folder: Path) -> dict[Path, str]:
+    """The content of each file of a table; nothing is written yet."""
+    return {folder / f"{table.name}.{suffix}": write(table) for suffix, write in WRITERS.items()}

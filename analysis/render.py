@@ -1,0 +1,59 @@
+"""Turn what an experiment left on disk into tables, figures and RESULTS.md.
+
+    python -m analysis.render --experiment-folder results/smoke
+
+Everything is computed first and written last, so an error leaves the earlier outputs as they were.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from common.errors import run
+from common.files import replacing
+
+
+def render(folder: Path) -> tuple[dict[Path, bytes], list[str]]:
+    """The content of every output file, and the lines that answer whether deeper is better. Writes nothing."""
+    from analysis.beam_check import decode_table
+    from analysis.costs import cost_table
+    from analysis.figures import depth_curves
+    from analysis.formats import files
+    from analysis.headline import headlines
+    from analysis.results import Results
+    from analysis.results_md import results_md
+    from analysis.tables import build_table
+
+    results = Results(folder)
+    experiment = results.experiment
+    tables = [build_table(results, name, spec) for name, spec in experiment.tables.items()]
+    tables.append(cost_table(results))
+    decodes = decode_table(results)
+    tables += [decodes] if decodes else []
+    contents: dict[Path, bytes] = {}
+    for table in tables:
+        contents |= {path: text.encode() for path, text in files(table, folder / "tables").items()}
+    for name in experiment.figures:
+        for kind, content in depth_curves(results, name).items():
+            contents[folder / "figures" / f"{name}.{kind}"] = content
+    answers = headlines(results)
+    contents[folder / "RESULTS.md"] = results_md(results, answers, tables, [*experiment.figures]).encode()
+    return contents, [answer.sentence for answer in answers]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m analysis.render", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--experiment-folder", type=Path, required=True, help="for example results/smoke")
+    arguments = parser.parse_args()
+
+    contents, answers = render(arguments.experiment_folder)
+    for path, content in contents.items():
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    print("\n".join(answers))
+    print(os.path.join(arguments.experiment_folder, "RESULTS.md"))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,134 @@
+"""The measured side of a table: for every row its counts, its significance against the reference row, its intervals.
+
+Where an experiment has several seeds, WERs are pooled over all of them and the spread between them is shown. The tests and
+intervals that compare two systems, and the path that is named, are those of the first seed: the same test sentences
+recognised again by another seed are not new evidence, so segments of several seeds must not be put together.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from analysis.choice import Choice, choose
+from analysis.counts import Counts
+from analysis.intervals import Interval, difference_interval, wer_interval
+from analysis.mapsswe import Mapsswe, mapsswe
+from analysis.results import Results, Row, TableSpec
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A system against the reference row, on the first seed and all test sets pooled."""
+
+    test: Mapsswe
+    difference: float
+    """WER minus the reference row's, in points."""
+    interval: Interval | None
+    more_errors: bool
+
+    @property
+    def star(self) -> bool:
+        """The paper's `*`: no significant increase. A system that is significantly better keeps it."""
+        return not (self.test.significant and self.more_errors)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredRow:
+    """One row of a table as it was measured. All counts are of the table's decode."""
+
+    results: Results
+    name: str
+    row: Row
+    decode: str
+    choices: tuple[Choice, ...]
+    """What stands for the row, one for each seed of the experiment."""
+
+    @property
+    def first(self) -> Choice:
+        """The first seed's choice."""
+        return self.choices[0]
+
+    @property
+    def physical_layers(self) -> int | None:
+        """How many layers have weights of their own."""
+        point = self.first.point
+        return self.results.points(point.system, point.seed).physical_layers
+
+    @property
+    def parameters(self) -> int | None:
+        """Stored parameters of the point, from `costs.json`; None where costs were not measured."""
+        costs = point_costs(self.results, self.first)
+        return costs.get("parameters_stored") if costs else None
+
+    def counts(self, test_sets: Sequence[str]) -> Counts:
+        """The counts of the row, pooled over test sets and seeds."""
+        return sum(self.counts_by_seed(test_sets), Counts.zero())
+
+    def counts_by_seed(self, test_sets: Sequence[str]) -> list[Counts]:
+        """The counts of the row for each seed, pooled over test sets."""
+        return [self.results.counts(choice.point, self.decode, test_sets) for choice in self.choices]
+
+    @cached_property
+    def pooled(self) -> Counts:
+        """The counts over all test sets and seeds."""
+        return self.counts(self.results.experiment.test_sets)
+
+    @property
+    def seed_spread(self) -> float | None:
+        """Standard deviation of the pooled WER over seeds, in points; None for a single seed."""
+        rates = [counts.wer for counts in self.counts_by_seed(self.results.experiment.test_sets)]
+        return statistics.stdev(rates) if len(rates) > 1 else None
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """The bootstrap interval of the first seed's pooled WER."""
+        return wer_interval(self._alignments())
+
+    @property
+    def on_dev(self) -> Counts | None:
+        """The counts on the test sets of the path that the development set would have chosen, pooled over seeds."""
+        points = [choice.on_dev for choice in self.choices]
+        if any(point is None for point in points):
+            return None
+        test_sets = self.results.experiment.test_sets
+        return sum((self.results.counts(point, self.decode, test_sets) for point in points), Counts.zero())
+
+    def against(self, reference: "MeasuredRow") -> Comparison:
+        """This row compared with the reference row."""
+        pairs = list(zip(self._alignments(), reference._alignments(), strict=True))
+        ours, theirs = (sum((pair[side].counts for pair in pairs), Counts.zero()) for side in (0, 1))
+        return Comparison(
+            test=mapsswe(pairs),
+            difference=ours.wer - theirs.wer,
+            interval=difference_interval(pairs),
+            more_errors=ours.errors > theirs.errors,
+        )
+
+    def _alignments(self):
+        return self.results.alignments(self.first.point, self.decode, self.results.experiment.test_sets)
+
+
+def measure(results: Results, table: str, spec: TableSpec) -> dict[str, MeasuredRow]:
+    """Every row of a table that the experiment has something for, by name."""
+    file = results.folder / "experiment.json"
+    return {
+        name: MeasuredRow(
+            results,
+            name,
+            row,
+            spec.decode,
+            tuple(
+                choose(results, row, seed, spec.decode, f"{file}: tables.{table}.rows.{name}")
+                for seed in results.experiment.seeds
+            ),
+        )
+        for name, row in spec.rows.items()
+    }
+
+
+def point_costs(results: Results, choice: Choice) -> dict | None:
+    """What `measured/costs.json` says about a point, or None where it was not measured."""
+    point = choice.point
+    costs = results.optional(point.system, point.seed, "measured/costs.json")
+    return costs["points"].get(point.id) if costs else None

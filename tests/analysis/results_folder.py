@@ -1,0 +1,162 @@
+"""A small results folder as a run would leave it: every system, path and set of Tables 1 and 4, with made-up errors.
+
+A deeper path makes fewer errors, some chance aside, so that the numbers look like numbers.
+"""
+
+import json
+import random
+from itertools import combinations
+from pathlib import Path
+
+from analysis.trn import write_trn
+
+SETS = {"dev": 30, "test_clean": 40, "test_noisy": 40}
+FOLDABLE = {"f8": (8, 4), "f6": (6, 6), "f4": (4, 4)}  # physical layers, how many of them may be repeated
+ABLATIONS = {"a8": (8, 4), "d8": (8, 4), "j8": (8, 4)}
+TABLE1 = {"1": ("a12", 12), "2": ("a10", 10), "3": ("a8", 8), "4": ("a6", 6), "5": ("a4", 4)}
+TABLE1 |= {f"E{i + 1}": ("f8", depth) for i, depth in enumerate((12, 10, 8))}
+TABLE1 |= {f"S{i + 1}": ("f6", depth) for i, depth in enumerate((12, 10, 8, 6))}
+TABLE1 |= {f"F{i + 1}": ("f4", depth) for i, depth in enumerate((12, 10, 8, 6, 4))}
+UNFOLDED = [1, 1, 1, 1, 2, 2, 2, 2]
+TABLE4 = {"0": ("a12", [1] * 12), "1": ("a12", [1] * 8 + [0] * 4), "2": ("a8", UNFOLDED), "3": ("a8", [1] * 8)}
+TABLE4 |= {"4": ("d8", UNFOLDED), "5": ("d8", [1] * 8), "E0": ("j8", UNFOLDED), "E1": ("j8", [1] * 8)}
+TABLE4 |= {"K0": ("f8", UNFOLDED), "K1": ("f8", [1] * 8)}
+
+
+def paths(physical: int, repeatable: int, depth: int) -> list[list[int]]:
+    """The paths of one depth under the unfolding rule, in lexicographic order."""
+    fixed = physical - repeatable
+    times, remainder = divmod(depth - fixed, repeatable)
+    chosen = combinations(range(repeatable), remainder)
+    return sorted([1] * fixed + [times + (layer in extra) for layer in range(repeatable)] for extra in chosen)
+
+
+def experiment(seeds=(0,)) -> dict:
+    """`experiment.json` of the folder."""
+    systems = {name: {"method": "baselines.all_physical"} for name in ("a12", "a10", "a8", "a6", "a4")}
+    systems |= {name: {"method": "methods.unfolding"} for name in ("f8", "f6", "f4", "d8", "j8")}
+    rows4 = {name: {"system": system, "path": path} for name, (system, path) in TABLE4.items()}
+    rows1 = {name: {"system": system, "depth": depth} for name, (system, depth) in TABLE1.items()}
+    common = {"decode": "greedy"}
+    return {
+        "name": "tiny",
+        "title": "A tiny run",
+        "note": "made up",
+        "evidence": False,
+        "corpus": {"name": "made_up", "settings": {}},
+        "dev_set": "dev",
+        "test_sets": ["test_clean", "test_noisy"],
+        "seeds": list(seeds),
+        "decodes": {"greedy": {}, "beam": {}},
+        "systems": systems,
+        "tables": {
+            "table1": {"kind": "table1", "published": "paper_table1", "reference": "1", "rows": rows1, **common},
+            "table4": {"kind": "table4", "published": "paper_table4", "reference": "0", "rows": rows4, **common},
+        },
+        "figures": {
+            "figure2": {
+                "kind": "depth_curves",
+                "systems": ["f8", "f6", "f4"],
+                "baselines": ["a12", "a10", "a8", "a6", "a4"],
+                **common,
+            }
+        },
+    }
+
+
+def points(system: str) -> list[dict]:
+    """The points of one system: all paths it offers, and the further ones of Table 4."""
+    if system in FOLDABLE or system in ("d8", "j8"):
+        physical, repeatable = {**FOLDABLE, **ABLATIONS}[system]
+        offered = [path for depth in range(physical, 13) for path in paths(physical, repeatable, depth)]
+        further = []
+    else:
+        physical = int(system[1:])
+        offered = [[1] * physical]
+        further = {"a12": [[1] * 8 + [0] * 4], "a8": [UNFOLDED]}.get(system, [])
+    return [
+        {
+            "id": f"d{sum(path):02d}_{number:02d}",
+            "path": path,
+            "depth": sum(path),
+            "label": " ".join(map(str, path)),
+            "offered": path in offered,
+            "trained": sum(path) in (physical, 12) and path in offered,
+            "settings": {},
+        }
+        for number, path in enumerate(offered + further)
+    ]
+
+
+def make(folder: Path, seeds=(0,), word="w{}") -> Path:
+    """Write the whole folder. `word` shapes the words, to let hostile ones in."""
+    rng = random.Random(7)
+    content = experiment(seeds)
+    write_json(folder / "experiment.json", content)
+    references = {name: _reference(rng, name, size, word) for name, size in SETS.items()}
+    for name, reference in references.items():
+        write_trn(folder / "data" / "made_up" / f"{name}.trn", _joined(reference))
+    few = dict(list(references["test_clean"].items())[:5])
+    write_trn(folder / "data" / "made_up" / "test_clean.5.trn", _joined(few))
+    for system in content["systems"]:
+        for seed in seeds:
+            _write_system(folder, rng, system, seed, references, few)
+    (folder / "benchmarks").mkdir()
+    (folder / "benchmarks" / "train_f6.tsv").write_text("s\th:m:s\tmax_rss\n61.5\t0:01:01\t512.25\n")
+    return folder
+
+
+def _write_system(folder: Path, rng: random.Random, system: str, seed: int, references: dict, few: dict) -> None:
+    home = folder / "systems" / system / f"seed{seed}"
+    all_points = points(system)
+    physical = len(all_points[0]["path"])
+    for point in all_points:
+        for name, reference in references.items():
+            rate = 0.03 + 0.9 / point["depth"] / physical**0.5 + 0.03 * (name == "test_noisy")
+            rate += 0.3 * (not point["offered"])
+            heard = {u: _recognise(rng, words, rate) for u, words in reference.items()}
+            write_trn(home / "eval" / "greedy" / name / f"{point['id']}.trn", _joined(heard))
+    first = all_points[0]["id"]
+    write_trn(home / "eval" / "beam" / "test_clean" / f"{first}.trn", _joined(few))
+    data = f"results/{folder.name}/data/made_up"
+    ids = [point["id"] for point in all_points]
+    greedy = {n: {"reference": f"{data}/{n}.trn", "points": ids, "utterances": len(r)} for n, r in references.items()}
+    beam = {"test_clean": {"reference": f"{data}/test_clean.5.trn", "points": [first], "utterances": len(few)}}
+    decodes = {"greedy": {"sets": greedy}, "beam": {"sets": beam}}
+    header = {"schema": 1, "system": system, "seed": seed}
+    write_json(
+        home / "eval" / "points.json", {**header, "physical_layers": physical, "points": all_points, "decodes": decodes}
+    )
+    parameters = 100_000 + 10_000 * physical
+    cost = {
+        "parameters_stored": parameters,
+        "parameters_nonzero": parameters,
+        "parameters_executed": parameters,
+        "stored_bytes": 4 * parameters,
+        "macs": 10**9,
+        "real_time_factor": {"median": 0.01, "min": 0.009, "max": 0.02, "repeats": 5},
+        "peak_memory_bytes": 10**7,
+    }
+    costs = {**header, "device": "cpu", "threads": 1, "audio_seconds": 10.0, "points": dict.fromkeys(ids, cost)}
+    write_json(home / "measured" / "costs.json", costs)
+    provenance = {**header, "commit": "0" * 40, "device": "cpu", "versions": {"python": "3.11"}, "wall_seconds": 61.5}
+    write_json(home / "provenance.json", provenance)
+
+
+def _reference(rng: random.Random, name: str, size: int, word: str) -> dict[str, list[str]]:
+    words = [word.format(n) for n in range(20)]
+    return {f"spk{n % 12}-{name}-{n:03d}": rng.choices(words, k=rng.randint(3, 9)) for n in range(size)}
+
+
+def _recognise(rng: random.Random, words: list[str], rate: float) -> list[str]:
+    return [rng.choice(words) + "x" if rng.random() < rate else word for word in words if rng.random() > rate / 4]
+
+
+def _joined(utterances: dict[str, list[str]]) -> list[tuple[str, str]]:
+    return [(utterance, " ".join(words)) for utterance, words in utterances.items()]
+
+
+def write_json(path: Path, value) -> None:
+    """Write JSON, making the folders on the way."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
