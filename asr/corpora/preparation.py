@@ -1,0 +1,134 @@
+"""Preparing a corpus: settings in, checked audio and manifests out, all of it or nothing.
+
+Everything is made in a folder beside the final place and moved there at the end, so that a run that fails or is killed
+leaves an earlier corpus as it was.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from asr.corpora.manifests import write_cuts
+from asr.corpora.register import REGISTER, look_up
+from asr.corpora.simulation import write_audio
+from asr.corpora.utterances import Utterance, check_utterance, read_audio, say_resampled
+from common.errors import UserError
+from common.files import is_disk_full, write_json
+from common.settings import Settings, parse
+
+Sets = dict[str, list[Utterance]]
+
+
+def settings_of(name: str, settings: dict[str, Any], where: str = "", register: Path | str = REGISTER) -> Settings:
+    """The settings of a corpus, checked, with all defaults filled in; `where` names the file and section they stand in.
+
+    Raises `UserError` for an unknown corpus, an unknown key (with the closest one) or a wrong value.
+    """
+    return parse(_module(name, register).Settings, settings, where or f"corpus {name}: settings")
+
+
+def prepare(
+    name: str, settings: dict[str, Any], folder: Path | str, register: Path | str = REGISTER, where: str = ""
+) -> dict[str, Any]:
+    """Prepare a corpus below `folder` and return what `corpus.json` holds.
+
+    Writes `<set>.jsonl.gz` (cuts), `audio/<set>/` (where the corpus makes or converts audio) and, last, `corpus.json`.
+    Raises `UserError` for bad settings, bad audio, bad transcripts, or data that cannot be had.
+    """
+    folder = Path(folder)
+    entry = look_up(name, register)
+    parsed = settings_of(name, settings, where, register)
+    with _staging(folder) as stage:
+        sets = _module(name, register).prepare(parsed, entry, stage)
+        sets = {set_name: _checked(set_name, utterances, stage) for set_name, utterances in sets.items()}
+        _check_ids(sets)
+        for set_name, utterances in sets.items():
+            write_cuts(stage / f"{set_name}.jsonl.gz", utterances)
+        corpus = {
+            "name": name,
+            # How many processes made it, and where the archive (checked by content) lay, is no property of a corpus.
+            "settings": parsed.model_dump(mode="json", exclude={"workers", "archive"}),
+            "sampling_rate": next(utterances[0].sampling_rate for utterances in sets.values()),
+            "sets": {set_name: _summary(utterances) for set_name, utterances in sets.items()},
+            "dev_set": "dev",
+            "test_sets": [set_name for set_name in sets if set_name not in ("train", "dev")],
+            "licence": entry.licence,
+        }
+        _install(stage, folder)
+    write_json(folder / "corpus.json", corpus)
+    return corpus
+
+
+def _module(name: str, register: Path | str) -> ModuleType:
+    return importlib.import_module(look_up(name, register).module)
+
+
+def _checked(set_name: str, utterances: list[Utterance], stage: Path) -> list[Utterance]:
+    """The utterances of a set after the input checks; files of another rate are replaced by resampled copies."""
+    if not utterances:
+        raise UserError(f"set '{set_name}' has no utterances: make it larger, or check the corpus' folder")
+    checked = []
+    for utterance in utterances:
+        rate = check_utterance(utterance)
+        if rate != utterance.sampling_rate:
+            say_resampled(utterance.audio, rate, utterance.sampling_rate)
+            path = stage / "audio" / set_name / f"{utterance.id}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            samples = read_audio(utterance)
+            write_audio(path, samples, utterance.sampling_rate)
+            seconds = len(samples) / utterance.sampling_rate
+            utterance = dataclasses.replace(utterance, audio=path, start=0.0, channel=0, seconds=seconds)
+        checked.append(dataclasses.replace(utterance, text=" ".join(utterance.words)))
+    return checked
+
+
+def _check_ids(sets: Sets) -> None:
+    """Raise `UserError` for an utterance that occurs twice, or whose id does not name its speaker as scoring needs it."""
+    seen: dict[str, str] = {}
+    for set_name, utterances in sets.items():
+        for utterance in utterances:
+            if utterance.id in seen:
+                raise UserError(f"utterance {utterance.id} is in set '{seen[utterance.id]}' and in set '{set_name}'")
+            if not utterance.id.startswith(f"{utterance.speaker}-"):
+                raise UserError(
+                    f"utterance {utterance.id}: the id does not begin with its speaker '{utterance.speaker}-'"
+                )
+            seen[utterance.id] = set_name
+
+
+def _summary(utterances: list[Utterance]) -> dict[str, Any]:
+    return {
+        "utterances": len(utterances),
+        "seconds": round(sum(utterance.seconds for utterance in utterances), 3),
+        "words": sum(len(utterance.words) for utterance in utterances),
+        "speakers": len({utterance.speaker for utterance in utterances}),
+    }
+
+
+@contextlib.contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A folder to work in; removed at the end, and so is what a killed run has left there."""
+    stage = folder / ".preparing"
+    shutil.rmtree(stage, ignore_errors=True)
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+    except OSError as error:
+        if is_disk_full(error):
+            raise UserError(f"{folder}: no space left on the disk; the earlier corpus is unchanged") from error
+        raise
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _install(stage: Path, folder: Path) -> None:
+    """Move what was made to its place. `corpus.json` goes first and comes last: without it there is no corpus."""
+    (folder / "corpus.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / "audio", ignore_errors=True)
+    for path in sorted(stage.iterdir()):
+        path.replace(folder / path.name)

@@ -1,0 +1,50 @@
+"""The register of corpora, `config/corpora.yaml`: where data comes from, its checksum, its licence, its size."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import Field
+
+from common.errors import UserError, unknown
+from common.settings import Settings, parse
+
+ROOT = Path(__file__).resolve().parents[2]
+REGISTER = ROOT / "config" / "corpora.yaml"
+
+
+class Entry(Settings):
+    """One corpus. `checksum` says what is checked against what; `archives` are places to look at before downloading from
+    `url`, relative to the repository; a download is kept in `keep`."""
+
+    module: str
+    source: str
+    url: str | None = None
+    checksum: str | None = None
+    licence: str
+    size: str
+    note: str = ""
+    archives: tuple[str, ...] = ()
+    keep: str | None = None
+    largest_bytes: int = Field(200_000_000, gt=0)
+
+
+def read_register(path: Path | str = REGISTER) -> dict[str, Entry]:
+    """All entries by corpus name. Raises `UserError` naming the file and the key."""
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such register of corpora") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({error})") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: a register maps the names of corpora to their entries")
+    return {str(name): parse(Entry, entry, f"{path}: {name}") for name, entry in data.items()}
+
+
+def look_up(name: str, path: Path | str = REGISTER) -> Entry:
+    """The entry of a corpus. Raises `UserError` with the closest name for one that is not registered."""
+    entries = read_register(path)
+    if name not in entries:
+        raise unknown("corpus", name, entries, str(path))
+    return entries[name]
