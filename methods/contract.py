@@ -15,10 +15,8 @@ alias of weights, so that parameter counts, checkpoints and memory figures are h
 import dataclasses
 import hashlib
 import importlib
-import importlib.util
-import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -26,8 +24,9 @@ from torch import Tensor, nn
 
 from asr.backbones import Backbone, BackboneFactory, Batch, Encoded
 from asr.settings import TrainingSettings
-from common.errors import UserError, unknown
+from common.errors import UserError
 from common.settings import Settings, parse
+from methods.names import check_method_exists
 from methods.paths import Path, check_shape, format_path, run_paths
 
 
@@ -196,6 +195,17 @@ class Method(ABC):
             for point in points:
                 yield point, self.at(module, point).encode(inputs, lengths)
 
+    def output_lengths(self, module: nn.Module, lengths: list[int]) -> list[int]:
+        """Encoder frames that inputs of these lengths (in frames) leave."""
+        return module.output_lengths(lengths)
+
+    def cost_key(self, point: Point) -> Hashable:
+        """Points with equal keys cost the same and are measured once."""
+        if point.path is None:
+            return point.id
+        # The layers of a backbone have one shape: only how many executions there are, and of which layers, matters.
+        return point.depth, tuple(count > 0 for count in point.path)
+
     def parameters(self, module: nn.Module, point: Point) -> ParameterCount:
         """Weights stored, not zero, and executed at a point."""
         stored = sum(parameter.numel() for parameter in module.parameters())
@@ -251,13 +261,10 @@ def all_points(method: Method, module: nn.Module, further: Iterable[Path]) -> li
 
 def load_method(name: str, where: str) -> type[Method]:
     """The one `Method` subclass that module `name` defines. Raises `UserError` with the closest name."""
-    if name not in method_names() and importlib.util.find_spec(name.split(".")[0]) is None:
-        raise unknown("method", name, method_names(), where)
+    check_method_exists(name, where)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is not None and name.startswith(error.name):
-            raise unknown("method", name, method_names(), where) from None
         raise UserError(f"{where}: method '{name}' needs the package '{error.name}', which is not installed") from error
     found = [
         value
@@ -267,15 +274,6 @@ def load_method(name: str, where: str) -> type[Method]:
     if len(found) != 1:
         raise UserError(f"{where}: module '{name}' defines {len(found)} subclasses of Method; it must define one")
     return found[0]
-
-
-def method_names() -> list[str]:
-    """Module paths in `methods/` and `baselines/` that may hold a method; only names are read, nothing is imported."""
-    names = []
-    for package in ("methods", "baselines"):
-        folder = importlib.import_module(package).__path__
-        names += [f"{package}.{info.name}" for info in pkgutil.iter_modules(folder)]
-    return [name for name in names if name not in ("methods.contract", "methods.paths")]
 
 
 def make_method(

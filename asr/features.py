@@ -1,0 +1,93 @@
+"""Log-mel filter banks: lhotse's torch layer (Kaldi-compatible), on the device of the audio, one batch at a time."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from lhotse.features.kaldi.layers import Wav2LogFilterBank
+from torch import Tensor
+
+from asr.settings import FeatureSettings
+from common.files import read_json, write_json
+
+
+class FeatureExtractor:
+    """Waveforms to log-mel energies.
+
+    Only whole windows give a frame (`snip_edges`), so an utterance's frames do not depend on the padding behind it.
+    """
+
+    def __init__(self, settings: FeatureSettings, sampling_rate: int):
+        self.window = round(settings.frame_length_seconds * sampling_rate)
+        self.shift = round(settings.frame_shift_seconds * sampling_rate)
+        self.frames_per_second = sampling_rate / self.shift
+        self.layer = Wav2LogFilterBank(
+            sampling_rate=sampling_rate,
+            frame_length=settings.frame_length_seconds,
+            frame_shift=settings.frame_shift_seconds,
+            num_filters=settings.mels,
+            snip_edges=True,
+        ).eval()
+
+    def frames(self, samples: int) -> int:
+        """Number of frames that so many samples give."""
+        return max(0, 1 + (samples - self.window) // self.shift)
+
+    @torch.no_grad()
+    def __call__(self, waveforms: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
+        """`waveforms` (batch, samples), zero-padded, and their lengths in samples -> (batch, frames, mels), (batch,)."""
+        if waveforms.size(1) < self.window:
+            waveforms = torch.nn.functional.pad(waveforms, (0, self.window - waveforms.size(1)))
+        features = self.layer.to(waveforms.device)(waveforms.float())
+        return features, torch.tensor([self.frames(length) for length in lengths])
+
+
+@dataclasses.dataclass(frozen=True)
+class Normaliser:
+    """Global mean and variance normalisation: (x - mean) / deviation for each feature."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def __call__(self, features: Tensor) -> Tensor:
+        mean = torch.as_tensor(self.mean, device=features.device)
+        return (features - mean) / torch.as_tensor(self.deviation, device=features.device)
+
+    def save(self, path: Path) -> None:
+        write_json(path, {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()})
+
+    @classmethod
+    def load(cls, path: Path) -> "Normaliser":
+        values = read_json(path)
+        return cls(np.array(values["mean"], np.float32), np.array(values["deviation"], np.float32))
+
+
+class Statistics:
+    """Running sums for a `Normaliser`, in float64."""
+
+    def __init__(self, dimension: int):
+        self.count = 0
+        self.total = np.zeros(dimension)
+        self.squares = np.zeros(dimension)
+
+    def add(self, frames: np.ndarray) -> None:
+        """`frames` (frames, mels)."""
+        frames = frames.astype(np.float64)
+        self.count += len(frames)
+        self.total += frames.sum(0)
+        self.squares += np.square(frames).sum(0)
+
+    def normaliser(self) -> Normaliser:
+        mean = self.total / max(1, self.count)
+        variance = np.maximum(self.squares / max(1, self.count) - np.square(mean), 1e-8)
+        return Normaliser(mean.astype(np.float32), np.sqrt(variance).astype(np.float32))
+
+
+def perturb_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.ndarray:
+    """Play `factor` times as fast: resampling, which moves the pitch too (Ko et al., 2015)."""
+    if factor == 1.0:
+        return samples
+    from lhotse.augmentation import Speed
+
+    return np.ascontiguousarray(Speed(factor)(samples[None, :], sampling_rate)[0], dtype=np.float32)

@@ -1,0 +1,45 @@
+"""Small models and batches for tests."""
+
+import torch
+
+from asr.backbones import BackboneFactory, Batch
+
+VOCABULARY = 12
+SMALL = {
+    "layers": 4,
+    "input_dim": 20,
+    "width": 32,
+    "heads": 2,
+    "ffn": 48,
+    "kernel": 7,
+    "decoder_layers": 1,
+    "decoder_heads": 2,
+    "decoder_ffn": 32,
+}
+STILL = {"dropout": 0.0, "layer_drop": 0.0, "spec_augment": None}
+"""Nothing random: passes can be compared."""
+
+
+def factory(**settings):
+    return BackboneFactory("conformer", {**SMALL, **settings}, VOCABULARY)
+
+
+def conformer(seed=0, **settings):
+    torch.manual_seed(seed)
+    model = factory(**settings).build()
+    with torch.no_grad():  # statistics and affine maps of norms away from their neutral start
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.normal_(0, 0.3)
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 1.5)
+    return model
+
+
+def batch(lengths=(90, 61, 40), targets=((1, 2, 3), (4, 5), (6,)), input_dim=20, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(len(lengths), max(lengths), input_dim, generator=generator)
+    tokens = [torch.tensor(row) for row in targets]
+    padded = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=-1)
+    ids = tuple(f"s-{number}" for number in range(len(lengths)))
+    return Batch(ids, inputs, torch.tensor(lengths), padded, torch.tensor([len(row) for row in tokens]))

@@ -1,0 +1,91 @@
+"""The prepared data of an experiment as training and evaluation read it."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr.backbones import Batch
+from asr.batches import BatchOrder, Example, SpeechSet
+from asr.corpora import Utterance, read_cuts
+from asr.features import FeatureExtractor, Normaliser
+from asr.settings import FeatureSettings, TrainingSettings
+from asr.tokenizer import Tokenizer
+from asr.training import StageData
+from common.files import read_json
+
+
+class PreparedData:
+    """A folder written by `workflows.prepare`."""
+
+    def __init__(self, folder: Path, features: FeatureSettings):
+        self.folder = folder
+        self.features = features
+        self.corpus: dict[str, Any] = read_json(folder / "corpus.json")
+        self.tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        self.normaliser = Normaliser.load(folder / "cmvn.json")
+        self.extractor = FeatureExtractor(features, self.corpus["sampling_rate"])
+
+    def utterances(self, name: str) -> list[Utterance]:
+        """The utterances of a set, in the order of its file."""
+        return read_cuts(self.folder / f"{name}.jsonl.gz")
+
+    def speech_set(self, name: str, labelled: bool, speeds: tuple[float, ...] = (1.0,)) -> SpeechSet:
+        """A set at the given speeds. `labelled` sets carry token ids."""
+        examples = []
+        for utterance in self.utterances(name):
+            tokens = tuple(self.tokenizer.encode(utterance.text)) if labelled else None
+            samples = round(utterance.seconds * utterance.sampling_rate)
+            for speed in speeds:
+                examples.append(Example(utterance, speed, self.extractor.frames(round(samples / speed)), tokens))
+        store = self.folder / f"features_{name}" if self.features.store else None
+        return SpeechSet(examples, self.extractor, self.normaliser, store)
+
+
+def leave_out_too_long(speech: SpeechSet, output_lengths: Callable[[list[int]], list[int]], name: str) -> None:
+    """Drop examples whose transcript needs more frames than subsampling leaves; say once how many.
+
+    CTC needs a frame for each token and one more between equal neighbours.
+    """
+    kept = []
+    lengths = output_lengths([example.frames for example in speech.examples])
+    for example, frames in zip(speech.examples, lengths, strict=True):
+        tokens = example.tokens or ()
+        repeats = sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
+        if frames >= max(1, len(tokens) + repeats):
+            kept.append(example)
+    dropped = len(speech.examples) - len(kept)
+    if dropped:
+        print(
+            f"note: {dropped} of {len(speech.examples)} utterances of '{name}' have a transcript longer than the frames "
+            "left after subsampling; they are left out of training",
+            file=sys.stderr,
+            flush=True,
+        )
+    speech.examples = kept
+
+
+def stage_data(
+    train: SpeechSet, dev: SpeechSet, training: TrainingSettings, seed: int, device: torch.device, labelled: bool
+) -> StageData:
+    """Batches of a training stage: endless shuffled training batches, and the first dev utterances in order of length."""
+    per_second = train.extractor.frames_per_second
+    batch_frames = training.batch_seconds * per_second
+    order = BatchOrder([example.frames for example in train.examples], batch_frames, training.buckets, seed)
+    used, frames = 0, 0
+    while used < len(dev) and (used == 0 or frames <= training.validation_seconds * per_second):
+        frames += dev.examples[used].frames
+        used += 1
+    dev_batches = BatchOrder([example.frames for example in dev.examples[:used]], batch_frames, 1, 0).in_order()
+
+    def train_batches(start: int, rank: int, world: int) -> Iterator[Batch]:
+        for indices in order.endless(start, rank, world):
+            yield train.batch(indices, device, labelled)
+
+    def validation_batches() -> Iterator[Batch]:
+        for indices in dev_batches:
+            yield dev.batch(indices, device, labelled)
+
+    return StageData(train_batches, validation_batches)

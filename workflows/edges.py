@@ -1,0 +1,59 @@
+"""Functions that rules use for their inputs and parameters: tested Python instead of code in rule files."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from workflows.experiment import Experiment
+from workflows.sources import sources_hash
+
+
+class Edges:
+    """What the rules of one experiment ask for, by wildcards `system` and `seed`. `results` is the experiment's folder."""
+
+    def __init__(self, experiment: Experiment, results: str):
+        self.experiment = experiment
+        self.results = results
+
+    def folder(self, system: str, seed: int | str) -> str:
+        """The folder of a trained system."""
+        return f"{self.results}/systems/{system}/seed{seed}"
+
+    def every(self, file: str) -> list[str]:
+        """`file` in the folder of every system and seed."""
+        seeds = self.experiment.seeds
+        return [f"{self.folder(system, seed)}/{file}" for system in self.experiment.systems for seed in seeds]
+
+    def inputs_of(self, wildcards: Any) -> list[str]:
+        """Weights of the systems that this one starts from."""
+        needed = self.experiment.needs(wildcards.system)
+        return [f"{self.folder(name, wildcards.seed)}/model.safetensors" for name in needed]
+
+    def input_arguments(self, wildcards: Any) -> str:
+        """The same as command-line arguments."""
+        needed = self.experiment.needs(wildcards.system)
+        return " ".join(f"--input {name}={self.folder(name, wildcards.seed)}" for name in needed)
+
+    def training_settings(self, wildcards: Any) -> str:
+        """Everything that decides what training gives: a change retrains this system and no other."""
+        return json.dumps(self.experiment.training_inputs(wildcards.system), sort_keys=True)
+
+    def evaluation_settings(self, wildcards: Any) -> str:
+        """Everything beside the trained system that decides what is decoded."""
+        return json.dumps(self.experiment.evaluation_inputs(wildcards.system), sort_keys=True)
+
+    def sources(self, step: str) -> Callable[[Any], str]:
+        """Hash of the source files that `step` needs for a system: the step, the system's method, the backbone."""
+
+        def of_system(wildcards: Any) -> str:
+            method = self.experiment.systems[wildcards.system].method
+            return sources_hash(f"workflows.steps.{step}", method, f"asr.backbones.{self.experiment.backbone.name}")
+
+        return of_system
+
+    def priority(self, system: str) -> int:
+        """Longest training first, so that cores are not left idle at the end: steps times executed layers."""
+        settings = self.experiment.systems[system].settings
+        layers = self.experiment.backbone_of(system).get("layers", 12)
+        depth = settings.get("depth", 0) if isinstance(settings.get("depth", 0), int) else 0
+        return int(self.experiment.training_of(system).steps * (layers + depth) / 10)

@@ -1,0 +1,35 @@
+"""Decode all operating points of a system on the dev set and all test sets, in one process.
+
+    python -m workflows.evaluate --experiment smoke --system f6 --data results/smoke/data/synth \\
+        --model results/smoke/systems/f6/seed0 --out results/smoke/systems/f6/seed0/eval
+
+Writes `<decode>/<set>/<point>.trn` and, last, `points.json`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.errors import run, unknown
+from workflows.experiment import load_experiment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m workflows.evaluate", description="Decode all points of a system.")
+    parser.add_argument("--experiment", required=True, help="name of a file in config/, or a YAML file")
+    parser.add_argument("--system", required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder written by workflows.prepare")
+    parser.add_argument("--model", type=Path, required=True, help="folder written by workflows.train")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    experiment = load_experiment(arguments.experiment)
+    if arguments.system not in experiment.systems:
+        raise unknown("system", arguments.system, experiment.systems, experiment.name)
+
+    from workflows.steps.evaluate import evaluate_system
+
+    evaluate_system(experiment, arguments.system, arguments.data, arguments.model, arguments.out)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,299 @@
+"""Reads an experiment file into typed systems. Never imports torch: the Snakefile does this at every start.
+
+An experiment is `config/<name>.yaml`, or any YAML file given by its path. `extends: other` starts from another experiment of the
+same folder and overrides keys (mappings are merged, everything else is replaced). The size of a run lives here and nowhere else.
+"""
+
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from asr.settings import DecodeSettings, FeatureSettings, TokenizerSettings, TrainingSettings
+from common.errors import UserError, unknown
+from common.settings import Settings, parse
+from methods.names import check_method_exists
+from methods.paths import check_shape, format_path, parse_path
+
+CONFIG_FOLDER = Path("config")
+NAME = re.compile(r"[A-Za-z0-9_]+")
+
+
+class CorpusEntry(Settings):
+    name: str
+    settings: dict[str, Any] = {}
+
+
+class BackboneEntry(Settings):
+    name: str
+    settings: dict[str, Any] = {}
+
+
+class SystemEntry(Settings):
+    """One system: a method with its settings on the experiment's backbone."""
+
+    method: str
+    """Module path, `methods.unfolding`."""
+    settings: dict[str, Any] = {}
+    backbone: dict[str, Any] = {}
+    """Overrides of the backbone's settings, `{layers: 6}`."""
+    training: dict[str, Any] = {}
+    """Overrides of the experiment's training settings."""
+    paths: list[str] = []
+    """Further paths to evaluate, beside the offered ones."""
+
+
+class Row(Settings):
+    """A table row: a system at a depth (the path is chosen among the offered ones) or at one path."""
+
+    system: str
+    depth: int | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Row":
+        if (self.depth is None) == (self.path is None):
+            raise ValueError("a row needs either depth or path")
+        return self
+
+
+class TableEntry(Settings):
+    kind: Literal["table1", "table4"]
+    published: str
+    decode: str
+    reference: str
+    """The row that the others are tested against (System 1)."""
+    rows: dict[str, Row]
+
+
+class FigureEntry(Settings):
+    kind: Literal["depth_curves"]
+    decode: str
+    systems: list[str]
+    baselines: list[str] = []
+
+
+class MeasureSettings(Settings):
+    audio_seconds: float = Field(10.0, gt=0)
+    repeats: int = Field(5, ge=5)
+
+
+class Experiment(Settings):
+    """Everything a run is made of. Defaults are those of the settings classes."""
+
+    name: str
+    title: str
+    note: str = ""
+    evidence: bool = True
+    """False: numbers show that the machinery works, nothing about the paper."""
+    corpus: CorpusEntry
+    dev_set: str = "dev"
+    test_sets: list[str] = Field(min_length=1)
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    features: FeatureSettings = FeatureSettings()
+    backbone: BackboneEntry
+    training: TrainingSettings
+    decodes: dict[str, DecodeSettings] = Field(min_length=1)
+    measure: MeasureSettings = MeasureSettings()
+    threads: int = Field(1, gt=0)
+    """CPU threads of one job; the same numbers come out on any machine."""
+    seeds: list[int] = Field([0], min_length=1)
+    systems: dict[str, SystemEntry] = Field(min_length=1)
+    headline: str | None = None
+    """The system of which the summary says whether its deepest point beats its seed."""
+    tables: dict[str, TableEntry] = {}
+    figures: dict[str, FigureEntry] = {}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Experiment":
+        for name in (self.name, *self.systems, *self.decodes, *self.tables, *self.figures, *self.test_sets, self.dev_set):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"'{name}' is not a plain name (letters, digits, underscore)")
+        for table, entry in self.tables.items():
+            self._must_exist("decode", entry.decode, self.decodes, f"tables.{table}.decode")
+            self._must_exist("row", entry.reference, entry.rows, f"tables.{table}.reference")
+            for row in entry.rows.values():
+                self._must_exist("system", row.system, self.systems, f"tables.{table}.rows")
+        for figure, entry in self.figures.items():
+            self._must_exist("decode", entry.decode, self.decodes, f"figures.{figure}.decode")
+            for system in [*entry.systems, *entry.baselines]:
+                self._must_exist("system", system, self.systems, f"figures.{figure}")
+        if self.headline is not None:
+            self._must_exist("system", self.headline, self.systems, "headline")
+        for name, system in self.systems.items():
+            self._check_method(system.method, f"systems.{name}.method")
+            self.training_of(name)
+            for needed in self.needs(name):
+                self._must_exist("system", needed, self.systems, f"systems.{name}.settings")
+            self._check_paths(name)
+        self._check_no_cycle()
+        return self
+
+    @staticmethod
+    def _must_exist(kind: str, name: str, known: Any, where: str) -> None:
+        if name not in known:
+            raise ValueError(str(unknown(kind, name, known, where)))
+
+    @staticmethod
+    def _check_method(name: str, where: str) -> None:
+        try:
+            check_method_exists(name, where)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+
+    def _check_paths(self, name: str) -> None:
+        layers = self.backbone_of(name).get("layers")
+        try:
+            for path in self.further_paths(name):
+                if isinstance(layers, int):
+                    check_shape(path, layers)
+        except UserError as error:
+            raise ValueError(f"systems.{name}: {error}") from None
+
+    def _check_no_cycle(self) -> None:
+        state: dict[str, str] = {}
+
+        def visit(name: str, trail: list[str]) -> None:
+            if state.get(name) == "done":
+                return
+            if name in trail:
+                raise ValueError(f"systems need each other in a circle: {' -> '.join([*trail[trail.index(name):], name])}")
+            for needed in self.needs(name):
+                visit(needed, [*trail, name])
+            state[name] = "done"
+
+        for name in self.systems:
+            visit(name, [])
+
+    def needs(self, system: str) -> list[str]:
+        """Systems that this one starts from: every `{system: name}` in its settings."""
+        return sorted(_references(self.systems[system].settings))
+
+    def backbone_of(self, system: str) -> dict[str, Any]:
+        """Backbone settings of a system: the experiment's with the system's overrides."""
+        return _merge(self.backbone.settings, self.systems[system].backbone)
+
+    def training_of(self, system: str) -> TrainingSettings:
+        """Training settings of a system. Raises ValueError naming the key."""
+        merged = _merge(self.training.model_dump(), self.systems[system].training)
+        try:
+            return parse(TrainingSettings, merged, f"systems.{system}.training")
+        except UserError as error:
+            raise ValueError(str(error)) from None
+
+    def further_paths(self, system: str) -> list[tuple[int, ...]]:
+        """Paths to evaluate beside the offered ones: the system's own list and those that table rows name."""
+        texts = list(self.systems[system].paths)
+        texts += [
+            row.path
+            for table in self.tables.values()
+            for row in table.rows.values()
+            if row.system == system and row.path is not None
+        ]
+        return sorted({parse_path(text) for text in texts})
+
+    def training_inputs(self, system: str) -> dict[str, Any]:
+        """Everything that decides what training this system gives, as JSON: a change here, and only here, retrains it."""
+        entry = self.systems[system]
+        return {
+            "corpus": self.corpus.model_dump(),
+            "dev_set": self.dev_set,
+            "tokenizer": self.tokenizer.model_dump(),
+            "features": self.features.model_dump(),
+            "backbone": {"name": self.backbone.name, "settings": self.backbone_of(system)},
+            "method": entry.method,
+            "settings": entry.settings,
+            "training": self.training_of(system).model_dump(),
+            "threads": self.threads,
+        }
+
+    def evaluation_inputs(self, system: str) -> dict[str, Any]:
+        """Everything beside the trained system that decides what is decoded."""
+        tables = {name: table.model_dump() for name, table in self.tables.items()}
+        return {
+            "decodes": {name: decode.model_dump() for name, decode in self.decodes.items()},
+            "test_sets": self.test_sets,
+            "dev_set": self.dev_set,
+            "paths": [format_path(path) for path in self.further_paths(system)],
+            "rows": [row for table in tables.values() for row in table["rows"].values() if row["system"] == system],
+        }
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """The experiment as plain JSON with all defaults, as `experiment.json` holds it."""
+        value = json.loads(self.model_dump_json())
+        for name in self.systems:
+            value["systems"][name]["backbone"] = {"name": self.backbone.name, "settings": self.backbone_of(name)}
+            value["systems"][name]["training"] = self.training_of(name).model_dump(mode="json")
+        for table in value["tables"].values():
+            for row in table["rows"].values():
+                row["path"] = None if row["path"] is None else list(parse_path(row["path"]))
+        return value
+
+
+def experiment_file(name: str) -> Path:
+    """The YAML file of an experiment name or path. Raises `UserError` with the closest name."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.exists():
+            raise UserError(f"{path}: no such experiment file")
+        return path
+    known = sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml") if path.stem != "corpora")
+    if name not in known:
+        raise unknown("experiment", name, known, "experiment")
+    return CONFIG_FOLDER / f"{name}.yaml"
+
+
+def experiment_files(name: str) -> list[Path]:
+    """The experiment's file and all that it extends, nearest first."""
+    return [path for path, _ in _chain(experiment_file(name))]
+
+
+def load_experiment(name: str) -> Experiment:
+    """Read and check an experiment. Raises `UserError` naming file and key."""
+    path = experiment_file(name)
+    merged: dict[str, Any] = {}
+    for _, values in reversed(_chain(path)):
+        merged = _merge(merged, values)
+    merged.pop("extends", None)
+    return parse(Experiment, {"name": path.stem, **merged}, str(path))
+
+
+def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    chain: list[tuple[Path, dict[str, Any]]] = []
+    while True:
+        if path in [earlier for earlier, _ in chain]:
+            raise UserError(f"{path}: extends itself in a circle")
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such experiment file") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: an experiment is a mapping of keys")
+        chain.append((path, values))
+        if "extends" not in values:
+            return chain
+        path = path.parent / f"{values['extends']}.yaml"
+
+
+def _merge(base: Any, changes: Any) -> Any:
+    if isinstance(base, dict) and isinstance(changes, dict):
+        return {**base, **{key: _merge(base.get(key), value) for key, value in changes.items()}}
+    return changes
+
+
+def _references(value: Any) -> set[str]:
+    """Names in `{system: name}` mappings, wherever they stand."""
+    if isinstance(value, dict):
+        if set(value) == {"system"} and isinstance(value["system"], str):
+            return {value["system"]}
+        return {name for inner in value.values() for name in _references(inner)}
+    if isinstance(value, list):
+        return {name for inner in value for name in _references(inner)}
+    return set()

@@ -1,0 +1,30 @@
+"""Measure what the points of trained systems cost: parameters, bytes, MACs, real-time factor, peak memory.
+
+    python -m workflows.measure --experiment smoke --data results/smoke/data/synth --systems results/smoke/systems/*/seed0
+
+One process for each system, one after the other, so that nothing runs beside a measurement. Writes `<system>/measured/costs.json`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.errors import run
+from workflows.experiment import load_experiment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m workflows.measure", description="Measure the costs of systems.")
+    parser.add_argument("--experiment", required=True, help="name of a file in config/, or a YAML file")
+    parser.add_argument("--data", type=Path, required=True, help="folder written by workflows.prepare")
+    parser.add_argument("--systems", type=Path, nargs="+", required=True, help="folders written by workflows.train")
+    arguments = parser.parse_args()
+    experiment = load_experiment(arguments.experiment)
+
+    from workflows.steps.measure import measure_systems
+
+    measure_systems(experiment, arguments.data, arguments.systems)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,27 @@
+"""Prepare an experiment's data: recordings and manifests, reference transcripts, tokenizer, feature statistics.
+
+    python -m workflows.prepare --experiment smoke --out results/smoke/data/synth
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.errors import run
+from workflows.experiment import load_experiment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m workflows.prepare", description="Prepare an experiment's data.")
+    parser.add_argument("--experiment", required=True, help="name of a file in config/, or a YAML file")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the corpus")
+    arguments = parser.parse_args()
+    experiment = load_experiment(arguments.experiment)
+
+    from workflows.steps.prepare import prepare_experiment
+
+    prepare_experiment(experiment, arguments.out)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

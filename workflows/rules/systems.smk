@@ -1,0 +1,86 @@
+# Train, evaluate and measure systems. Snakemake knows systems; their points are in points.json.
+
+
+rule train_system:
+    message:
+        "Train {wildcards.system}, seed {wildcards.seed}"
+    input:
+        models=edges.inputs_of,
+        corpus="<data>/corpus.json",
+        tokenizer="<data>/tokenizer.json",
+        experiment=ancient("<results>/experiment.json"),
+    output:
+        model="<results>/systems/{system}/seed{seed}/model.safetensors",
+        description="<results>/systems/{system}/seed{seed}/system.json",
+        provenance="<results>/systems/{system}/seed{seed}/provenance.json",
+        history="<results>/systems/{system}/seed{seed}/log.jsonl",
+    params:
+        experiment=EXPERIMENT,
+        starts_from=edges.input_arguments,
+        settings=edges.training_settings,
+        sources=edges.sources("train"),
+        data=subpath(input.corpus, parent=True),
+        folder=subpath(output.model, parent=True),
+    threads: experiment.threads
+    resources:
+        gpu=experiment.training.devices,
+    log:
+        "<results>/logs/train_system/{system}-{seed}.log",
+    benchmark:
+        "<results>/benchmarks/train_system/{system}-{seed}.tsv"
+    shell:
+        "python -m workflows.train --experiment {params.experiment} --system {wildcards.system} --seed {wildcards.seed}"
+        " --data {params.data} --out {params.folder} {params.starts_from} 2> {log}"
+
+
+rule evaluate_system:
+    message:
+        "Decode all points of {wildcards.system}, seed {wildcards.seed}"
+    input:
+        model="<results>/systems/{system}/seed{seed}/model.safetensors",
+        description="<results>/systems/{system}/seed{seed}/system.json",
+        corpus="<data>/corpus.json",
+    output:
+        points="<results>/systems/{system}/seed{seed}/eval/points.json",
+    params:
+        experiment=EXPERIMENT,
+        settings=edges.evaluation_settings,
+        sources=edges.sources("evaluate"),
+        data=subpath(input.corpus, parent=True),
+        model=subpath(input.model, parent=True),
+        folder=subpath(output.points, parent=True),
+    threads: experiment.threads
+    resources:
+        gpu=1,
+    log:
+        "<results>/logs/evaluate_system/{system}-{seed}.log",
+    benchmark:
+        "<results>/benchmarks/evaluate_system/{system}-{seed}.tsv"
+    shell:
+        "python -m workflows.evaluate --experiment {params.experiment} --system {wildcards.system}"
+        " --data {params.data} --model {params.model} --out {params.folder} 2> {log}"
+
+
+rule measure_costs:
+    message:
+        "Measure parameters, bytes, MACs, speed and memory of all systems, nothing beside it"
+    input:
+        models=edges.every("model.safetensors"),
+        corpus="<data>/corpus.json",
+    output:
+        edges.every("measured/costs.json"),
+    params:
+        experiment=EXPERIMENT,
+        settings=experiment.measure.model_dump(),
+        sources=sources_hash("workflows.steps.measure", *methods_used),
+        data=subpath(input.corpus, parent=True),
+        systems=edges.every(""),
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    log:
+        "<results>/logs/measure_costs.log",
+    benchmark:
+        "<results>/benchmarks/measure_costs.tsv"
+    shell:
+        "python -m workflows.measure --experiment {params.experiment} --data {params.data} --systems {params.systems} 2> {log}"

@@ -1,0 +1,130 @@
+"""Decoding one system: encoder outputs of all points through what they share, then every decode of the experiment."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from analysis.trn import write_trn
+from asr.batches import BatchOrder
+from asr.decoding import BeamSearch, greedy
+from asr.settings import DecodeSettings
+from common.files import write_json
+from methods.contract import Point, TrainedSystem, all_points
+from workflows.data import PreparedData
+from workflows.experiment import Experiment
+from workflows.steps.choice import table_points
+from workflows.systems import load_system
+
+SCHEMA = 1
+Transcripts = dict[str, dict[str, str]]
+"""Point id -> utterance id -> words."""
+
+
+def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model: Path, out: Path) -> None:
+    """Decode system `name`; nothing is written before everything is decoded."""
+    torch.set_num_threads(experiment.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    system = load_system(model, device)
+    data = PreparedData(data_folder, experiment.features)
+    points = all_points(system.method, system.module, experiment.further_paths(name))
+    sets = [experiment.dev_set, *experiment.test_sets]
+    decoded: dict[str, dict[str, Transcripts]] = {}
+    for decode, settings in experiment.decodes.items():
+        chosen = points
+        if settings.points == "tables":
+            chosen = table_points(experiment, name, points, decoded, data_folder)
+        decoder = Decoder(system, data, settings, experiment.training.batch_seconds, device)
+        decoded[decode] = {name: decoder.decode(name, chosen) for name in sets} if chosen else {}
+    _write(experiment, model, points, decoded, data, out)
+
+
+class Decoder:
+    """One decode of one system."""
+
+    def __init__(
+        self,
+        system: TrainedSystem,
+        data: PreparedData,
+        settings: DecodeSettings,
+        batch_seconds: float,
+        device: torch.device,
+    ):
+        self.system, self.data, self.settings, self.device = system, data, settings, device
+        self.batch_seconds = batch_seconds
+        self.searches: dict[str, BeamSearch] = {}
+
+    @torch.inference_mode()
+    def decode(self, name: str, points: list[Point]) -> dict[str, dict[str, str]]:
+        """Words of each utterance of a set at each point."""
+        speech = self.data.speech_set(name, labelled=False)
+        speech.examples = speech.examples[: self.settings.utterances]
+        batch_frames = self.batch_seconds * speech.extractor.frames_per_second
+        order = BatchOrder([example.frames for example in speech.examples], batch_frames, 1, 0)
+        found: Transcripts = {point.id: {} for point in points}
+        method, module = self.system.method, self.system.module
+        for indices in order.in_order():
+            batch = speech.batch(indices, self.device, labelled=False)
+            for point, encoded in method.encode_points(module, batch.inputs, batch.input_lengths, points):
+                ids = self._token_ids(point, encoded)
+                found[point.id] |= dict(zip(batch.ids, map(self.data.tokenizer.decode, ids), strict=True))
+        in_order = [example.utterance.id for example in speech.examples]
+        return {point: {utterance: words[utterance] for utterance in in_order} for point, words in found.items()}
+
+    def _token_ids(self, point: Point, encoded: Any) -> Iterable[list[int]]:
+        recogniser = self.system.method.at(self.system.module, point)
+        if self.settings.kind == "greedy":
+            return greedy(recogniser.ctc_log_probs(encoded), encoded.lengths)
+        if point.id not in self.searches:
+            self.searches[point.id] = BeamSearch(recogniser.scorers(), self.data.tokenizer, self.settings, self.device)
+        search = self.searches[point.id]
+        lengths = encoded.lengths.tolist()
+        return [search(frames[:length]) for frames, length in zip(encoded.frames, lengths, strict=True)]
+
+
+def _write(
+    experiment: Experiment, model: Path, points: list[Point], decoded: dict, data: PreparedData, out: Path
+) -> None:
+    """Transcripts first, `points.json` last: its existence means that all of them are there."""
+    description = load_description(model)
+    (out / "points.json").unlink(missing_ok=True)
+    decodes: dict[str, Any] = {}
+    for decode, sets in decoded.items():
+        shutil.rmtree(out / decode, ignore_errors=True)
+        decodes[decode] = {"settings": experiment.decodes[decode].model_dump(), "sets": {}}
+        for name, transcripts in sets.items():
+            reference = data.folder / f"{name}.trn"
+            if experiment.decodes[decode].utterances is not None:
+                reference = out / decode / f"{name}.reference.trn"
+                first = next(iter(transcripts.values()))
+                texts = {utterance.id: utterance.text for utterance in data.utterances(name)}
+                write_trn(reference, [(utterance, texts[utterance]) for utterance in first])
+            for point, words in transcripts.items():
+                write_trn(out / decode / name / f"{point}.trn", list(words.items()))
+            utterances = len(next(iter(transcripts.values()), {}))
+            entry = {"reference": str(reference), "points": list(transcripts), "utterances": utterances}
+            decodes[decode]["sets"][name] = entry
+    listed = [
+        {
+            "id": point.id,
+            "label": point.label,
+            "path": None if point.path is None else list(point.path),
+            "depth": point.depth,
+            "settings": dict(point.settings),
+            "offered": point.offered,
+            "trained": point.trained,
+        }
+        for point in points
+    ]
+    write_json(out / "points.json", {"schema": SCHEMA, **description, "points": listed, "decodes": decodes})
+
+
+def load_description(model: Path) -> dict[str, Any]:
+    """Name, seed and physical layers of a system, for the files that analysis reads."""
+    from common.files import read_json
+
+    description = read_json(model / "system.json")
+    layers = description["backbone"]["settings"].get("layers")
+    return {"system": description["name"], "seed": description["seed"], "physical_layers": layers}

@@ -1,0 +1,154 @@
+"""Costs of operating points, measured with nothing else running.
+
+Each system is measured in a process of its own, forked before any model is loaded: its peak memory is then its own.
+"""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from asr.batches import SpeechSet
+from asr.decoding import greedy
+from common.errors import UserError
+from common.files import write_json
+from methods.contract import Point, TrainedSystem, all_points
+from workflows.data import PreparedData
+from workflows.experiment import Experiment
+from workflows.steps.choice import wanted_points
+from workflows.steps.evaluate import load_description
+from workflows.systems import load_system
+
+SCHEMA = 1
+WARM_UP = 2
+
+
+def measure_systems(experiment: Experiment, data_folder: Path, folders: list[Path]) -> None:
+    """Measure every system in `folders`, one after the other. Raises `UserError` when one of them fails."""
+    context = multiprocessing.get_context("fork")
+    for folder in folders:
+        process = context.Process(target=_measure_one, args=(experiment, data_folder, folder))
+        process.start()
+        process.join()
+        if process.exitcode != 0:
+            raise UserError(f"{folder}: measuring failed (exit status {process.exitcode})")
+
+
+def _measure_one(experiment: Experiment, data_folder: Path, folder: Path) -> None:
+    torch.set_num_threads(experiment.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    description = load_description(folder)
+    before = resident_bytes()
+    data = PreparedData(data_folder, experiment.features)
+    system = load_system(folder, device)
+    points = all_points(system.method, system.module, experiment.further_paths(description["system"]))
+    measured: dict[Any, dict[str, Any]] = {}
+    costs = {}
+    for point in wanted_points(experiment, description["system"], points):
+        key = system.method.cost_key(point)
+        if key not in measured:
+            measured[key] = measure_point(system, data, point, experiment, before, device)
+        costs[point.id] = measured[key]
+    about = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": experiment.threads,
+        "audio_seconds": experiment.measure.audio_seconds,
+        "what": "one utterance, batch 1: features, encoder, CTC layer, greedy labels",
+        "memory": "device memory" if device.type == "cuda" else "resident memory of the process above its imports",
+    }
+    write_json(folder / "measured" / "costs.json", {"schema": SCHEMA, **description, **about, "points": costs})
+
+
+@torch.inference_mode()
+def measure_point(
+    system: TrainedSystem, data: PreparedData, point: Point, experiment: Experiment, before: int, device: torch.device
+) -> dict[str, Any]:
+    """Everything that one point costs."""
+    seconds = experiment.measure.audio_seconds
+    samples = round(seconds * data.corpus["sampling_rate"])
+    # Noise with speech-like level: the work does not depend on what is said.
+    waveform = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0)).to(device)
+    recogniser = system.method.at(system.module, point)
+
+    def recognise() -> Any:
+        features, lengths = data.extractor(waveform, [samples])
+        encoded = recogniser.encode(data.normaliser(features), lengths.to(device))
+        return greedy(recogniser.ctc_log_probs(encoded), encoded.lengths)
+
+    features, lengths = data.extractor(waveform, [samples])
+    reset_peak(device)
+    times = [timed(recognise, device) for _ in range(WARM_UP + experiment.measure.repeats)][WARM_UP:]
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes() - before
+    count = system.method.parameters(system.module, point)
+    return {
+        "parameters_stored": count.stored,
+        "parameters_nonzero": count.nonzero,
+        "parameters_executed": count.executed,
+        "stored_bytes": system.method.stored_bytes(system.module, [point]),
+        "macs": count_macs(lambda: recogniser.ctc_log_probs(recogniser.encode(features, lengths.to(device)))),
+        "real_time_factor": {
+            "median": statistics.median(times) / seconds,
+            "min": min(times) / seconds,
+            "max": max(times) / seconds,
+            "repeats": len(times),
+        },
+        "peak_memory_bytes": peak,
+    }
+
+
+def count_macs(forward: Callable[[], Any]) -> int:
+    """Multiply-accumulates of matrix products and convolutions: half the operations of torch's counter.
+
+    ESPnet's attention is eager; inside fused attention the counter would see nothing on CPU.
+    """
+    with FlopCounterMode(display=False) as counter:
+        forward()
+    return counter.get_total_flops() // 2
+
+
+def timed(function: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of one call, the device's queue emptied before and after."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def reset_peak(device: torch.device) -> None:
+    """Forget the peak of earlier measurements: CUDA's counter, or Linux's high-water mark."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass  # not Linux, or not allowed: the peak of the whole process stands, which is never too low
+
+
+def peak_resident_bytes() -> int:
+    """Highest resident memory of this process since `reset_peak`."""
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now."""
+    return _status("VmRSS") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _status(key: str) -> int:
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0

@@ -1,0 +1,161 @@
+"""Training one system: the stages of its method through the one training loop."""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from asr.backbones import BackboneFactory, Batch
+from asr.batches import BatchOrder
+from asr.settings import TrainingSettings
+from asr.training import check_fingerprint, make_fabric, run_stage, seed_step
+from common.errors import UserError
+from common.files import read_json, replacing, sha256, write_json, write_text
+from common.settings import parse
+from methods.contract import Method, Stage, Step, load_method, make_method
+from workflows.data import PreparedData, leave_out_too_long, stage_data
+from workflows.experiment import Experiment
+from workflows.provenance import describe_run
+from workflows.systems import load_inputs, save_system
+
+
+def train_system(
+    experiment: Experiment, name: str, seed: int, data_folder: Path, out: Path, folders: dict[str, Path]
+) -> None:
+    """Train system `name` and write model, description, log and provenance into `out`; `folders` holds its inputs."""
+    began = time.monotonic()
+    torch.set_num_threads(experiment.threads)
+    entry, training = experiment.systems[name], experiment.training_of(name)
+    where = f"{experiment.name}: systems.{name}"
+    fabric = make_fabric(training)
+    data = PreparedData(data_folder, experiment.features)
+    backbone = BackboneFactory(
+        experiment.backbone.name, experiment.backbone_of(name), len(data.tokenizer), f"{where}.backbone"
+    )
+    kind = load_method(entry.method, where)
+    needs = kind.needs(parse(kind.Config, entry.settings, f"{where}.settings"))
+    method = make_method(entry.method, entry.settings, backbone, load_inputs(needs, folders, fabric.device), where)
+    configuration = experiment.training_inputs(name)
+    # An input system that was trained anew makes this another configuration too.
+    weights = {role: sha256(folders[system] / "model.safetensors") for role, system in needs.items()}
+    fingerprint = _plain({**configuration, "inputs": weights, "seed": seed})
+    work = out / "work"
+    run = _Run(fabric, method, data, training, experiment.dev_set, experiment.features.speed_factors, seed, work)
+    module = run.all_stages(fingerprint).eval()
+    module = method.finish(module, _calibration(data, training, fabric.device))
+    if fabric.is_global_zero:
+        description = {"name": name, "seed": seed, "method": entry.method, "settings": entry.settings}
+        save_system(out, module, method, {**description, "vocabulary": len(data.tokenizer)})
+        device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "cpu"
+        facts = describe_run(device, experiment.threads, time.monotonic() - began)
+        _finish_files(out, work, {"configuration": fingerprint, "seed": seed, **facts})
+    fabric.barrier()
+
+
+@dataclasses.dataclass
+class _Run:
+    """The stages of one system."""
+
+    fabric: Fabric
+    method: Method
+    data: PreparedData
+    training: TrainingSettings
+    dev_set: str
+    speeds: list[float]
+    seed: int
+    work: Path
+
+    def all_stages(self, fingerprint: dict[str, Any]) -> nn.Module:
+        """Run what is not yet done. A finished stage leaves `stage<n>.pt`, from which a resumed run goes on."""
+        seed_step(self.seed, "build", 0, 0)
+        module = self.method.build()
+        for number, stage in enumerate(self.method.stages(self.training)):
+            expected = {**fingerprint, "stage": stage.name}
+            seed_step(self.seed, f"begin {stage.name}", 0, 0)
+            done = self.work / f"stage{number}.pt"
+            if done.exists():
+                module = self._load_stage(done, expected)
+                continue
+            module = self.method.begin_stage(module, stage)
+            self._run(module, stage, self.work / f"stage{number}", expected)
+            if self.fabric.is_global_zero:
+                self._save_stage(done, module, expected)
+            self.fabric.barrier()
+        return module.to(self.fabric.device)
+
+    def _run(self, module: nn.Module, stage: Stage, folder: Path, fingerprint: dict[str, Any]) -> None:
+        speeds = tuple(self.speeds) if stage.set == "train" else (1.0,)
+        train = self.data.speech_set(stage.set, stage.labelled, speeds)
+        dev = self.data.speech_set(self.dev_set, stage.labelled)
+        for speech, name in ((train, stage.set), (dev, self.dev_set)):
+            leave_out_too_long(speech, lambda lengths: self.method.output_lengths(module, lengths), name)
+        if not train.examples:
+            raise UserError(f"set '{stage.set}': no utterance is long enough for its transcript")
+        batches = stage_data(train, dev, stage.training, self.seed, self.fabric.device, stage.labelled)
+        objective = _AtStage(self.method, stage, self.seed)
+        run_stage(
+            self.fabric, module, objective, batches, stage.training, self.seed, folder, fingerprint, stage.name
+        )
+
+    def _save_stage(self, path: Path, module: nn.Module, fingerprint: dict[str, Any]) -> None:
+        state = {"module": module.state_dict(), "architecture": self.method.architecture(module)}
+        with replacing(path) as temporary:
+            torch.save({**state, "fingerprint": fingerprint}, temporary)
+
+    def _load_stage(self, path: Path, fingerprint: dict[str, Any]) -> nn.Module:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        check_fingerprint(state["fingerprint"], fingerprint, path)
+        module = self.method.rebuild(state["architecture"])
+        module.load_state_dict(state["module"])
+        return module
+
+
+@dataclasses.dataclass
+class _AtStage:
+    """A method at one of its stages, as the training loop's objective."""
+
+    method: Method
+    stage: Stage
+    seed: int
+
+    def losses(self, module: nn.Module, batch: Batch, index: int, training: bool) -> dict[str, Tensor]:
+        return self.method.losses(module, batch, Step(self.stage.name, index, self.seed, training))
+
+    def after_step(self, module: nn.Module, index: int) -> None:
+        self.method.after_step(module, Step(self.stage.name, index, self.seed))
+
+    def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        return self.method.parameter_groups(module, self.stage)
+
+
+def _calibration(data: PreparedData, training: TrainingSettings, device: torch.device) -> Iterator[Batch]:
+    """Training batches in a fixed order, read lazily: as many as `finish` takes."""
+    speech = data.speech_set("train", labelled=True)
+    batch_frames = training.batch_seconds * speech.extractor.frames_per_second
+    order = BatchOrder([example.frames for example in speech.examples], batch_frames, training.buckets, 0)
+    for indices in order.epoch(0):
+        yield speech.batch(indices, device)
+
+
+def _finish_files(out: Path, work: Path, provenance: dict[str, Any]) -> None:
+    """Log and provenance beside the model, provenance last; the checkpoints are no longer needed."""
+    stages = sorted(folder for folder in work.glob("stage*") if folder.is_dir())
+    logs = [folder / "log.jsonl" for folder in stages]
+    write_text(out / "log.jsonl", "".join(path.read_text() for path in logs))
+    for folder in stages:
+        if (folder / "tensorboard").exists():
+            shutil.copytree(folder / "tensorboard", out / "tensorboard" / folder.name, dirs_exist_ok=True)
+    write_json(out / "provenance.json", provenance)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back, so that a saved fingerprint compares equal."""
+    return json.loads(json.dumps(value))

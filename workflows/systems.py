@@ -1,0 +1,74 @@
+"""A system on disk: `system.json` says how to rebuild the module, `model.safetensors` holds its weights, physical layers once."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from asr.backbones import BackboneFactory
+from common.errors import UserError
+from common.files import read_json, replacing, write_json
+from methods.contract import Method, TrainedSystem, make_method
+
+SCHEMA = 1
+
+
+def save_system(folder: Path, module: nn.Module, method: Method, description: dict[str, Any]) -> None:
+    """Write weights, then `system.json`. `description` holds name, seed, method, settings and vocabulary."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    with replacing(folder / "model.safetensors") as temporary:
+        save_file(state, temporary)
+    backbone = {"name": method.backbone.name, "settings": method.backbone.settings}
+    architecture = method.architecture(module)
+    write_json(
+        folder / "system.json", {"schema": SCHEMA, "backbone": backbone, "architecture": architecture, **description}
+    )
+
+
+def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSystem:
+    """Rebuild a finished system in evaluation mode. Raises `UserError` when weights and description do not belong together."""
+    description = read_json(folder / "system.json")
+    where = str(folder / "system.json")
+    if description.get("schema") != SCHEMA:
+        raise UserError(f"{where}: schema {description.get('schema')} is not {SCHEMA}; train the system again")
+    backbone = BackboneFactory(
+        description["backbone"]["name"], description["backbone"]["settings"], description["vocabulary"], where
+    )
+    method = make_method(description["method"], description["settings"], backbone, where=where)
+    module = method.rebuild(description["architecture"])
+    weights = folder / "model.safetensors"
+    try:
+        state = load_file(weights)
+        module.load_state_dict(state)
+    except FileNotFoundError:
+        raise UserError(f"{weights}: no such file; train the system again") from None
+    except SafetensorError as error:
+        raise UserError(f"{weights}: not a readable safetensors file ({error}); train the system again") from None
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{weights}: this checkpoint belongs to another configuration than {where} ({reason})") from None
+    module.to(device).eval().requires_grad_(False)
+    return TrainedSystem(description["name"], module, method)
+
+
+def load_inputs(needs: dict[str, str], folders: dict[str, Path], device: torch.device | str) -> dict[str, TrainedSystem]:
+    """The trained systems that a method starts from, by role. `folders` maps system names to their folders."""
+    for role, name in needs.items():
+        if name not in folders:
+            raise UserError(f"settings.{role}: system '{name}' is needed but its folder was not given (--input {name}=FOLDER)")
+    return {role: load_system(folders[name], device) for role, name in needs.items()}
+
+
+def name_folders(pairs: Iterable[str]) -> dict[str, Path]:
+    """Read `name=folder` arguments."""
+    folders = {}
+    for pair in pairs:
+        name, separator, folder = pair.partition("=")
+        if not separator:
+            raise UserError(f"--input {pair}: write NAME=FOLDER")
+        folders[name] = Path(folder)
+    return folders
