@@ -1,8 +1,9 @@
 """Corpora: named sets of recordings, prepared into lhotse cuts that every later step reads.
 
-Each corpus is one module with pydantic `Settings` and `prepare(settings, entry, folder) -> {set name: utterances}`; it is
-registered in `config/corpora.yaml`, which says where the data comes from and under which licence. This package looks the
-module up, checks what it yields, and writes what the rest of the project reads. It never imports torch.
+Each corpus is one module with pydantic `Settings` and `prepare(settings, entry, folder) -> {set name: utterances}`;
+it is registered in `config/corpora.yaml`, which says where the data comes from and under which licence. This
+package looks the module up, checks what it yields, and writes what the rest of the project reads. It never imports
+torch.
 
     python -m asr.corpora synth --out /tmp/synth
 """

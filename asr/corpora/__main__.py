@@ -27,10 +27,8 @@ def main() -> None:
     settings, where = read_settings(arguments.settings)
     corpus = prepare(arguments.name, settings, arguments.out, arguments.register, where)
     for name, held in corpus["sets"].items():
-        hours = held["seconds"] / 3600
-        print(
-            f"{name}: {held['utterances']} utterances, {hours:.2f} h, {held['words']} words, {held['speakers']} speakers"
-        )
+        counts = ", ".join(f"{held[what]} {what}" for what in ("utterances", "words", "speakers"))
+        print(f"{name}: {held['seconds'] / 3600:.2f} h, {counts}")
 
 
 def read_settings(argument: str) -> tuple[dict[str, Any], str]:

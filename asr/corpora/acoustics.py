@@ -26,10 +26,11 @@ def _not_empty(noises: tuple) -> tuple:
 class Acoustics(Settings):
     """Ranges from which the conditions of each utterance are drawn, uniformly.
 
-    `snr_db` is the mean power of the (reverberated) speech, its pauses included, over that of the noise; null is no noise.
-    `reverberation` is the probability of a room, with a reverberation time from `rt60_seconds` and a direct-to-reverberant
-    ratio from `direct_db`. `speed` changes tempo and pitch together. `level_db` is the RMS of the speech against full
-    scale. `silence_seconds` is the length of the silence before and of that after the speech.
+    `snr_db` is the mean power of the (reverberated) speech, its pauses included, over that of the noise; null is no
+    noise. `reverberation` is the probability of a room, with a reverberation time from `rt60_seconds` and a
+    direct-to-reverberant ratio from `direct_db`. `speed` changes tempo and pitch together. `level_db` is the RMS of
+    the speech against full scale. `silence_seconds` is the length of the silence before and of that after the
+    speech.
     """
 
     snr_db: Range | None = (10.0, 30.0)
@@ -112,7 +113,8 @@ def trim(samples: np.ndarray, threshold: float = 0.01) -> np.ndarray:
 def change_rate(samples: np.ndarray, rate_in: int, rate_out: int, speed: float = 1.0) -> np.ndarray:
     """Resample by cutting (or zero-padding) the spectrum; `speed` > 1 also plays faster and higher.
 
-    Returns round(samples * rate_out / rate_in / speed) samples. The ratio is met to half a sample over the whole length.
+    Returns round(samples * rate_out / rate_in / speed) samples. The ratio is met to half a sample over the whole
+    length.
     """
     samples = np.asarray(samples, np.float32)
     ratio = rate_out / rate_in / speed

@@ -1,7 +1,7 @@
 """Archives of recordings: found on disk or downloaded, read without ever unpacking them to a path they name.
 
-Why by hand: an archive comes from outside. One that names a place outside its own folder, or holds links, is refused as a
-whole, and only the wanted members are read, into memory.
+Why by hand: an archive comes from outside. One that names a place outside its own folder, or holds links, is
+refused as a whole, and only the wanted members are read, into memory.
 """
 
 import ssl

@@ -1,8 +1,8 @@
 """espeak-ng through ctypes: text and a voice in, samples out, the same bytes every time.
 
-Why an engine is loaded anew for each voice: espeak-ng keeps state between utterances (the phase of the pitch flutter, for
-one) and seeds its noise from the clock. A private copy of the library, with the seed set, starts from a known state
-whatever this process did before, so a voice sounds the same in every process.
+Why an engine is loaded anew for each voice: espeak-ng keeps state between utterances (the phase of the pitch
+flutter, for one) and seeds its noise from the clock. A private copy of the library, with the seed set, starts from
+a known state whatever this process did before, so a voice sounds the same in every process.
 
 espeak-ng (GPL-3.0-or-later) comes from the wheel `espeakng-loader`, is loaded to speak, and is no part of this project.
 """
@@ -102,7 +102,8 @@ class Engine:
 
 
 def _load(folder: Path) -> ctypes.CDLL:
-    """A private copy of the library in `folder`, with the voice data beside it under a short path (espeak cuts long ones)."""
+    """A private copy of the library in `folder`, with the voice data beside it under a short path (espeak cuts long
+    ones)."""
     try:
         import espeakng_loader
     except ImportError:

@@ -1,10 +1,12 @@
 """Real speech: digit strings joined from recordings of the Free Spoken Digit Dataset.
 
-Why: single digits are no speech recognition; strings of them, spoken by one person with short pauses between, are, and real
-recordings show what synthetic ones hide. A take (a speaker's n-th recording of a digit) belongs to one split only:
-test 0-4 (the data set's own split), dev 5-9, training 10-49. Rooms and noise come on top, as in `synth`.
+Why: single digits are no speech recognition; strings of them, spoken by one person with short pauses between, are,
+and real recordings show what synthetic ones hide. A take (a speaker's n-th recording of a digit) belongs to one
+split only: test 0-4 (the data set's own split), dev 5-9, training 10-49. Rooms and noise come on top, as in
+`synth`.
 
-The archive is checked by content: each of the 3000 recordings against `fsdd_sha256.txt`, because archives get re-packed.
+The archive is checked by content: each of the 3000 recordings against `fsdd_sha256.txt`, because archives get
+re-packed.
 
     python -m asr.corpora fsdd --out /tmp/fsdd --settings '{"train": {"utterances": 300}}'
 """
@@ -43,8 +45,9 @@ class SetSettings(Size):
 
 
 class Settings(Strict):
-    """Settings of the corpus. `words` is the least and the greatest number of digits in an utterance, `pause_seconds` the
-    length of the silences between them; `archive` is used instead of the register's archives."""
+    """Settings of the corpus. `words` is the least and the greatest number of digits in an utterance,
+    `pause_seconds` the length of the silences between them; `archive` is used instead of the register's
+    archives."""
 
     seed: int = Field(0, ge=0)
     archive: Path | None = None

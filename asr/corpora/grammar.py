@@ -1,8 +1,9 @@
 """What is said: digit strings, and sentences of a small grammar with several hundred words.
 
-Why a grammar: the text is ours, needs no download, and has a known vocabulary. Why minimal pairs (`bat`, `pat`, `pad`): they
-make a recogniser listen to single sounds, so that models differ. Words that sound alike (`two`, `to`) are left out: no model
-could tell them apart. Training sentences and held-out ones are disjoint; digit strings are too few for that.
+Why a grammar: the text is ours, needs no download, and has a known vocabulary. Why minimal pairs (`bat`, `pat`,
+`pad`): they make a recogniser listen to single sounds, so that models differ. Words that sound alike (`two`, `to`)
+are left out: no model could tell them apart. Training sentences and held-out ones are disjoint; digit strings are
+too few for that.
 
     python -m asr.corpora.grammar sentences 5        # print five examples
 """
@@ -47,9 +48,9 @@ RULES = {
         january | february | april | june | july | august | september | october | november | december
         """,
     "WHEN": """
-        today | tomorrow | yesterday | tonight | soon | often | always | never again | last week | next year | this morning
-        | every evening | once more | right now | before dawn | after lunch | at noon | at midnight | all summer | in winter
-        | in spring | in autumn
+        today | tomorrow | yesterday | tonight | soon | often | always | never again | last week | next year | this
+        morning | every evening | once more | right now | before dawn | after lunch | at noon | at midnight | all
+        summer | in winter | in spring | in autumn
         """,
     "NUMBER": """
         three | five | six | seven | nine | ten | eleven | twelve | thirteen | fourteen | fifteen | sixteen | seventeen
@@ -96,7 +97,9 @@ RULES = {
         | ocean | office | palace | park | path | pond | port | prison | river | road | roof | school | shore |
         station | street | temple | valley | wall | well
         """,
-    "COLOUR": "black | brown | green | grey | orange | pink | purple | silver | golden | white | yellow | crimson | violet",
+    "COLOUR": """
+        black | brown | green | grey | orange | pink | purple | silver | golden | white | yellow | crimson | violet
+        """,
     "QUALITY": """
         angry | hungry | bitter | better | bold | cold | old | brave | bright | light | tight | broken | busy | dizzy
         | calm | clean | clever | crazy | lazy | dark | deep | dull | full | dusty | rusty | empty | fast | vast | fat

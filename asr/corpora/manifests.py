@@ -1,8 +1,9 @@
 """Cuts on disk: lhotse's JSON lines, written and read without importing lhotse (which imports torch).
 
-A manifest is a lhotse `CutSet` of `MonoCut`s with one supervision each; `lhotse.CutSet.from_file` reads it. Audio that
-lies below the manifest's folder is named relative to that folder, so a prepared corpus can be moved and its bytes do not
-depend on where it stands. For lhotse: `CutSet.from_file(path).with_recording_path_prefix(path.parent)`.
+A manifest is a lhotse `CutSet` of `MonoCut`s with one supervision each; `lhotse.CutSet.from_file` reads it. Audio
+that lies below the manifest's folder is named relative to that folder, so a prepared corpus can be moved and its
+bytes do not depend on where it stands. For lhotse:
+`CutSet.from_file(path).with_recording_path_prefix(path.parent)`.
 """
 
 import gzip
@@ -34,9 +35,8 @@ def read_cuts(path: Path | str) -> list[Utterance]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such manifest; prepare the corpus first") from None
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise UserError(
-            f"{path}: not a manifest of cuts with one supervision each ({type(error).__name__}: {error}); prepare the corpus again"
-        ) from None
+        problem = f"not a manifest of cuts with one supervision each ({type(error).__name__}: {error})"
+        raise UserError(f"{path}: {problem}; prepare the corpus again") from None
 
 
 def _cut(utterance: Utterance, folder: Path) -> dict:

@@ -88,7 +88,8 @@ def _checked(set_name: str, utterances: list[Utterance], stage: Path) -> list[Ut
 
 
 def _check_ids(sets: Sets) -> None:
-    """Raise `UserError` for an utterance that occurs twice, or whose id does not name its speaker as scoring needs it."""
+    """Raise `UserError` for an utterance that occurs twice, or whose id does not name its speaker as scoring needs
+    it."""
     seen: dict[str, str] = {}
     for set_name, utterances in sets.items():
         for utterance in utterances:

@@ -13,8 +13,8 @@ REGISTER = ROOT / "config" / "corpora.yaml"
 
 
 class Entry(Settings):
-    """One corpus. `checksum` says what is checked against what; `archives` are places to look at before downloading from
-    `url`, relative to the repository; a download is kept in `keep`."""
+    """One corpus. `checksum` says what is checked against what; `archives` are places to look at before downloading
+    from `url`, relative to the repository; a download is kept in `keep`."""
 
     module: str
     source: str

@@ -1,8 +1,9 @@
 """The embedded corpus: synthetic speech in many voices, made on any machine without a download.
 
-Why: the whole project must run where there is no data. A few hundred voices (timbre, accent, rate, pitch) speak digit
-strings or the sentences of a small grammar, in rooms and noise whose severity is a setting. Training, dev and test
-voices differ in timbre, not only in pitch. Same settings, same bytes. Numbers from it are no evidence about real speech.
+Why: the whole project must run where there is no data. A few hundred voices (timbre, accent, rate, pitch) speak
+digit strings or the sentences of a small grammar, in rooms and noise whose severity is a setting. Training, dev and
+test voices differ in timbre, not only in pitch. Same settings, same bytes. Numbers from it are no evidence about
+real speech.
 
     python -m asr.corpora synth --out /tmp/synth --settings '{"train": {"hours": 0.1}}'
 """

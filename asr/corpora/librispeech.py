@@ -1,0 +1,92 @@
+"""LibriSpeech (or mini LibriSpeech) from a local folder, through lhotse's recipe. Nothing is copied or downloaded.
+
+Why: the papers' own corpora are read by recipes that others maintain; here they only become the sets of an
+experiment. The audio stays where it is; the manifests name it by its absolute path.
+
+    python -m asr.corpora librispeech --out results/data/librispeech --settings '{"folder": "/data/LibriSpeech"}'
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from asr.corpora.settings import TestSetNames
+from asr.corpora.utterances import Utterance
+from common.errors import UserError, unknown
+from common.settings import Settings as Strict
+
+Parts = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Settings(Strict):
+    """Settings of the corpus: the folder that holds `train-clean-100`, `dev-clean` and so on, and which of these parts
+    form which set. `lowercase` turns the transcripts, printed in capitals, to lower case."""
+
+    folder: Path
+    sampling_rate: int = Field(16000, ge=4000, le=48000)
+    lowercase: bool = True
+    train: Parts = ("train-clean-100",)
+    dev: Parts = ("dev-clean", "dev-other")
+    test_sets: Annotated[dict[str, Parts], TestSetNames] = Field(
+        {"test_clean": ("test-clean",), "test_other": ("test-other",)}, validate_default=True
+    )
+    workers: int = Field(1, ge=1)
+
+
+def prepare(settings: Settings, entry, folder: Path) -> dict[str, list[Utterance]]:
+    """The utterances by set name. `entry` tells where the data set can be had; nothing is written below `folder`.
+
+    Raises `UserError` when the folder, one of its parts, or the audio of a transcript is missing.
+    """
+    sets = {"train": settings.train, "dev": settings.dev, **settings.test_sets}
+    _check_folder(settings.folder, {part for parts in sets.values() for part in parts}, entry)
+    return {name: [each for part in parts for each in _read_part(part, settings)] for name, parts in sets.items()}
+
+
+def _check_folder(folder: Path, parts: set[str], entry) -> None:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder (setting 'folder'); fetch LibriSpeech from {entry.url} and name it")
+    present = [path.name for path in folder.iterdir() if path.is_dir()]
+    for part in sorted(parts):
+        if part not in present:
+            raise unknown("part of LibriSpeech", part, present, str(folder))
+
+
+def _read_part(part: str, settings: Settings) -> list[Utterance]:
+    """One part in the order of its utterances' ids."""
+    from lhotse.recipes.librispeech import prepare_librispeech  # imports torch: only where the recipe is run
+
+    spoken = _transcribed(settings.folder / part)
+    try:
+        manifests = prepare_librispeech(
+            settings.folder,
+            dataset_parts=[part],
+            normalize_text="lower" if settings.lowercase else "none",
+            num_jobs=settings.workers,
+        )[part]
+    except Exception as error:  # the recipe lets through whatever the audio library raises
+        raise UserError(
+            f"{settings.folder / part}: cannot be read as a part of LibriSpeech ({type(error).__name__}: {error})"
+        ) from error
+    audio = {recording.id: Path(recording.sources[0].source).resolve() for recording in manifests["recordings"]}
+    utterances = [
+        Utterance(each.id, audio[each.id], settings.sampling_rate, each.duration, str(each.speaker), each.text)
+        for each in sorted(manifests["supervisions"], key=lambda supervision: supervision.id)
+    ]
+    lost = sorted(spoken - audio.keys())
+    if lost:  # the recipe leaves them out with no more than a log line
+        raise UserError(f"{settings.folder / part}: {len(lost)} transcripts have no audio file (first: {lost[0]})")
+    return utterances
+
+
+def _transcribed(folder: Path) -> set[str]:
+    """The ids of all utterances that have a transcript. Raises `UserError` for an empty transcript."""
+    ids = set()
+    for path in sorted(folder.rglob("*.trans.txt")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            name, _, text = line.partition(" ")
+            if not text.strip():
+                raise UserError(f"{path}: line {number}: utterance '{name}': the transcript is empty")
+            ids.add(name)
+    return ids
