@@ -54,14 +54,12 @@ def offered_at(results: Results, system: str, seed: int, depth: int) -> list[Poi
 
 def _candidates(results: Results, row: Row, seed: int, where: str) -> list[Point]:
     points = results.points(row.system, seed).points
-    if row.point is not None:
-        found, wanted = [point for point in points if point.id == row.point], f"point '{row.point}'"
-    elif row.path is not None:
+    if row.path is not None:
         found, wanted = [point for point in points if point.path == row.path], f"path {list(row.path)}"
     elif row.depth is not None:
         found, wanted = offered_at(results, row.system, seed, row.depth), f"point of depth {row.depth}"
     else:
-        raise UserError(f"{where}: names neither 'depth' nor 'path' nor 'point'")
+        raise UserError(f"{where}: names neither 'depth' nor 'path'")
     if not found:
         depths = sorted({point.depth for point in points if point.offered and point.depth})
         raise UserError(

@@ -32,8 +32,8 @@ def cost_table(results: Results) -> Table:
                 audio_seconds.add(file["audio_seconds"])
     notes = [
         (
-            "MACs are half the FLOPs, counted with eager attention. Real-time factor: processing time by audio time, median of "
-            "at least 5 repeats after warm-up. 1 kB = 1000 bytes, 1 MB = 1 000 000 bytes."
+            "MACs are half the FLOPs, counted with eager attention. Real-time factor: processing time by audio time, "
+            "median of at least 5 repeats after warm-up. 1 kB = 1000 bytes, 1 MB = 1 000 000 bytes."
         ),
         (
             f"Measured on: {'; '.join(sorted(measured_on)) or 'nothing was measured'}; "
@@ -41,7 +41,7 @@ def cost_table(results: Results) -> Table:
         ),
     ]
     return Table(
-        "costs", f"Costs of the systems in the tables ({results.experiment.name})", COLUMNS, [*rows.values()], notes
+        "costs", f"Costs of the points in the tables ({results.experiment.name})", COLUMNS, [*rows.values()], notes
     )
 
 

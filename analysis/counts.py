@@ -1,7 +1,7 @@
 """Error counts of a recogniser against its reference, and nothing that could be averaged by mistake.
 
-Counts travel; a rate is made from pooled counts at the last moment. So the word error rate of two test sets is the rate of
-their sum, never the mean of two percentages (the paper's own averages are pooled counts too).
+Counts travel; a rate is made from pooled counts at the last moment. So the word error rate of two test sets is that
+of their sum, never the mean of two percentages (the paper's own averages are pooled counts too).
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,9 @@
 """Figure 2 of the paper: WER against executed depth, for every path of every depth, beside the published curves.
 
-A solid marker is a depth that was trained (the seed and the deepest), a hollow one a depth that was not; it stands at the
-path that the tables report. The band is the mean ± standard deviation over all paths of a depth, whiskers reach to
-the extremes. Systems differ in colour (Okabe and Ito's, safe for colour-blind readers) and in marker. Equal results give equal bytes.
+A solid marker is a depth that was trained (the seed and the deepest), a hollow one a depth that was not; it stands at
+the path that the tables report. The band is the mean ± standard deviation over all paths of a depth, whiskers reach to
+the extremes. Systems differ in colour (Okabe and Ito's, safe for colour-blind readers) and in marker. Equal results
+give equal bytes.
 """
 
 import io

@@ -1,7 +1,7 @@
 """One table, written as CSV, Markdown, LaTeX and HTML.
 
-Cells may hold anything a configuration or a transcript holds, so every format escapes what it would take for syntax. CSV
-holds the plain values for other programs; the other three are for people.
+Cells may hold anything a configuration or a transcript holds, so every format escapes what it would take for syntax.
+CSV holds the plain values for other programs; the other three are for people.
 """
 
 import csv
@@ -37,11 +37,15 @@ LATEX = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column. Its `key` is the CSV heading and the key of the rows; without a `heading` only the CSV has it."""
+    """One column. Its `key` is the CSV heading and the key of the rows; without a `heading` only the CSV has it.
+
+    `wide` columns are left out where there is no room to scroll: in Markdown and LaTeX.
+    """
 
     key: str
     heading: str = ""
     numeric: bool = True
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,13 @@ class Table:
     rows: Sequence[dict]
     notes: Sequence[str] = field(default=())
 
-    @property
-    def shown(self) -> list[Column]:
-        """The columns that people read."""
-        return [column for column in self.columns if column.heading]
+    def shown(self, wide: bool) -> list[Column]:
+        """The columns that people read, with or without the wide ones."""
+        return [column for column in self.columns if column.heading and (wide or not column.wide)]
 
-    def texts(self) -> list[list[str]]:
-        """What people read, row by row."""
-        return [[_text(row.get(column.key)) for column in self.shown] for row in self.rows]
+    def texts(self, wide: bool) -> list[list[str]]:
+        """What people read in those columns, row by row."""
+        return [[_text(row.get(column.key)) for column in self.shown(wide)] for row in self.rows]
 
 
 def _text(cell) -> str:
@@ -84,18 +87,25 @@ def to_csv(table: Table) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """`text` as Markdown shows it literally, on one line."""
-    text = re.sub(r"([\\`*_{}\[\]()#|~$])", r"\\\1", " ".join(text.split()))
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """`text` as Markdown shows it literally, on one line; what cannot be mistaken for syntax stays readable."""
+    text = re.sub(r"[\\`*{}\[\]#|~$]", r"\\\g<0>", " ".join(text.split()))
+    text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
+    return re.sub(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)|^>|^[+-](?=\s)", r"\\\g<0>", text)
 
 
 def to_markdown(table: Table) -> str:
-    """A pipe table with the title above and the notes below."""
-    lines = [f"**{escape_markdown(table.title)}**", ""]
-    lines.append("| " + " | ".join(escape_markdown(column.heading) for column in table.shown) + " |")
-    lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in table.shown) + "|")
-    lines += ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in table.texts()]
-    return "\n".join([*lines, "", *[f"- {escape_markdown(note)}" for note in table.notes]]) + "\n"
+    """The title, a pipe table, the notes."""
+    return f"**{escape_markdown(table.title)}**\n\n{markdown_body(table)}"
+
+
+def markdown_body(table: Table) -> str:
+    """A pipe table and the notes below it."""
+    columns = table.shown(wide=False)
+    lines = ["| " + " | ".join(escape_markdown(column.heading) for column in columns) + " |"]
+    lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in columns) + "|")
+    lines += ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in table.texts(wide=False)]
+    notes = ["", *[f"- {escape_markdown(note)}" for note in table.notes]] if table.notes else []
+    return "\n".join([*lines, *notes]) + "\n"
 
 
 def escape_latex(text: str) -> str:
@@ -105,12 +115,13 @@ def escape_latex(text: str) -> str:
 
 def to_latex(table: Table) -> str:
     """A `table` environment for a document that loads `booktabs`."""
-    align = "".join("r" if column.numeric else "l" for column in table.shown)
+    columns = table.shown(wide=False)
+    align = "".join("r" if column.numeric else "l" for column in columns)
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(table.title)}}}"]
     lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
-    lines.append(" & ".join(escape_latex(column.heading) for column in table.shown) + r" \\")
+    lines.append(" & ".join(escape_latex(column.heading) for column in columns) + r" \\")
     lines.append(r"\midrule")
-    lines += [" & ".join(map(escape_latex, row)) + r" \\" for row in table.texts()]
+    lines += [" & ".join(map(escape_latex, row)) + r" \\" for row in table.texts(wide=False)]
     lines += [r"\bottomrule", r"\end{tabular}", ""]
     lines += [rf"{{\footnotesize {escape_latex(note)}\par}}" for note in table.notes]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
@@ -122,7 +133,7 @@ def to_html(table: Table) -> str:
 
     folder = Path(__file__).parent / "templates"
     environment = Environment(loader=FileSystemLoader(folder), autoescape=select_autoescape(["html"]))
-    return environment.get_template("table.html").render(table=table) + "\n"
+    return environment.get_template("table.html").render(table=table, columns=table.shown(wide=True)) + "\n"
 
 
 WRITERS = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "html": to_html}

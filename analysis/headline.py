@@ -29,59 +29,54 @@ class Headline:
 
     @property
     def sentence(self) -> str:
-        """The answer in one line. The difference is the deepest minus the seed depth, negative when deeper is better."""
-        if self.deepest_wer == self.seed_wer:
-            verdict = "makes as many errors"
-        elif self.significant:
-            verdict = "is better" if self.deepest_wer < self.seed_wer else "is WORSE"
-        else:
-            verdict = f"is not significantly {'better' if self.deepest_wer < self.seed_wer else 'worse'}"
+        """The answer in one line. The difference is deepest minus seed depth: negative when deeper is better."""
+        difference = self.deepest_wer - self.seed_wer
+        better = "better" if difference < 0 else "worse" if difference > 0 else "different"
+        verdict = f"is {better}" if self.significant else f"is not significantly {better}"
         return (
-            f"{self.system}: depth {self.deepest_depth} {verdict} than depth {self.seed_depth}: "
-            f"WER {self.seed_wer:.2f} % -> {self.deepest_wer:.2f} %, difference {self.deepest_wer - self.seed_wer:+.2f} "
+            f"{self.system}: depth {self.deepest_depth} {verdict} {'from' if better == 'different' else 'than'} depth "
+            f"{self.seed_depth}: WER {self.seed_wer:.2f} % to {self.deepest_wer:.2f} %, difference {difference:+.2f} "
             f"(95 % interval {self.low:+.2f} to {self.high:+.2f} over {self.speakers} speakers; "
             f"MAPSSWE p = {self.p:.2g}, {self.segments} segments)"
-        ).replace("as many errors than", "as many errors as")
+        )
 
 
 def headlines(results) -> list[Headline]:
-    """The answer for every system of the experiment's depth curves."""
+    """The answer for every system of the experiment's depth curves, the one that the experiment asks for first."""
+    experiment = results.experiment
+    asked = [(system, figure.decode) for figure in experiment.figures.values() for system in figure.systems]
+    asked = sorted(dict.fromkeys(asked), key=lambda pair: pair[0] != experiment.headline)
+    return [_headline(results, system, decode) for system, decode in asked]
+
+
+def _headline(results, system: str, decode: str) -> Headline:
     from analysis.choice import choose
     from analysis.intervals import difference_interval
     from analysis.mapsswe import mapsswe
     from analysis.results import Row
 
-    experiment, found = results.experiment, []
-    seed = experiment.seeds[0]
-    for figure in experiment.figures.values():
-        for system in figure.systems:
-            depths = [point.depth for point in results.points(system, seed).points if point.offered and point.depth]
-            choices = [
-                choose(results, Row(system=system, depth=depth), seed, figure.decode, f"figures: {system}")
-                for depth in (max(depths), min(depths))
-            ]
-            sides = [results.alignments(choice.point, figure.decode, experiment.test_sets) for choice in choices]
-            pairs = list(zip(*sides, strict=True))
-            test, interval = mapsswe(pairs), difference_interval(pairs)
-            deepest, shallowest = (
-                results.counts(choice.point, figure.decode, experiment.test_sets).wer for choice in choices
-            )
-            found.append(
-                Headline(
-                    system,
-                    min(depths),
-                    max(depths),
-                    shallowest,
-                    deepest,
-                    interval.low,
-                    interval.high,
-                    interval.units,
-                    test.p,
-                    test.segments,
-                    test.significant,
-                )
-            )
-    return found
+    test_sets, seed = results.experiment.test_sets, results.experiment.seeds[0]
+    depths = [point.depth for point in results.points(system, seed).points if point.offered and point.depth]
+    points = [
+        choose(results, Row(system=system, depth=depth), seed, decode, f"figures: {system}").point
+        for depth in (max(depths), min(depths))
+    ]
+    pairs = list(zip(*(results.alignments(point, decode, test_sets) for point in points), strict=True))
+    test, interval = mapsswe(pairs), difference_interval(pairs)
+    deepest, shallowest = (results.counts(point, decode, test_sets).wer for point in points)
+    return Headline(
+        system=system,
+        seed_depth=min(depths),
+        deepest_depth=max(depths),
+        seed_wer=shallowest,
+        deepest_wer=deepest,
+        low=interval.low,
+        high=interval.high,
+        speakers=interval.units,
+        p=test.p,
+        segments=test.segments,
+        significant=test.significant,
+    )
 
 
 def main() -> None:

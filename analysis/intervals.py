@@ -35,13 +35,13 @@ class Interval:
         return self.units < FEW_UNITS
 
 
-def wer_interval(sets: Iterable[Alignment]) -> Interval | None:
-    """The interval of one system's WER, pooled over test sets; None where there is no reference word."""
+def wer_interval(sets: Iterable[Alignment]) -> Interval:
+    """The interval of one system's WER, pooled over test sets (at least one reference word among them)."""
     sums = _sums([(alignment, alignment) for alignment in sets])
     return _interval(sums[:, [0, 2]])
 
 
-def difference_interval(pairs: Iterable[tuple[Alignment, Alignment]]) -> Interval | None:
+def difference_interval(pairs: Iterable[tuple[Alignment, Alignment]]) -> Interval:
     """The interval of A's minus B's WER, pooled over test sets, each given as `(alignment of A, of B)`."""
     sums = _sums(list(pairs))
     return _interval(np.stack([sums[:, 0] - sums[:, 1], sums[:, 2]], axis=1))
@@ -62,14 +62,12 @@ def _sums(pairs: Sequence[tuple[Alignment, Alignment]]) -> np.ndarray:
     return sums
 
 
-def _interval(sums: np.ndarray) -> Interval | None:
+def _interval(sums: np.ndarray) -> Interval:
     """The interval of the ratio of two sums over speakers, in percent."""
-    if not sums[:, 1].any():
-        return None
     drawn = np.concatenate(
         [chunk.astype(np.float64) @ sums for chunk in np.split(_weights(len(sums)), REPLICATES // CHUNK)]
     )
-    drawn = drawn[drawn[:, 1] > 0]
+    drawn = drawn[drawn[:, 1] > 0]  # a draw of none but wordless speakers has no rate
     low, high = np.quantile(100.0 * drawn[:, 0] / drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high), len(sums))
 

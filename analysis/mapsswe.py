@@ -22,7 +22,7 @@ FEW_SEGMENTS = 30  # below that the normal approximation is weak
 
 @dataclass(frozen=True)
 class Mapsswe:
-    """The outcome of one test. Errors are counted in words a segment; `p` is two-sided, from the normal distribution."""
+    """The outcome of one test. `mean` and `sd` are errors a segment; `p` is two-sided, of the normal distribution."""
 
     segments: int
     mean: float
@@ -70,7 +70,7 @@ def segment_differences(a, b):
 def of_differences(differences) -> Mapsswe:
     """Test whether the mean of integer `differences`, one a segment, is zero (sc_stats: statdist.c, mtchprs.c).
 
-    Where all are equal their variance is 0 and so is Z, whatever the difference: kept, because sc_stats does so, but marked.
+    Where all are equal their variance is 0 and so is Z, whatever the difference: kept, as sc_stats does it, but marked.
     """
     count = len(differences)
     mean = float(differences.mean()) if count else 0.0

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from analysis.alignment import Alignment, align
 from analysis.counts import Counts
@@ -28,12 +28,16 @@ class _Read(BaseModel):
 
 
 class Row(_Read):
-    """What stands behind one row of a table: all offered paths of a depth, or one path, or one point by its id."""
+    """What stands behind one row of a table: all offered paths of a depth, or one path (also written `1 1 2 2`)."""
 
     system: str
     depth: int | None = None
     path: tuple[int, ...] | None = None
-    point: str | None = None
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _split(cls, path: Any) -> Any:
+        return path.split() if isinstance(path, str) else path
 
 
 class TableSpec(_Read):
@@ -72,6 +76,7 @@ class Experiment(_Read):
     seeds: list[int]
     decodes: dict[str, dict[str, Any]]
     systems: dict[str, dict[str, Any]]
+    headline: str | None = None
     tables: dict[str, TableSpec] = {}
     figures: dict[str, FigureSpec] = {}
 
@@ -90,7 +95,7 @@ class Point(_Read):
 
     @property
     def shown(self) -> str:
-        """What a table calls it: the path, or for methods without paths the label."""
+        """What a table calls it: the path as repeat counts, or for methods without paths the label."""
         return " ".join(map(str, self.path)) if self.path else self.label or self.id
 
 

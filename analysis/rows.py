@@ -1,8 +1,8 @@
 """The measured side of a table: for every row its counts, its significance against the reference row, its intervals.
 
-Where an experiment has several seeds, WERs are pooled over all of them and the spread between them is shown. The tests and
-intervals that compare two systems, and the path that is named, are those of the first seed: the same test sentences
-recognised again by another seed are not new evidence, so segments of several seeds must not be put together.
+Where an experiment has several seeds, WERs are pooled over all of them and the spread between them is shown. The tests
+and intervals that compare two systems, and the path that is named, are those of the first seed: the same test
+sentences recognised again by another seed are not new evidence, so their segments must not be put together.
 """
 
 import statistics
@@ -24,7 +24,7 @@ class Comparison:
     test: Mapsswe
     difference: float
     """WER minus the reference row's, in points."""
-    interval: Interval | None
+    interval: Interval
     more_errors: bool
 
     @property
@@ -81,7 +81,7 @@ class MeasuredRow:
         return statistics.stdev(rates) if len(rates) > 1 else None
 
     @cached_property
-    def interval(self) -> Interval | None:
+    def interval(self) -> Interval:
         """The bootstrap interval of the first seed's pooled WER."""
         return wer_interval(self._alignments())
 

@@ -1,7 +1,7 @@
 """The paper's Table 1 and Table 4 with our numbers, the published ones beside them, and what is known about both.
 
-Rows stand in the paper's order; a row that the experiment does not have shows only what was published, and rows of our own
-(another method, say) follow at the end.
+Rows stand in the paper's order; a row that the experiment does not have shows only what was published, and rows of
+our own (another method, say) follow at the end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def _table1(experiment: Experiment, name: str, spec: TableSpec, order: Sequence[
         *[Column(f"wer_{test_set}", f"{test_set} WER %") for test_set in experiment.test_sets],
         *_pooled_columns(spec.reference, [*rows.values()]),
         Column("published_params_millions", "paper: params M"),
-        *[Column(f"published_{key}", f"paper: {heading}") for key, heading in PUBLISHED_CELLS.items()],
+        *[Column(f"published_{key}", f"paper: {heading}", wide=True) for key, heading in PUBLISHED_CELLS.items()],
         Column("published_wer", "paper: Avg WER %"),
     ]
     body = []
@@ -60,8 +60,8 @@ def _table1(experiment: Experiment, name: str, spec: TableSpec, order: Sequence[
                 "published_wer": (average, f"{average}{star}" if average else None),
             }
         )
-    title = f"{name}: foldable and all-physical systems ({experiment.title or experiment.name})"
-    return Table(name, title, columns, body, _notes(experiment, spec, rows, with_star=True))
+    title = _title("Table 1: all-physical and foldable systems", experiment, name, "table1")
+    return Table(name, title, columns, body, _notes(experiment, spec, rows))
 
 
 def _table4(experiment: Experiment, name: str, spec: TableSpec, order: Sequence[str], rows, published) -> Table:
@@ -90,8 +90,13 @@ def _table4(experiment: Experiment, name: str, spec: TableSpec, order: Sequence[
             increase = 100.0 * (rows[row].pooled.wer - base) / base
             cells["relative_increase_pct"] = (increase, f"{increase:+.1f}")
         body.append(cells)
-    title = f"{name}: ablations of the training losses ({experiment.title or experiment.name})"
-    return Table(name, title, columns, body, _notes(experiment, spec, rows, with_star=True))
+    title = _title("Table 4: training losses, and depths that were not trained", experiment, name, "table4")
+    return Table(name, title, columns, body, _notes(experiment, spec, rows))
+
+
+def _title(text: str, experiment: Experiment, name: str, usual_name: str) -> str:
+    """Names the experiment, and the table where an experiment has several of the kind."""
+    return f"{text} ({experiment.name})" if name == usual_name else f"{text} ({experiment.name}, {name})"
 
 
 def _identity_columns() -> list[Column]:
@@ -109,6 +114,7 @@ def _pooled_columns(reference: str, rows: Sequence[MeasuredRow]) -> list[Column]
     return [
         *[Column(key) for key in ("sub", "del", "ins", "ref_words")],
         Column("wer", "pooled WER %"),
+        Column("wer_interval", "95 % interval", wide=True),
         *[Column(key) for key in ("wer_low", "wer_high", "wer_sd_over_seeds", "star")],
         Column("difference", f"minus Sys. {reference} [95 % interval]"),
         *[Column(key) for key in ("difference_low", "difference_high", "speakers", "z")],
@@ -149,8 +155,9 @@ def _measured_cells(experiment: Experiment, row: MeasuredRow | None, reference: 
         **{f"wer_{test_set}": (rate := row.counts([test_set]).wer, f"{rate:.2f}") for test_set in experiment.test_sets},
         **counts.to_json(),
         "wer": (counts.wer, text),
-        "wer_low": row.interval.low if row.interval else None,
-        "wer_high": row.interval.high if row.interval else None,
+        "wer_interval": f"{row.interval.low:.2f} to {row.interval.high:.2f}",
+        "wer_low": row.interval.low,
+        "wer_high": row.interval.high,
         "wer_sd_over_seeds": spread,
         "seeds": len(row.choices),
         **_path_cells(row),
@@ -176,18 +183,16 @@ def _comparison_cells(comparison: Comparison) -> dict:
     return {
         "star": int(comparison.star),
         "difference": (comparison.difference, _difference(comparison.difference, interval)),
-        "difference_low": interval.low if interval else None,
-        "difference_high": interval.high if interval else None,
-        "speakers": interval.units if interval else None,
+        "difference_low": interval.low,
+        "difference_high": interval.high,
+        "speakers": interval.units,
         "z": test.z,
         "p": (test.p, probability(test.p) + mark),
         "segments": test.segments,
     }
 
 
-def _difference(difference: float, interval: Interval | None) -> str:
-    if interval is None:
-        return f"{difference:+.2f}"
+def _difference(difference: float, interval: Interval) -> str:
     mark = FEW_SPEAKERS if interval.few_units else ""
     return f"{difference:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]{mark}"
 
@@ -203,38 +208,31 @@ def _millions(parameters: float | None) -> str:
     return f"{parameters:.1f}" if parameters >= 10 else f"{parameters:.3f}"
 
 
-def _notes(experiment: Experiment, spec: TableSpec, rows: Mapping[str, MeasuredRow], with_star: bool) -> list[str]:
+def _notes(experiment: Experiment, spec: TableSpec, rows: Mapping[str, MeasuredRow]) -> list[str]:
+    test_sets, seeds = ", ".join(experiment.test_sets), experiment.seeds
     notes = [
-        (
-            f"WER in percent from error counts pooled over {', '.join(experiment.test_sets)} (decode: {spec.decode}), aligned "
-            "as NIST's sclite aligns. The paper's numbers come from other data and larger systems: compare directions, not values."
-        )
+        f"WER in percent, from errors pooled over {test_sets} (decode: {spec.decode}), aligned as NIST's sclite does.",
+        "The paper's numbers come from other data and larger systems: compare directions, not values.",
+        f"* no significant increase over Sys. {spec.reference}: left out only where MAPSSWE (two-sided, p < 0.05, "
+        "all test sets pooled) finds a difference and the system makes more errors.",
     ]
-    if with_star:
-        notes.append(
-            f"* : no significant increase over Sys. {spec.reference}. It is left out only where MAPSSWE (two-sided, "
-            "p < 0.05, all test sets pooled) finds a difference and the system makes more errors."
-        )
     if any(len(row.first.candidates) > 1 for row in rows.values()):
         notes.append(
-            "A depth with several paths is represented by the path with the median pooled errors (the lower one of an even "
-            "number), chosen on the test sets as in the paper; beside it, the path that the same rule picks on the "
-            f"development set '{experiment.dev_set}', with its test WER."
+            "A depth with several paths is represented by the path with the median pooled errors (the lower one of an "
+            "even number), chosen on the test sets as in the paper; beside it stands the path that the same rule picks "
+            f"on the development set '{experiment.dev_set}', with its test WER."
         )
-    if len(experiment.seeds) > 1:
+    if len(seeds) > 1:
         notes.append(
-            f"{len(experiment.seeds)} seeds: WERs are pooled over them, ± is their standard deviation; paths, tests and "
-            f"intervals are those of seed {experiment.seeds[0]}."
+            f"{len(seeds)} seeds: WERs are pooled over them, ± is their standard deviation; paths, tests and intervals "
+            f"are those of seed {seeds[0]}."
         )
     notes.append(
-        "Intervals: paired bootstrap over speakers. "
-        f"{FEW} fewer than 30 segments, {FEW_SPEAKERS} fewer than 10 speakers: the approximation is weak. "
-        f"{CONSTANT} every segment differs equally, so the test says nothing. {MISSING} not part of this experiment."
+        f"Intervals: paired bootstrap over speakers. {FEW} fewer than 30 segments, {FEW_SPEAKERS} fewer than 10 "
+        f"speakers: the approximation is weak. {CONSTANT} every segment differs equally: the test says nothing. "
+        f"{MISSING} does not apply, or is not part of this experiment."
     )
     if not experiment.evidence:
-        notes.append(
-            "The numbers of this experiment show that the machinery works; they are no evidence about the method."
-        )
-    for row, note in slips(spec.published or ""):
-        notes.append(f"Paper, Sys. {row}: {note}" if row else f"Paper: {note}")
-    return notes
+        notes.append("This experiment shows that the machinery works; it is no evidence about the method.")
+    printed = slips(spec.published or "")
+    return notes + [f"Paper, Sys. {row}: {note}" if row else f"Paper: {note}" for row, note in printed]

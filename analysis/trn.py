@@ -1,9 +1,10 @@
 """NIST transcript files (`.trn`): one utterance a line, `words (speaker-utterance)`, as `sclite -i rm` reads them.
 
-sclite gives some characters a meaning inside the words: `{ a / b }` is a choice, `@` is nothing at all, `;;` and `**` begin
-a comment, `;` begins a tag, a `*` at the end and a `\\` are dropped. In a hypothesis each of them can turn an error
-into a correct word. `write_trn` therefore writes such characters as `%7B` (as in a web address), and `read_trn` refuses
-them. Words are kept as sclite sees them: bytes between ASCII white space, compared with ASCII letters in lower case.
+sclite gives some characters a meaning inside the words: `{ a / b }` is a choice, `@` is nothing at all, `;;` and `**`
+begin a comment, `;` begins a tag, a `*` at the end and a `\\` are dropped. In a hypothesis each of them can turn an
+error into a correct word. `write_trn` therefore writes such characters as in a web address (`%7B`), and `read_trn`
+refuses them. Words are kept as sclite sees them: bytes between ASCII white space, compared with ASCII letters in lower
+case.
 """
 
 import re

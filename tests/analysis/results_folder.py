@@ -35,7 +35,7 @@ def experiment(seeds=(0,)) -> dict:
     """`experiment.json` of the folder."""
     systems = {name: {"method": "baselines.all_physical"} for name in ("a12", "a10", "a8", "a6", "a4")}
     systems |= {name: {"method": "methods.unfolding"} for name in ("f8", "f6", "f4", "d8", "j8")}
-    rows4 = {name: {"system": system, "path": path} for name, (system, path) in TABLE4.items()}
+    rows4 = {name: {"system": system, "path": " ".join(map(str, path))} for name, (system, path) in TABLE4.items()}
     rows1 = {name: {"system": system, "depth": depth} for name, (system, depth) in TABLE1.items()}
     common = {"decode": "greedy"}
     return {

@@ -1,0 +1,80 @@
+"""How an experiment was run: time and memory of each rule, and where each trained system comes from."""
+
+import csv
+from pathlib import Path
+
+from analysis.formats import Column, Table
+from analysis.results import Results
+from common.errors import UserError
+
+SHOWN_VERSIONS = ("python", "torch", "espnet", "numpy")
+
+
+def rule_times(results: Results) -> Table | None:
+    """Wall time and memory of each rule, from Snakemake's benchmark files; None where there are none."""
+    folder = results.folder / "benchmarks"
+    rows, total = [], 0.0
+    for path in sorted(folder.rglob("*.tsv")):
+        seconds, memory = _benchmark(path)
+        total += seconds
+        cells = {"rule": str(path.relative_to(folder).with_suffix("")), "seconds": (seconds, f"{seconds:.1f}")}
+        rows.append({**cells, "max_rss_mb": (memory, f"{memory:.0f}" if memory is not None else None)})
+    if not rows:
+        return None
+    rows.append({"rule": "all of them", "seconds": (total, f"{total:.1f}")})
+    columns = [
+        Column("rule", "rule", numeric=False),
+        Column("seconds", "wall seconds"),
+        Column("max_rss_mb", "peak memory MB"),
+    ]
+    notes = [
+        "Rules run beside each other, so the sum is more than the wait. The analysis itself ends after this is written."
+    ]
+    return Table("rules", "Wall time of each rule", columns, rows, notes)
+
+
+def _benchmark(path: Path) -> tuple[float, float | None]:
+    """Mean wall seconds and peak resident MB of one benchmark file (one line a repeat)."""
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file, delimiter="\t"))
+    try:
+        seconds = [float(line["s"]) for line in lines]
+        memory = [float(line["max_rss"]) for line in lines if line.get("max_rss") not in (None, "", "-", "NA")]
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: not a Snakemake benchmark file (no number in column 's' or 'max_rss')") from None
+    if not seconds:
+        raise UserError(f"{path}: not a Snakemake benchmark file (it holds no line)")
+    return sum(seconds) / len(seconds), max(memory, default=None)
+
+
+def provenance_table(results: Results) -> Table | None:
+    """Where each system comes from: commit, device, versions, training time; None where nothing is known."""
+    rows = []
+    for system in results.experiment.systems:
+        for seed in results.experiment.seeds:
+            found = results.optional(system, seed, "provenance.json")
+            if found:
+                rows.append({"system": system, "seed": seed, **_provenance_cells(found)})
+    if not rows:
+        return None
+    columns = [
+        Column("system", "system", numeric=False),
+        Column("seed", "seed"),
+        Column("commit", "commit", numeric=False),
+        Column("device", "device", numeric=False),
+        Column("wall_seconds", "training seconds"),
+        Column("versions", "versions", numeric=False),
+    ]
+    return Table("provenance", "Where each system comes from", columns, rows)
+
+
+def _provenance_cells(found: dict) -> dict:
+    versions = found.get("versions") or {}
+    seconds = found.get("wall_seconds")
+    commit = str(found.get("commit") or "unknown")[:12]
+    return {
+        "commit": f"{commit} (modified)" if found.get("modified") else commit,
+        "device": ", ".join(str(found[key]) for key in ("device", "processor") if found.get(key)),
+        "wall_seconds": (seconds, f"{seconds:.0f}") if isinstance(seconds, int | float) else None,
+        "versions": ", ".join(f"{name} {versions[name]}" for name in SHOWN_VERSIONS if name in versions),
+    }
