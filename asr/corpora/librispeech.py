@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from asr.corpora.settings import TestSetNames
-from asr.corpora.utterances import Utterance
+from asr.corpora.utterances import Utterance, open_audio
 from common.errors import UserError, unknown
 from common.settings import Settings as Strict
 
@@ -57,7 +57,7 @@ def _read_part(part: str, settings: Settings) -> list[Utterance]:
     """One part in the order of its utterances' ids."""
     from lhotse.recipes.librispeech import prepare_librispeech  # imports torch: only where the recipe is run
 
-    spoken = _transcribed(settings.folder / part)
+    _check_files(settings.folder / part)
     try:
         manifests = prepare_librispeech(
             settings.folder,
@@ -65,28 +65,26 @@ def _read_part(part: str, settings: Settings) -> list[Utterance]:
             normalize_text="lower" if settings.lowercase else "none",
             num_jobs=settings.workers,
         )[part]
-    except Exception as error:  # the recipe lets through whatever the audio library raises
-        raise UserError(
-            f"{settings.folder / part}: cannot be read as a part of LibriSpeech ({type(error).__name__}: {error})"
-        ) from error
+    except (ValueError, OSError, AssertionError) as error:
+        problem = str(error).partition("\n")[0]
+        raise UserError(f"{settings.folder / part}: cannot be read as a part of LibriSpeech ({problem})") from error
     audio = {recording.id: Path(recording.sources[0].source).resolve() for recording in manifests["recordings"]}
     utterances = [
         Utterance(each.id, audio[each.id], settings.sampling_rate, each.duration, str(each.speaker), each.text)
         for each in sorted(manifests["supervisions"], key=lambda supervision: supervision.id)
     ]
-    lost = sorted(spoken - audio.keys())
-    if lost:  # the recipe leaves them out with no more than a log line
-        raise UserError(f"{settings.folder / part}: {len(lost)} transcripts have no audio file (first: {lost[0]})")
     return utterances
 
 
-def _transcribed(folder: Path) -> set[str]:
-    """The ids of all utterances that have a transcript. Raises `UserError` for an empty transcript."""
-    ids = set()
+def _check_files(folder: Path) -> None:
+    """Raise `UserError` for a transcript that is empty or whose audio cannot be read.
+
+    The recipe leaves such utterances out with no more than a log line, or fails without naming them.
+    """
     for path in sorted(folder.rglob("*.trans.txt")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             name, _, text = line.partition(" ")
             if not text.strip():
-                raise UserError(f"{path}: line {number}: utterance '{name}': the transcript is empty")
-            ids.add(name)
-    return ids
+                raise UserError(f"{path}: line {number}: utterance {name}: the transcript is empty; give its words")
+            audio = path.with_name(f"{name}.flac")
+            open_audio(audio, f"{audio}: utterance {name}").close()

@@ -31,7 +31,7 @@ ACCENTS = ("en-us", "en", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-us-nyc",
 VARIANTS = [
     "Alex", "Alicia", "Andy", "Annie", "AnxiousAndy", "Denis", "Diogo", "Gene", "Gene2", "Henrique", "Hugo",
     "Jacky", "Lee", "Marco", "Mario", "Michael", "Mike", "Nguyen", "Reed", "RicishayMax", "RicishayMax2",
-    "RicishayMax3", "Storm", "adam", "announcer", "aunty", "belinda", "benjamin", "boris", "caleb", "david", "ed",
+    "RicishayMax3", "Storm", "adam", "announcer", "aunty", "belinda", "benjamin", "boris", "david", "ed",
     "edward", "edward2", "f1", "f2", "f3", "f4", "f5", "grandma", "grandpa", "gustave", "ian", "iven", "iven2",
     "iven3", "iven4", "john", "klatt", "klatt2", "klatt3", "klatt4", "klatt6", "linda", "m1", "m2", "m3", "m4",
     "m5", "m6", "m7", "m8", "marcelo", "max", "michel", "miguel", "mike2", "norbert", "pablo", "paul", "quincy",
