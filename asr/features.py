@@ -1,6 +1,7 @@
 """Log-mel filter banks: lhotse's torch layer (Kaldi-compatible), on the device of the audio, one batch at a time."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,17 @@ class FeatureExtractor:
         self.window = round(settings.frame_length_seconds * sampling_rate)
         self.shift = round(settings.frame_shift_seconds * sampling_rate)
         self.frames_per_second = sampling_rate / self.shift
-        self.layer = Wav2LogFilterBank(
-            sampling_rate=sampling_rate,
-            frame_length=settings.frame_length_seconds,
-            frame_shift=settings.frame_shift_seconds,
-            num_filters=settings.mels,
-            snip_edges=True,
-        ).eval()
+        with warnings.catch_warnings():
+            # lhotse warns that its own manifests of features expect another number of frames; we keep none.
+            warnings.filterwarnings("ignore", message="Setting snip_edges=True")
+            layer = Wav2LogFilterBank(
+                sampling_rate=sampling_rate,
+                frame_length=settings.frame_length_seconds,
+                frame_shift=settings.frame_shift_seconds,
+                num_filters=settings.mels,
+                snip_edges=True,
+            )
+        self.layer = layer.eval()
 
     def frames(self, samples: int) -> int:
         """Number of frames that so many samples give."""

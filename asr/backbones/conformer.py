@@ -12,11 +12,23 @@ Sizes (arXiv 2505.21237, Table 1; 83-dim input, vocabulary 2002): 44.594 / 39.31
 12 / 10 / 8 / 6 / 4 layers.
 """
 
+import contextlib
 import dataclasses
+import io
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs
+from common.settings import Settings
+
+with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
+    import espnet.nets.pytorch_backend.transformer.attention  # noqa: F401
+
 from espnet2.asr.ctc import CTC
 from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
@@ -24,12 +36,6 @@ from espnet2.asr.specaug.specaug import SpecAug
 from espnet.nets.pytorch_backend.nets_utils import make_pad_mask
 from espnet.nets.pytorch_backend.transformer.label_smoothing_loss import LabelSmoothingLoss
 from espnet.nets.scorers.ctc import CTCPrefixScorer
-from pydantic import Field, model_validator
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs
-from common.settings import Settings
 
 IGNORED = -1
 """Padding of target tokens."""

@@ -1,14 +1,16 @@
 """Which points the tables of an experiment show."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from itertools import groupby
 
+from analysis.alignment import CORRECT, align_words
+from analysis.choice import median_point
+from analysis.counts import Counts
 from methods.contract import Point
-from workflows.experiment import Experiment, Row
+from workflows.experiment import Experiment
 
-
-def rows_of(experiment: Experiment, system: str) -> list[Row]:
-    """The table rows that show a system."""
-    return [row for table in experiment.tables.values() for row in table.rows.values() if row.system == system]
+Decoded = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""Set -> point id -> utterance id -> words."""
 
 
 def wanted_points(experiment: Experiment, system: str, points: list[Point]) -> list[Point]:
@@ -16,20 +18,41 @@ def wanted_points(experiment: Experiment, system: str, points: list[Point]) -> l
 
     A system without rows gives all its points: methods whose points are not paths have no depth to ask for.
     """
-    rows = rows_of(experiment, system)
+    rows = [row for table in experiment.tables.values() for row in table.rows.values() if row.system == system]
     if not rows:
         return points
     depths = {row.depth for row in rows if row.path is None}
-    paths = set(experiment.further_paths(system))
+    further = set(experiment.further_paths(system))
     return [
         point
         for point in points
-        if (point.offered and point.depth in depths) or (point.path in paths) or point.path is None
+        if point.path is None or point.path in further or (point.offered and point.depth in depths)
     ]
 
 
 def table_points(
-    experiment: Experiment, system: str, points: list[Point], decoded: dict, data_folder: Path
+    experiment: Experiment, system: str, points: list[Point], decoded: Decoded, references: Mapping[str, Mapping[str, str]]
 ) -> list[Point]:
-    """The points that table rows show: one a depth, chosen by the first decode's errors."""
-    return wanted_points(experiment, system, points)
+    """The points that table rows show: of several at one depth, the one with the median errors over the test sets."""
+    wanted = wanted_points(experiment, system, points)
+    alone = [point for point in wanted if point.path is None or not point.offered]
+    ordered = sorted((point for point in wanted if point not in alone), key=lambda point: (point.depth, point.path))
+    chosen = []
+    for _, group in groupby(ordered, key=lambda point: point.depth):
+        candidates = list(group)
+        if len(candidates) > 1:
+            counted = [(p, _counts(p, experiment.test_sets, decoded, references)) for p in candidates]
+            candidates = [median_point(counted)]
+        chosen += candidates
+    return alone + chosen
+
+
+def _counts(point: Point, sets: list[str], decoded: Decoded, references: Mapping[str, Mapping[str, str]]) -> Counts:
+    """Errors of a point over all test sets; only their number is read."""
+    errors = words = 0
+    for name in sets:
+        for utterance, text in decoded[name][point.id].items():
+            reference = references[name][utterance].lower().split()
+            errors += int((align_words(reference, text.lower().split()) != CORRECT).sum())
+            words += len(reference)
+    return Counts(0, 0, errors, words)

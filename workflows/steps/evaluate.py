@@ -11,7 +11,7 @@ from analysis.trn import write_trn
 from asr.batches import BatchOrder
 from asr.decoding import BeamSearch, greedy
 from asr.settings import DecodeSettings
-from common.files import write_json
+from common.files import read_json, write_json
 from methods.contract import Point, TrainedSystem, all_points
 from workflows.data import PreparedData
 from workflows.experiment import Experiment
@@ -31,14 +31,16 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
     data = PreparedData(data_folder, experiment.features)
     points = all_points(system.method, system.module, experiment.further_paths(name))
     sets = [experiment.dev_set, *experiment.test_sets]
+    references = {each: {u.id: u.text for u in data.utterances(each)} for each in sets}
     decoded: dict[str, dict[str, Transcripts]] = {}
     for decode, settings in experiment.decodes.items():
         chosen = points
         if settings.points == "tables":
-            chosen = table_points(experiment, name, points, decoded, data_folder)
+            first = next(iter(decoded.values()), None) or {}
+            chosen = table_points(experiment, name, points, first, references) if first else points
         decoder = Decoder(system, data, settings, experiment.training.batch_seconds, device)
-        decoded[decode] = {name: decoder.decode(name, chosen) for name in sets} if chosen else {}
-    _write(experiment, model, points, decoded, data, out)
+        decoded[decode] = {each: decoder.decode(each, chosen) for each in sets}
+    _write(experiment, model, points, decoded, references, data_folder, out)
 
 
 class Decoder:
@@ -85,7 +87,13 @@ class Decoder:
 
 
 def _write(
-    experiment: Experiment, model: Path, points: list[Point], decoded: dict, data: PreparedData, out: Path
+    experiment: Experiment,
+    model: Path,
+    points: list[Point],
+    decoded: dict[str, dict[str, Transcripts]],
+    references: dict[str, dict[str, str]],
+    data_folder: Path,
+    out: Path,
 ) -> None:
     """Transcripts first, `points.json` last: its existence means that all of them are there."""
     description = load_description(model)
@@ -95,12 +103,11 @@ def _write(
         shutil.rmtree(out / decode, ignore_errors=True)
         decodes[decode] = {"settings": experiment.decodes[decode].model_dump(), "sets": {}}
         for name, transcripts in sets.items():
-            reference = data.folder / f"{name}.trn"
+            reference = data_folder / f"{name}.trn"
             if experiment.decodes[decode].utterances is not None:
                 reference = out / decode / f"{name}.reference.trn"
                 first = next(iter(transcripts.values()))
-                texts = {utterance.id: utterance.text for utterance in data.utterances(name)}
-                write_trn(reference, [(utterance, texts[utterance]) for utterance in first])
+                write_trn(reference, [(utterance, references[name][utterance]) for utterance in first])
             for point, words in transcripts.items():
                 write_trn(out / decode / name / f"{point}.trn", list(words.items()))
             utterances = len(next(iter(transcripts.values()), {}))
@@ -123,8 +130,6 @@ def _write(
 
 def load_description(model: Path) -> dict[str, Any]:
     """Name, seed and physical layers of a system, for the files that analysis reads."""
-    from common.files import read_json
-
     description = read_json(model / "system.json")
     layers = description["backbone"]["settings"].get("layers")
     return {"system": description["name"], "seed": description["seed"], "physical_layers": layers}

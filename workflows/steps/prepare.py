@@ -31,7 +31,8 @@ def prepare_experiment(experiment: Experiment, folder: Path) -> None:
     if not sets["train"]:
         raise UserError(f"{experiment.name}: the training set is empty")
     units = experiment.tokenizer
-    tokenizer = Tokenizer.train([utterance.text for utterance in sets["train"]], units.units, units.vocabulary)
+    texts = [utterance.text for utterance in sets["train"]]
+    tokenizer = Tokenizer.train(texts, units.units, units.vocabulary if units.units == "bpe" else None)
     tokenizer.check(sets["train"] + sets[experiment.dev_set])
     tokenizer.save(folder / "tokenizer.json")
     torch.set_num_threads(experiment.threads)
