@@ -5,7 +5,8 @@ Both are scored on exactly the utterances of the smaller decode, so that the dif
 
 from analysis.alignment import align
 from analysis.formats import Column, Table
-from analysis.results import Point, Results
+from analysis.results import Results
+from analysis.schemas import Point
 from analysis.trn import Transcript
 
 COLUMNS = [
@@ -21,8 +22,8 @@ COLUMNS = [
 ]
 
 
-def decode_table(results: Results) -> Table | None:
-    """One line for each point and set of every further decode, first seed; None where there is none."""
+def decode_table(results: Results) -> Table:
+    """One line for each point and set of every further decode, first seed; no line where there is none."""
     experiment = results.experiment
     tables = {spec.decode for spec in experiment.tables.values()} or set(experiment.decodes)
     rows = []
@@ -35,8 +36,6 @@ def decode_table(results: Results) -> Table | None:
             for name, decoded in sets.items():
                 points = [point for point in found.points if point.id in decoded.points]
                 rows += [_row(results, point, decode, name, min(tables)) for point in points]
-    if not rows:
-        return None
     notes = ["Both decodes are scored on the same utterances; few utterances, so only to see that the search works."]
     return Table("decodes", f"Further decodes ({experiment.name})", COLUMNS, rows, notes)
 

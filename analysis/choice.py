@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.counts import Counts
-from analysis.results import Point, Results, Row
+from analysis.results import Results
+from analysis.schemas import Point, Row
 from common.errors import UserError
 
 

@@ -3,6 +3,7 @@
 from analysis.formats import Column, Table
 from analysis.results import Results
 from analysis.rows import measure, point_costs
+from analysis.schemas import PointCosts
 
 COLUMNS = [
     Column("system", "system", numeric=False),
@@ -27,9 +28,9 @@ def cost_table(results: Results) -> Table:
             costs = point_costs(results, row.first)
             rows.setdefault((point.system, point.id), _cells(point, costs, row))
             if costs:
-                file = results.optional(point.system, point.seed, "measured/costs.json")
-                measured_on.add(f"{file['device']}, {file['threads']} thread(s)")
-                audio_seconds.add(file["audio_seconds"])
+                measured = results.costs(point.system, point.seed)
+                measured_on.add(f"{measured.device}, {measured.threads} thread(s)")
+                audio_seconds.add(measured.audio_seconds)
     notes = [
         (
             "MACs are half the FLOPs, counted with eager attention. Real-time factor: processing time by audio time, "
@@ -45,18 +46,18 @@ def cost_table(results: Results) -> Table:
     )
 
 
-def _cells(point, costs: dict | None, row) -> dict:
+def _cells(point, costs: PointCosts | None, row) -> dict:
     cells = {"system": point.system, "depth": point.depth, "path": point.shown}
     cells["wer"] = (row.pooled.wer, f"{row.pooled.wer:.2f}")
     if not costs:
         return {**cells, "parameters_stored": (None, "not measured")}
-    real_time = costs["real_time_factor"]["median"]
+    real_time = costs.real_time_factor.median
     return {
         **cells,
-        "parameters_stored": (costs["parameters_stored"], f"{costs['parameters_stored']:,}"),
-        "parameters_executed": (costs["parameters_executed"], f"{costs['parameters_executed']:,}"),
-        "stored_bytes": (costs["stored_bytes"], f"{costs['stored_bytes'] / 1e3:,.0f}"),
-        "macs": (costs["macs"], f"{costs['macs'] / 1e9:.3f}"),
+        "parameters_stored": (costs.parameters_stored, f"{costs.parameters_stored:,}"),
+        "parameters_executed": (costs.parameters_executed, f"{costs.parameters_executed:,}"),
+        "stored_bytes": (costs.stored_bytes, f"{costs.stored_bytes / 1e3:,.0f}"),
+        "macs": (costs.macs, f"{costs.macs / 1e9:.3f}"),
         "real_time_factor": (real_time, f"{real_time:.4f}"),
-        "peak_memory_bytes": (costs["peak_memory_bytes"], f"{costs['peak_memory_bytes'] / 1e6:,.0f}"),
+        "peak_memory_bytes": (costs.peak_memory_bytes, f"{costs.peak_memory_bytes / 1e6:,.0f}"),
     }

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from analysis.choice import choose, offered_at
 from analysis.counts import Counts
 from analysis.published import published_table
-from analysis.results import FigureSpec, Results, Row, TableSpec
+from analysis.results import Results
+from analysis.schemas import FigureSpec, Row, TableSpec
 from common.errors import unknown
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]

@@ -53,7 +53,7 @@ def _headline(results, system: str, decode: str) -> Headline:
     from analysis.choice import choose
     from analysis.intervals import difference_interval
     from analysis.mapsswe import mapsswe
-    from analysis.results import Row
+    from analysis.schemas import Row
 
     test_sets, seed = results.experiment.test_sets, results.experiment.seeds[0]
     depths = [point.depth for point in results.points(system, seed).points if point.offered and point.depth]

@@ -19,19 +19,20 @@ def render(folder: Path) -> tuple[dict[Path, bytes], list[str]]:
     from analysis.beam_check import decode_table
     from analysis.costs import cost_table
     from analysis.figures import depth_curves
-    from analysis.formats import files
+    from analysis.formats import files, to_csv
     from analysis.headline import headlines
+    from analysis.points import point_table
     from analysis.results import Results
     from analysis.results_md import results_md
     from analysis.tables import build_table
 
     results = Results(folder)
     experiment = results.experiment
+    points = point_table(results)
     tables = [build_table(results, name, spec) for name, spec in experiment.tables.items()]
-    tables.append(cost_table(results))
-    decodes = decode_table(results)
-    tables += [decodes] if decodes else []
-    contents: dict[Path, bytes] = {}
+    tables += [table for table in (cost_table(results), decode_table(results)) if table.rows]
+    tables = tables or [points]
+    contents = {folder / "tables" / "points.csv": to_csv(points).encode()}
     for table in tables:
         contents |= {path: text.encode() for path, text in files(table, folder / "tables").items()}
     for name in experiment.figures:

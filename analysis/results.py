@@ -1,123 +1,27 @@
-"""What one experiment left on disk, as typed objects; each transcript is read and scored once.
+"""What one experiment left on disk; each transcript is read and scored once.
 
     results = Results(Path("results/smoke"))
     results.counts(results.points("f6", 0).points[0], "greedy", ["test"])
 
-`docs/files.md` describes the files. A missing or malformed one is a `UserError` that names it and the system.
+A missing or malformed file is a `UserError` that names it and the system.
 """
 
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel
 
 from analysis.alignment import Alignment, align
 from analysis.counts import Counts
+from analysis.schemas import Costs, Decode, Experiment, Point, Provenance, SystemPoints
 from analysis.trn import Transcript, read_trn
 from common.errors import UserError, unknown
 from common.files import read_json
 from common.settings import parse
 
-
-class _Read(BaseModel):
-    """Part of a file that another step wrote: what analysis does not use is not checked."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
-
-
-class Row(_Read):
-    """What stands behind one row of a table: all offered paths of a depth, or one path (also written `1 1 2 2`)."""
-
-    system: str
-    depth: int | None = None
-    path: tuple[int, ...] | None = None
-
-    @field_validator("path", mode="before")
-    @classmethod
-    def _split(cls, path: Any) -> Any:
-        return path.split() if isinstance(path, str) else path
-
-
-class TableSpec(_Read):
-    """One table of the experiment. `rows` maps the published row names to what we have for them."""
-
-    kind: str
-    decode: str
-    reference: str
-    rows: dict[str, Row]
-    published: str | None = None
-
-
-class FigureSpec(_Read):
-    """One figure: curves of systems that run at several depths, and baselines that run at one."""
-
-    kind: str
-    decode: str
-    systems: list[str]
-    baselines: list[str] = []
-
-
-class CorpusName(_Read):
-    name: str
-
-
-class Experiment(_Read):
-    """`experiment.json`: the experiment with all defaults filled in."""
-
-    name: str
-    title: str = ""
-    note: str = ""
-    evidence: bool = False
-    corpus: CorpusName
-    dev_set: str
-    test_sets: list[str]
-    seeds: list[int]
-    decodes: dict[str, dict[str, Any]]
-    systems: dict[str, dict[str, Any]]
-    headline: str | None = None
-    tables: dict[str, TableSpec] = {}
-    figures: dict[str, FigureSpec] = {}
-
-
-class Point(_Read):
-    """One way to execute a trained system. `system` and `seed` are added on reading."""
-
-    id: str
-    label: str = ""
-    path: tuple[int, ...] | None = None
-    depth: int | None = None
-    offered: bool
-    trained: bool
-    system: str
-    seed: int
-
-    @property
-    def shown(self) -> str:
-        """What a table calls it: the path as repeat counts, or for methods without paths the label."""
-        return " ".join(map(str, self.path)) if self.path else self.label or self.id
-
-
-class DecodedSet(_Read):
-    """Which points were decoded on one set, and the reference their transcripts stand beside."""
-
-    reference: str
-    points: list[str]
-
-
-class Decode(_Read):
-    sets: dict[str, DecodedSet]
-
-
-class SystemPoints(_Read):
-    """`points.json`: all operating points of one trained system, and what was decoded."""
-
-    system: str
-    seed: int
-    physical_layers: int | None = None
-    points: list[Point]
-    decodes: dict[str, Decode]
+File = TypeVar("File", bound=BaseModel)
 
 
 class Results:
@@ -201,10 +105,17 @@ class Results:
             self._transcripts[path] = read_trn(path)
         return self._transcripts[path]
 
-    def optional(self, system: str, seed: int, name: str) -> dict[str, Any] | None:
-        """A JSON file of a system that a table can do without (`measured/costs.json`), or None where there is none."""
-        path = self.system_folder(system, seed) / name
-        return read_json(path) if path.exists() else None
+    def costs(self, system: str, seed: int) -> Costs | None:
+        """What was measured for a system; None where nothing was."""
+        return self._optional(Costs, self.system_folder(system, seed) / "measured" / "costs.json")
+
+    def provenance(self, system: str, seed: int) -> Provenance | None:
+        """Where a system comes from; None where that was not written down."""
+        return self._optional(Provenance, self.system_folder(system, seed) / "provenance.json")
+
+    @staticmethod
+    def _optional(model: type[File], path: Path) -> File | None:
+        return parse(model, read_json(path), str(path)) if path.exists() else None
 
     def _align(self, reference: Path, hypothesis: Path) -> Alignment:
         key = (reference, hypothesis)

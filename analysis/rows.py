@@ -14,7 +14,8 @@ from analysis.choice import Choice, choose
 from analysis.counts import Counts
 from analysis.intervals import Interval, difference_interval, wer_interval
 from analysis.mapsswe import Mapsswe, mapsswe
-from analysis.results import Results, Row, TableSpec
+from analysis.results import Results
+from analysis.schemas import PointCosts, Row, TableSpec
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class MeasuredRow:
     def parameters(self) -> int | None:
         """Stored parameters of the point, from `costs.json`; None where costs were not measured."""
         costs = point_costs(self.results, self.first)
-        return costs.get("parameters_stored") if costs else None
+        return costs.parameters_stored if costs else None
 
     def counts(self, test_sets: Sequence[str]) -> Counts:
         """The counts of the row, pooled over test sets and seeds."""
@@ -127,8 +128,7 @@ def measure(results: Results, table: str, spec: TableSpec) -> dict[str, Measured
     }
 
 
-def point_costs(results: Results, choice: Choice) -> dict | None:
-    """What `measured/costs.json` says about a point, or None where it was not measured."""
-    point = choice.point
-    costs = results.optional(point.system, point.seed, "measured/costs.json")
-    return costs["points"].get(point.id) if costs else None
+def point_costs(results: Results, choice: Choice) -> PointCosts | None:
+    """What a point costs, or None where it was not measured."""
+    costs = results.costs(choice.point.system, choice.point.seed)
+    return costs.points.get(choice.point.id) if costs else None

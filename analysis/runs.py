@@ -5,6 +5,7 @@ from pathlib import Path
 
 from analysis.formats import Column, Table
 from analysis.results import Results
+from analysis.schemas import Provenance
 from common.errors import UserError
 
 SHOWN_VERSIONS = ("python", "torch", "espnet", "numpy")
@@ -52,7 +53,7 @@ def provenance_table(results: Results) -> Table | None:
     rows = []
     for system in results.experiment.systems:
         for seed in results.experiment.seeds:
-            found = results.optional(system, seed, "provenance.json")
+            found = results.provenance(system, seed)
             if found:
                 rows.append({"system": system, "seed": seed, **_provenance_cells(found)})
     if not rows:
@@ -68,13 +69,12 @@ def provenance_table(results: Results) -> Table | None:
     return Table("provenance", "Where each system comes from", columns, rows)
 
 
-def _provenance_cells(found: dict) -> dict:
-    versions = found.get("versions") or {}
-    seconds = found.get("wall_seconds")
-    commit = str(found.get("commit") or "unknown")[:12]
+def _provenance_cells(found: Provenance) -> dict:
+    commit = (found.commit or "unknown")[:12]
+    seconds = found.wall_seconds
     return {
-        "commit": f"{commit} (modified)" if found.get("modified") else commit,
-        "device": ", ".join(str(found[key]) for key in ("device", "processor") if found.get(key)),
-        "wall_seconds": (seconds, f"{seconds:.0f}") if isinstance(seconds, int | float) else None,
-        "versions": ", ".join(f"{name} {versions[name]}" for name in SHOWN_VERSIONS if name in versions),
+        "commit": f"{commit} (modified)" if found.modified else commit,
+        "device": ", ".join(filter(None, (found.device, found.processor))),
+        "wall_seconds": None if seconds is None else (seconds, f"{seconds:.0f}"),
+        "versions": ", ".join(f"{name} {found.versions[name]}" for name in SHOWN_VERSIONS if name in found.versions),
     }

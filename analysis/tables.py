@@ -10,8 +10,9 @@ from analysis.choice import Choice
 from analysis.formats import MISSING, Column, Table
 from analysis.intervals import Interval
 from analysis.published import published_table, slips
-from analysis.results import Experiment, Results, TableSpec
+from analysis.results import Results
 from analysis.rows import Comparison, MeasuredRow, measure
+from analysis.schemas import Experiment, TableSpec
 from common.errors import unknown
 
 FEW, CONSTANT, FEW_SPEAKERS = "†", "‡", "§"

@@ -1,0 +1,59 @@
+"""Which path stands for a depth."""
+
+import pytest
+
+from analysis.choice import choose, median_point
+from analysis.counts import Counts
+from analysis.results import Results
+from analysis.schemas import Point, Row
+from common.errors import UserError
+
+
+def point(*path: int) -> Point:
+    name = "".join(map(str, path))
+    return Point(id=name, path=path, depth=sum(path), offered=True, trained=False, system="f", seed=0)
+
+
+def counted(*pairs) -> list[tuple[Point, Counts]]:
+    return [(point(*path), Counts(errors, 0, 0, 100)) for path, errors in pairs]
+
+
+def test_the_median_of_an_odd_number():
+    assert median_point(counted(((1, 1, 2), 30), ((1, 2, 1), 10), ((2, 1, 1), 20))).path == (2, 1, 1)
+
+
+def test_the_lower_one_of_an_even_number():
+    assert median_point(
+        counted(((1, 1, 2, 2), 40), ((1, 2, 1, 2), 10), ((1, 2, 2, 1), 20), ((2, 1, 1, 2), 30))
+    ).path == (
+        1,
+        2,
+        2,
+        1,
+    )
+
+
+def test_ties_in_path_order():
+    assert median_point(counted(((2, 1, 1), 10), ((1, 2, 1), 10), ((1, 1, 2), 10))).path == (1, 2, 1)
+    assert median_point(counted(((2, 1), 10), ((1, 2), 10))).path == (1, 2)
+
+
+def test_errors_are_pooled_over_the_test_sets_and_dev_chooses_beside(pristine):
+    results = Results(pristine)
+    choice = choose(results, Row(system="f6", depth=8), 0, "greedy", "here")
+    assert len(choice.candidates) == 15
+
+    def errors(candidate: Point, sets: list[str]) -> int:
+        return sum(results.alignment(candidate, "greedy", name).counts.errors for name in sets)
+
+    for chosen, sets in ((choice.point, ["test_clean", "test_noisy"]), (choice.on_dev, ["dev"])):
+        ranked = sorted(choice.candidates, key=lambda candidate: (errors(candidate, sets), candidate.path))
+        assert chosen == ranked[7]
+
+
+def test_only_offered_points_stand_for_a_depth(pristine):
+    results = Results(pristine)
+    with pytest.raises(UserError, match=r"here: system 'a12' .* no point of depth 8 \(offered depths: 12\)"):
+        choose(results, Row(system="a12", depth=8), 0, "greedy", "here")
+    dropped = choose(results, Row(system="a12", path="1 1 1 1 1 1 1 1 0 0 0 0"), 0, "greedy", "here")
+    assert not dropped.point.offered and dropped.point.depth == 8

@@ -1,0 +1,75 @@
+"""Bootstrap intervals: seeded, by speaker, and of the width that theory gives."""
+
+import random
+from statistics import NormalDist
+
+import pytest
+
+from analysis.alignment import align
+from analysis.intervals import difference_interval, wer_interval
+from analysis.trn import Transcript
+
+
+def system(reference: Transcript, rate: float, seed: int, by_speaker: bool = False) -> Transcript:
+    rng = random.Random(seed)
+    lines = {}
+    for utterance, line in reference.lines.items():
+        unit = random.Random(f"{seed} {utterance.partition('-')[0]}").random() if by_speaker else None
+        heard = [b"x" if (unit if by_speaker else rng.random()) < rate else word for word in line.split()]
+        lines[utterance] = b" ".join(heard)
+    return Transcript("hyp", lines)
+
+
+@pytest.fixture
+def reference() -> Transcript:
+    return Transcript("ref", {f"s{n % 50}-{n}": b"a b c d" for n in range(500)})
+
+
+def test_the_interval_has_the_width_of_the_binomial(reference):
+    alignment = align(reference, system(reference, 0.2, 1))
+    rate = alignment.counts.wer / 100
+    expected = 2 * NormalDist().inv_cdf(0.975) * 100 * (rate * (1 - rate) / 2000) ** 0.5
+    interval = wer_interval([alignment])
+    assert interval.high - interval.low == pytest.approx(expected, rel=0.25)
+    assert interval.low < alignment.counts.wer < interval.high
+    assert interval.units == 50
+
+
+def test_errors_that_come_by_speaker_widen_it(reference):
+    scattered = wer_interval([align(reference, system(reference, 0.2, 1))])
+    clustered = wer_interval([align(reference, system(reference, 0.2, 1, by_speaker=True))])
+    assert clustered.high - clustered.low > 2 * (scattered.high - scattered.low)
+
+
+def test_pairing_takes_away_what_both_systems_share(reference):
+    a = align(reference, system(reference, 0.2, 1, by_speaker=True))
+    lines = {
+        u: line.replace(b"a", b"y", 1) if n % 10 == 0 else line for n, (u, line) in enumerate(reference.lines.items())
+    }
+    worse = align(reference, Transcript("hyp", lines))
+    same = difference_interval([(a, a)])
+    assert (same.low, same.high) == (0.0, 0.0)
+    there, back = difference_interval([(a, worse)]), difference_interval([(worse, a)])
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
+    assert there.low < a.counts.wer - worse.counts.wer < there.high
+
+
+def test_equal_files_give_equal_intervals(reference):
+    first = wer_interval([align(reference, system(reference, 0.2, 1))])
+    assert first == wer_interval([align(reference, system(reference, 0.2, 1))])
+
+
+def test_a_speaker_of_two_sets_is_one_speaker(reference):
+    alignment = align(reference, system(reference, 0.2, 1))
+    assert wer_interval([alignment, alignment]).units == 50
+    assert wer_interval([alignment, alignment]) == wer_interval([alignment])
+
+
+def test_without_speakers_every_utterance_stands_for_itself():
+    reference = Transcript("ref", {f"u{n}": b"a b" for n in range(30)})
+    assert wer_interval([align(reference, reference)]).units == 30
+
+
+def test_few_speakers_are_marked():
+    reference = Transcript("ref", {f"s{n % 4}-{n}": b"a b" for n in range(30)})
+    assert wer_interval([align(reference, reference)]).few_units
