@@ -1,8 +1,8 @@
 """Texts to token ids and back: words, characters, or byte-pair units.
 
-The token list is `<blank>` (id 0, CTC's), the units, and `<sos/eos>` (last, the decoder's): 2000 byte-pair units give 2002
-entries. There is no `<unk>`: a training transcript that cannot be written in the units is an error, and references are
-scored as raw words, so nothing is ever mapped to it. Training is deterministic.
+The token list is `<blank>` (id 0, CTC's), the units, and `<sos/eos>` (last, the decoder's): 2000 byte-pair units
+give 2002 entries. There is no `<unk>`: a training transcript that cannot be written in the units is an error, and
+references are scored as raw words, so nothing is ever mapped to it. Training is deterministic.
 """
 
 import base64
@@ -123,7 +123,12 @@ class Tokenizer:
             units, tokens, model = data["units"], data["tokens"], data["model"]
             if units not in ("word", "char", "bpe") or tokens[0] != BLANK or tokens[-1] != SOS_EOS:
                 raise ValueError("the token list does not begin with <blank> and end with <sos/eos>")
-            return cls(units, tokens, base64.b64decode(model) if model is not None else None)
+            if (model is not None) != (units == "bpe"):
+                raise ValueError("byte-pair units have a model, and only they")
+            tokenizer = cls(units, tokens, base64.b64decode(model) if model is not None else None)
+            if units == "bpe" and tokenizer._pieces.get_piece_size() != len(tokens) - 1:
+                raise ValueError("the model and the token list differ in size")
+            return tokenizer
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             raise UserError(
                 f"{path}: not a tokenizer ({type(error).__name__}: {error}); prepare the corpus again"

@@ -4,9 +4,8 @@ Why by hand: an archive comes from outside. One that names a place outside its o
 refused as a whole, and only the wanted members are read, into memory.
 """
 
-import ssl
+import http.client
 import tarfile
-import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterable
@@ -58,7 +57,7 @@ def download(url: str, target: Path, largest_bytes: int) -> None:
             declared = response.headers.get("Content-Length")
             if declared is not None and int(declared) != received:
                 raise UserError(f"{url}: the download broke off after {received} of {declared} bytes; {advice}")
-    except (urllib.error.URLError, ssl.SSLError, TimeoutError, ConnectionError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise UserError(f"{url}: cannot be downloaded ({getattr(error, 'reason', error)}); {advice}") from None
 
 

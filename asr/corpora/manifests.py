@@ -31,7 +31,10 @@ def read_cuts(path: Path | str) -> list[Utterance]:
     path = Path(path)
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            return [_utterance(json.loads(line), path.parent) for line in file]
+            utterances = [_utterance(json.loads(line), path.parent) for line in file]
+        if not utterances:
+            raise ValueError("it is empty")
+        return utterances
     except FileNotFoundError:
         raise UserError(f"{path}: no such manifest; prepare the corpus first") from None
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""The embedded corpus: voices that do not overlap, the same bytes every time, texts one can hear, settings that hold."""
+"""The embedded corpus: voices that do not overlap, the same bytes every time, texts one can hear."""
 
 import collections
 import filecmp
