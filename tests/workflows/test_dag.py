@@ -1,0 +1,163 @@
+"""The whole workflow through the real commands, on an experiment that trains next to nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "tests/workflows/tiny.yaml"
+SNAKEMAKE = [str(Path(sys.executable).parent / "snakemake")]
+
+
+def snakemake(results, *arguments, experiment=TINY, **options):
+    command = [*SNAKEMAKE, "--profile", "workflows/profiles/default", "--cores", "2", *arguments]
+    command += ["--nolock", "--config", f"experiment={experiment}", f"results={results}"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, **options)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """One run of the tiny experiment; tests read what it left."""
+    results = tmp_path_factory.mktemp("results")
+    done = snakemake(results)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return results / "tiny"
+
+
+def read(path):
+    return json.loads(Path(path).read_text())
+
+
+def systems(run):
+    return sorted(path.name for path in (run / "systems").iterdir())
+
+
+def test_every_system_has_model_transcripts_costs_and_provenance(run):
+    assert systems(run) == ["a2", "a4", "f2", "int8", "student", "widths"]
+    for name in systems(run):
+        folder = run / "systems" / name / "seed0"
+        points = read(folder / "eval" / "points.json")
+        assert points["system"] == name and points["points"]
+        for decode, entry in points["decodes"].items():
+            for test_set, decoded in entry["sets"].items():
+                for point in decoded["points"]:
+                    lines = (folder / "eval" / decode / test_set / f"{point}.trn").read_text().splitlines()
+                    assert len(lines) == decoded["utterances"]
+        for cost in read(folder / "measured" / "costs.json")["points"].values():
+            assert cost["parameters_stored"] >= cost["parameters_executed"] > 0
+            assert cost["macs"] > 0 and cost["peak_memory_bytes"] > 0
+            assert cost["real_time_factor"]["repeats"] >= 5
+        provenance = read(folder / "provenance.json")
+        assert provenance["seed"] == 0 and provenance["wall_seconds"] > 0
+        assert provenance["versions"]["torch"] and provenance["device"]
+        assert provenance["configuration"]["method"] == points_method(folder)
+
+
+def points_method(folder):
+    return read(folder / "system.json")["method"]
+
+
+def test_points_of_a_foldable_system(run):
+    points = read(run / "systems/f2/seed0/eval/points.json")["points"]
+    assert [point["path"] for point in points] == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert [point["trained"] for point in points] == [True, False, False, True]
+    extra = read(run / "systems/a4/seed0/eval/points.json")["points"]
+    assert [(point["path"], point["offered"]) for point in extra] == [([1, 1, 1, 1], True), ([1, 1, 0, 0], False)]
+
+
+def test_beam_decodes_the_points_of_the_tables_only(run):
+    sets = read(run / "systems/f2/seed0/eval/points.json")["decodes"]["beam"]["sets"]
+    chosen = sets["test_a"]["points"]
+    assert len(chosen) == 3 and {"d02_00", "d04_00"} < set(chosen)
+    assert sets["test_a"]["utterances"] == 2
+
+
+def test_costs_follow_the_path(run):
+    costs = read(run / "systems/f2/seed0/measured/costs.json")["points"]
+    one, two = costs["d02_00"], costs["d04_00"]
+    assert one["parameters_stored"] == two["parameters_stored"]
+    assert two["macs"] > one["macs"]
+    dropped = read(run / "systems/a4/seed0/measured/costs.json")["points"]["x02_00"]
+    assert dropped["parameters_executed"] < dropped["parameters_stored"]
+
+
+def test_toys_are_what_they_claim(run):
+    student = read(run / "systems/student/seed0/system.json")
+    assert student["architecture"] == {"units": 16}
+    log = [json.loads(line) for line in (run / "systems/student/seed0/log.jsonl").read_text().splitlines()]
+    assert {row["stage"] for row in log} == {"distil", "train"}
+    whole = read(run / "systems/a4/seed0/measured/costs.json")["points"]["d04_00"]
+    small = read(run / "systems/int8/seed0/measured/costs.json")["points"]["d04_00"]
+    assert small["stored_bytes"] < whole["stored_bytes"]
+    widths = read(run / "systems/widths/seed0/measured/costs.json")["points"]
+    assert widths["width050"]["macs"] < widths["width100"]["macs"]
+    assert widths["width050"]["stored_bytes"] < widths["width100"]["stored_bytes"]
+
+
+def test_tables_figures_and_summary(run):
+    for name in ("table1", "table4"):
+        for kind in ("csv", "md", "tex", "html"):
+            assert (run / "tables" / f"{name}.{kind}").stat().st_size > 0
+    for kind in ("svg", "pdf"):
+        assert (run / "figures" / f"figure2.{kind}").stat().st_size > 0
+    summary = (run / "RESULTS.md").read_text()
+    assert "not evidence" in summary and "train_system" in summary
+
+
+def test_a_second_call_has_nothing_to_do(run):
+    again = snakemake(run.parent, "-n")
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_report_holds_the_summary_and_needs_no_network(run, tmp_path):
+    report = tmp_path / "report.html"
+    done = snakemake(run.parent, "--report", str(report), env={**os.environ, "https_proxy": "http://127.0.0.1:9"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "RESULTS.md" in report.read_text() and "figure2" in report.read_text()
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(run, tmp_path):
+    """SIGKILL after the first checkpoint; the rerun resumes and is bit-identical to the run that was not killed."""
+    out = tmp_path / "f2"
+    command = [sys.executable, "-m", "workflows.train", "--experiment", TINY, "--system", "f2"]
+    command += ["--data", str(run / "data/synth"), "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoint = out / "work" / "stage0" / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists() and not (out / "model.safetensors").exists(), "the training was too quick to be killed"
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    steps = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("train ")]
+    assert steps[0] != "2/8", "it did not resume"
+    expected = run / "systems/f2/seed0/model.safetensors"
+    assert (out / "model.safetensors").read_bytes() == expected.read_bytes()
+    assert not (out / "work").exists()
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(run, tmp_path):
+    """Left-over work of other settings is neither resumed nor thrown away."""
+    out = tmp_path / "a2"
+    shutil.copytree(run / "systems/a2/seed0", out)
+    import torch
+
+    (out / "work/stage0").mkdir(parents=True)
+    state = {"fingerprint": json.dumps({"training": {"steps": 99}})}
+    torch.save(state, out / "work/stage0/checkpoint.pt")
+    command = [sys.executable, "-m", "workflows.train", "--experiment", TINY, "--system", "a2"]
+    command += ["--data", str(run / "data/synth"), "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "belongs to another configuration" in done.stderr and "training.steps" in done.stderr
+    assert (out / "model.safetensors").read_bytes() == (run / "systems/a2/seed0/model.safetensors").read_bytes()
