@@ -16,7 +16,7 @@ from typing import Any
 from asr.corpora.manifests import write_cuts
 from asr.corpora.register import REGISTER, look_up
 from asr.corpora.simulation import write_audio
-from asr.corpora.utterances import Utterance, check_utterance, read_audio, say_resampled
+from asr.corpora.utterances import Utterance, begin_corpus, check_utterance, read_audio, say_resampled
 from common.errors import UserError
 from common.files import is_disk_full, write_json
 from common.settings import Settings, parse
@@ -41,6 +41,7 @@ def prepare(
     Raises `UserError` for bad settings, bad audio, bad transcripts, or data that cannot be had.
     """
     folder = Path(folder)
+    begin_corpus()
     entry = look_up(name, register)
     parsed = settings_of(name, settings, where, register)
     with _staging(folder) as stage:

@@ -4,6 +4,7 @@ One task is one speaker of one set. Every utterance has a random generator of it
 number), so it depends neither on the other utterances nor on the number of processes.
 """
 
+import io
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -68,7 +69,10 @@ def simulate(task: Task, say: Say, rate: int) -> list[Utterance]:
 
 def write_audio(path: Path, samples: np.ndarray, rate: int) -> None:
     """Write float samples of full scale 1 as a 16-bit WAV file."""
-    soundfile.write(path, np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16), rate, subtype="PCM_16")
+    buffer = io.BytesIO()  # libsndfile would wait for the disk after every file
+    integers = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    soundfile.write(buffer, integers, rate, format="WAV", subtype="PCM_16")
+    path.write_bytes(buffer.getvalue())
 
 
 def by_set(results: Iterable[list[Utterance]], tasks: Iterable[Task]) -> dict[str, list[Utterance]]:

@@ -123,8 +123,13 @@ def check_finite(samples: np.ndarray, where: str) -> None:
         raise UserError(f"{where}: sample {first} is NaN or infinite; repair the recording or leave the utterance out")
 
 
+def begin_corpus() -> None:
+    """Another corpus begins: what is said once per corpus may be said again."""
+    _said.clear()
+
+
 def say_resampled(path: Path, rate: int, declared: int) -> None:
-    """Say on standard error, once for each pair of rates, that recordings are resampled."""
+    """Say on standard error, once per corpus and pair of rates, that recordings are resampled."""
     if (rate, declared) not in _said:
         _said.add((rate, declared))
         print(f"note: {path} has {rate} Hz, not the declared {declared} Hz: such files are resampled", file=sys.stderr)

@@ -1,6 +1,7 @@
 """What several tests of corpora share: the real archive where there is one, small corpora, a corpus of plain files."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,9 @@ def fsdd_archive() -> Path:
     for candidate in (*entry.archives, entry.keep):
         if (ROOT / candidate).is_file():
             return (ROOT / candidate).resolve()
-    pytest.skip("NO REAL RECORDINGS: none of the archives of fsdd in config/corpora.yaml is on this machine")
+    reason = "NO REAL RECORDINGS: none of the archives of fsdd in config/corpora.yaml is on this machine"
+    warnings.warn(reason, stacklevel=1)  # a skip alone is easily overlooked
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import pytest
 import soundfile
 
 from asr.corpora import prepare, read_audio, read_cuts
-from asr.corpora.utterances import _said
 from common.errors import UserError
 
 
@@ -110,7 +109,6 @@ def test_audio_that_goes_bad_later_is_named_when_it_is_read(recordings, damage, 
 
 
 def test_another_sampling_rate_is_resampled_and_said_once(recordings, capsys):
-    _said.clear()
     for name in ("train", "dev", "test"):
         soundfile.write(recordings.data / f"{name}.wav", np.sin(np.arange(16000) * 2 * np.pi * 400 / 16000) / 2, 16000)
     recordings.prepare()
@@ -125,7 +123,6 @@ def test_another_sampling_rate_is_resampled_and_said_once(recordings, capsys):
 
 
 def test_a_file_whose_rate_changed_later_is_resampled_when_it_is_read(recordings, capsys):
-    _said.clear()
     recordings.prepare()
     (utterance,) = read_cuts(recordings.out / "train.jsonl.gz")
     soundfile.write(recordings.audio, np.sin(np.arange(11025) * 2 * np.pi * 400 / 11025) / 2, 11025)
