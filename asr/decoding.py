@@ -1,13 +1,8 @@
-"""From encoder outputs to words: greedy CTC, and joint CTC/attention beam search with ESPnet's search and scorers."""
+"""From encoder outputs to token ids by greedy CTC. Beam search stands with the scorers it needs (`asr.backbones.conformer_search`)."""
 
 from itertools import groupby
-from typing import Any
 
-import torch
 from torch import Tensor
-
-from asr.settings import DecodeSettings
-from asr.tokenizer import Tokenizer
 
 
 def greedy(log_probs: Tensor, lengths: Tensor, blank: int = 0) -> list[list[int]]:
@@ -17,41 +12,3 @@ def greedy(log_probs: Tensor, lengths: Tensor, blank: int = 0) -> list[list[int]
         [label for label, _ in groupby(row[:length]) if label != blank]
         for row, length in zip(best, lengths.tolist(), strict=True)
     ]
-
-
-class BeamSearch:
-    """Joint CTC/attention beam search (Watanabe et al., 2017): (1 - w) log p_att + w log p_ctc + penalty * tokens.
-
-    Without a decoder among the scorers it is CTC prefix beam search (w = 1).
-    """
-
-    def __init__(self, scorers: dict[str, Any], tokenizer: Tokenizer, settings: DecodeSettings, device: torch.device):
-        from espnet.nets.batch_beam_search import BatchBeamSearch
-        from espnet.nets.scorers.length_bonus import LengthBonus
-
-        weight = settings.ctc_weight if "decoder" in scorers else 1.0
-        weights = {"decoder": 1.0 - weight, "ctc": weight, "length_bonus": settings.penalty}
-        scorers = {**scorers, "length_bonus": LengthBonus(len(tokenizer))}
-        self.settings = settings
-        self.tokenizer = tokenizer
-        self.search = BatchBeamSearch(
-            beam_size=settings.beam,
-            weights={name: value for name, value in weights.items() if name in scorers},
-            scorers=scorers,
-            sos=tokenizer.sos_eos,
-            eos=tokenizer.sos_eos,
-            vocab_size=len(tokenizer),
-            token_list=tokenizer.tokens,
-            # CTC prefix scores are costly: only for the tokens that the decoder ranks first.
-            pre_beam_score_key=None if weight == 1.0 else "full",
-        ).to(device)
-
-    def __call__(self, frames: Tensor) -> list[int]:
-        """Token ids of the best hypothesis for one utterance, `frames` (frames, width)."""
-        if len(frames) == 0:
-            return []
-        best = self.search(x=frames, maxlenratio=self.settings.max_length_ratio)
-        if not best:
-            return []
-        ids = best[0].yseq.tolist()
-        return [token for token in ids if token not in (self.tokenizer.sos_eos, self.tokenizer.blank)]

@@ -8,7 +8,7 @@ a method can share work between paths or replace what it needs to.
 import dataclasses
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -152,10 +152,9 @@ class Backbone(nn.Module, ABC):
         path = (1,) * self.layers if path is None else path
         return self.finish(self.run_path(path, self.front_end(inputs, lengths)))
 
-    def shared_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters outside the physical layers: every path executes them."""
-        inside = {id(p) for layer in range(self.layers) for p in self.layer_module(layer).parameters()}
-        return (p for p in self.parameters() if id(p) not in inside)
+    def forward(self, inputs: Tensor, lengths: Tensor, path: Sequence[int] | None = None) -> Encoded:
+        """`encode`, as torch's tools (functional calls, export) expect it."""
+        return self.encode(inputs, lengths, path)
 
     @abstractmethod
     def layer_module(self, layer: int) -> nn.Module:

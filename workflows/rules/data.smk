@@ -25,13 +25,13 @@ rule prepare_data:
     input:
         ancient("<results>/experiment.json"),
     output:
-        "<data>/corpus.json",
-        "<data>/tokenizer.json",
-        "<data>/cmvn.json",
-        expand("<data>/{name}.trn", name=[experiment.dev_set, *experiment.test_sets]),
+        corpus="<data>/corpus.json",
+        tokenizer="<data>/tokenizer.json",
+        statistics="<data>/cmvn.json",
+        references=expand("<data>/{name}.trn", name=[experiment.dev_set, *experiment.test_sets]),
     params:
         experiment=EXPERIMENT,
-        folder="<data>",
+        folder=subpath(output.corpus, parent=True),
         settings=[experiment.corpus.model_dump(), experiment.tokenizer.model_dump(), experiment.features.model_dump()],
         sets=[experiment.dev_set, *experiment.test_sets],
         sources=sources_hash("workflows.steps.prepare", f"asr.corpora.{experiment.corpus.name}"),

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from itertools import groupby
+from pathlib import Path
 
-from analysis.alignment import CORRECT, align_words
+from analysis.alignment import align
 from analysis.choice import median_point
 from analysis.counts import Counts
+from analysis.trn import Transcript
 from methods.contract import Point
 from workflows.experiment import Experiment
 
@@ -48,11 +50,12 @@ def table_points(
 
 
 def _counts(point: Point, sets: list[str], decoded: Decoded, references: Mapping[str, Mapping[str, str]]) -> Counts:
-    """Errors of a point over all test sets; only their number is read."""
-    errors = words = 0
-    for name in sets:
-        for utterance, text in decoded[name][point.id].items():
-            reference = references[name][utterance].lower().split()
-            errors += int((align_words(reference, text.lower().split()) != CORRECT).sum())
-            words += len(reference)
-    return Counts(0, 0, errors, words)
+    """The counts of a point, pooled over sets."""
+    return sum(
+        (align(_transcript(references[name]), _transcript(decoded[name][point.id])).counts for name in sets),
+        Counts.zero(),
+    )
+
+
+def _transcript(texts: Mapping[str, str]) -> Transcript:
+    return Transcript(Path("in memory"), {utterance: text.encode() for utterance, text in texts.items()})

@@ -9,7 +9,7 @@ import torch
 
 from analysis.trn import write_trn
 from asr.batches import BatchOrder
-from asr.decoding import BeamSearch, greedy
+from asr.decoding import greedy
 from asr.settings import DecodeSettings
 from common.files import read_json, write_json
 from methods.contract import Point, TrainedSystem, all_points
@@ -56,7 +56,7 @@ class Decoder:
     ):
         self.system, self.data, self.settings, self.device = system, data, settings, device
         self.batch_seconds = batch_seconds
-        self.searches: dict[str, BeamSearch] = {}
+        self.searches: dict[str, Any] = {}
 
     @torch.inference_mode()
     def decode(self, name: str, points: list[Point]) -> dict[str, dict[str, str]]:
@@ -80,6 +80,8 @@ class Decoder:
         if self.settings.kind == "greedy":
             return greedy(recogniser.ctc_log_probs(encoded), encoded.lengths)
         if point.id not in self.searches:
+            from asr.backbones.conformer_search import BeamSearch  # loads ESPnet, which greedy decoding may not need
+
             self.searches[point.id] = BeamSearch(recogniser.scorers(), self.data.tokenizer, self.settings, self.device)
         search = self.searches[point.id]
         lengths = encoded.lengths.tolist()

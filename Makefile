@@ -1,0 +1,40 @@
+# Two commands: `make reproduce` and `make test`. Both set up .venv first (that alone: `make setup`).
+#
+#   make reproduce                          the smoke experiment, from speech to tables, in minutes on two cores
+#   make reproduce EXPERIMENT=smoke_real    another file of config/
+#   make reproduce CORES=8                  more jobs at once
+
+EXPERIMENT ?= smoke
+CORES ?= all
+PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 --version >/dev/null 2>&1 && echo python3.12 || \
+	(command -v python3.11 >/dev/null 2>&1 && python3.11 --version >/dev/null 2>&1 && echo python3.11) || echo python3)
+RESULTS := results/$(basename $(notdir $(EXPERIMENT)))
+SNAKEMAKE := .venv/bin/snakemake --workflow-profile none --profile workflows/profiles/default --cores $(CORES)
+
+.PHONY: setup reproduce test lint
+
+setup: .venv/complete
+
+# torch by a resolving call (it brings its own CUDA packages where there are any), everything else from the lock.
+.venv/complete: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] in ((3, 11), (3, 12)) else \
+		f"foldbench needs Python 3.11 or 3.12; {sys.executable} is {sys.version.split()[0]} (name another: make PYTHON=...)")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check torch -c requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@touch $@
+
+reproduce: setup
+	@$(SNAKEMAKE) --config experiment=$(EXPERIMENT)
+	@test $(RESULTS)/report.html -nt $(RESULTS)/RESULTS.md || \
+		$(SNAKEMAKE) --config experiment=$(EXPERIMENT) --report $(RESULTS)/report.html
+	@.venv/bin/python -m analysis.summary --experiment-folder $(RESULTS)
+
+test: setup
+	.venv/bin/python -m pytest
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+	.venv/bin/snakemake --lint

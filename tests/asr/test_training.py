@@ -1,0 +1,214 @@
+"""The training loop on a model small enough for its mathematics to be checked."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from asr.backbones import Batch
+from asr.batches import BatchOrder
+from asr.schedules import factor_at
+from asr.settings import ScheduleSettings, TrainingSettings
+from asr.training import StageData, make_fabric, run_stage
+from common.errors import UserError
+
+
+class Quadratic:
+    """The loss is the squared distance of a weight vector from each batch's mean."""
+
+    def __init__(self, blank=0.0):
+        self.blank = blank
+        self.steps = []
+
+    def losses(self, module, batch, index, training):
+        total = ((module.weight - batch.inputs.mean((0, 1))) ** 2).sum()
+        return {"total": total, "blank_fraction": torch.tensor(self.blank)}
+
+    def after_step(self, module, index):
+        self.steps.append(index)
+
+    def parameter_groups(self, module):
+        return [{"params": list(module.parameters())}]
+
+
+class Vector(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+
+
+def numbered(number):
+    generator = torch.Generator().manual_seed(number)
+    inputs = torch.randn(2, 5, 3, generator=generator)
+    return Batch((f"u{number}", f"v{number}"), inputs, torch.tensor([5, 5]))
+
+
+def data(stop_at=None):
+    def train(start, rank, world):
+        number = start
+        while True:
+            if number == stop_at:
+                raise KeyboardInterrupt
+            yield numbered(number)
+            number += 1
+
+    return StageData(train, lambda: iter([numbered(1000), numbered(1001)]))
+
+
+def settings(**changes):
+    base = {
+        "steps": 12,
+        "validate_every": 3,
+        "checkpoint_every": 2,
+        "log_every": 2,
+        "keep_best": 2,
+        "tensorboard": False,
+        "optimiser": {"learning_rate": 0.1},
+        "schedule": {"kind": "linear", "warmup_steps": 2},
+    }
+    return TrainingSettings.model_validate({**base, **changes})
+
+
+def train(folder, objective=None, batches=None, fingerprint=None, **changes):
+    torch.manual_seed(0)
+    module, chosen = Vector(), settings(**changes)
+    objective = objective or Quadratic()
+    fingerprint = fingerprint or {"a": 1}
+    run_stage(make_fabric(chosen), module, objective, batches or data(), chosen, 0, folder, fingerprint, "train")
+    return module, objective
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_interrupted_equals_uninterrupted(tmp_path):
+    whole, _ = train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", batches=data(stop_at=7))
+    resumed, objective = train(tmp_path / "cut")
+    assert objective.steps[0] == 6  # the checkpoint after 6 steps
+    assert torch.equal(whole.weight, resumed.weight)
+
+    def untimed(rows):
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+    assert untimed(log(tmp_path / "whole")) == untimed(log(tmp_path / "cut"))
+
+
+def test_accumulation_is_the_mean_of_the_batches_gradients(tmp_path):
+    """Two batches a step: AdamW's first step has the size of the learning rate and the sign of the mean gradient."""
+    module, _ = train(tmp_path, steps=1, accumulate=2, validate_every=1, schedule={"kind": "linear", "warmup_steps": 0})
+    gradient = -(numbered(0).inputs.mean((0, 1)) + numbered(1).inputs.mean((0, 1)))
+    torch.testing.assert_close(module.weight.detach(), -0.1 * gradient.sign(), atol=1e-4, rtol=0)
+
+
+def test_best_states_are_averaged(tmp_path):
+    module, _ = train(tmp_path)
+    scores = [(row["dev.total"], row["step"]) for row in log(tmp_path) if "dev.total" in row]
+    best = sorted(scores)[:2]
+    states = [torch.load(tmp_path / f"best-{step}.pt", weights_only=True)["weight"] for _, step in best]
+    torch.testing.assert_close(module.weight.detach(), torch.stack(states).mean(0))
+    assert len(list(tmp_path.glob("best-*.pt"))) == 2
+
+
+def test_a_loss_that_is_not_finite_stops_and_leaves_what_is_needed(tmp_path):
+    class Breaks(Quadratic):
+        def losses(self, module, batch, index, training):
+            terms = super().losses(module, batch, index, training)
+            return {**terms, "total": terms["total"] * (math.nan if training and index == 4 else 1)}
+
+    with pytest.raises(UserError, match="not finite at step 5 .*u4") as error:
+        train(tmp_path, Breaks())
+    saved = torch.load(tmp_path / "not_finite.pt", weights_only=True)
+    assert str(tmp_path / "not_finite.pt") in str(error.value)
+    assert saved["batch"]["ids"] == ("u4", "v4") and "weight" in saved["module"] and saved["step"] == 4
+
+
+def test_all_blank_output_is_said_early(tmp_path, capsys):
+    train(tmp_path, Quadratic(blank=1.0))
+    said = capsys.readouterr().err
+    assert "after 4 of 12 steps the output is still all blank" in said
+    assert "after 2 of 12" not in said
+    with pytest.raises(UserError, match="all blank"):
+        train(tmp_path / "stop", Quadratic(blank=1.0), all_blank="stop")
+
+
+def test_checkpoint_of_another_configuration(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, batches=data(stop_at=7))
+    with pytest.raises(UserError, match=r"another configuration \(different: a\)"):
+        train(tmp_path, fingerprint={"a": 2})
+
+
+def test_tensorboard_and_log(tmp_path):
+    train(tmp_path, tensorboard=True)
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    rows = log(tmp_path)
+    assert rows[0]["step"] == 2 and {"total", "learning_rate", "seconds"} <= set(rows[0])
+
+
+def test_schedules_against_their_formulas():
+    noam = factor_at(ScheduleSettings(kind="noam", warmup_steps=25000, noam_factor=5, noam_width=256), 10**6, 1.0)
+    assert noam(24999) == pytest.approx(1.98e-3, rel=2e-3)  # the recipe's peak
+    assert noam(99999) == pytest.approx(noam(24999) / 2, rel=1e-6)
+    cosine = factor_at(ScheduleSettings(kind="cosine", warmup_steps=10, final_ratio=0.02), 111, 1.0)
+    assert [cosine(0), cosine(9), cosine(10), cosine(60), cosine(110)] == pytest.approx([0.1, 1.0, 1.0, 0.51, 0.02])
+    linear = factor_at(ScheduleSettings(kind="linear", warmup_steps=0), 11, 1.0)
+    assert [linear(0), linear(5), linear(10)] == pytest.approx([1.0, 0.5, 0.0])
+
+
+def test_batches_keep_to_their_size_and_hold_everything_once():
+    frames = [(7 * n) % 90 + 10 for n in range(200)]
+    order = BatchOrder(frames, 400, 5, seed=3)
+    for epoch in range(3):
+        batches = order.epoch(epoch)
+        assert sorted(index for batch in batches for index in batch) == list(range(200))
+        assert all(len(batch) * max(frames[index] for index in batch) <= 400 for batch in batches)
+    assert order.epoch(0) != order.epoch(1)
+    assert BatchOrder(frames, 400, 5, seed=3).epoch(1) == order.epoch(1)
+    assert BatchOrder(frames, 400, 5, seed=4).epoch(1) != order.epoch(1)
+
+
+def test_batches_start_anywhere_and_are_shared_among_devices():
+    order = BatchOrder([20] * 30, 100, 2, seed=0)
+    stream = order.endless()
+    first = [next(stream) for _ in range(20)]
+    later = order.endless(start=7)
+    assert [next(later) for _ in range(13)] == first[7:]
+    ranks = [order.endless(rank=rank, world=2) for rank in range(2)]
+    one_epoch = [next(ranks[number % 2]) for number in range(6)]
+    assert sorted(map(tuple, one_epoch)) == sorted(map(tuple, order.epoch(0)))
+
+
+@pytest.mark.slow
+def test_two_devices_give_what_one_with_twice_the_batches_gives(tmp_path):
+    """DDP over two CPU processes against gradient accumulation over the same batches."""
+    import subprocess
+    import sys
+
+    script = tmp_path / "ddp.py"
+    script.write_text(
+        "import sys, torch\nfrom pathlib import Path\nfrom tests.asr import test_training as t\n"
+        "class Ranked:\n"
+        "    def __call__(self, start, rank, world):\n"
+        "        n = start\n"
+        "        while True:\n"
+        "            yield t.numbered(n * world + rank); n += 1\n"
+        "batches = t.StageData(Ranked(), t.data().dev)\n"
+        "module, _ = t.train(Path(sys.argv[1]), batches=batches, devices=2)\n"
+        "torch.save(module.state_dict(), sys.argv[1] + '/final.pt')\n"
+    )
+    done = subprocess.run([sys.executable, str(script), str(tmp_path / "two")], capture_output=True, text=True, env=_env())
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, _ = train(tmp_path / "one", accumulate=2)
+    two = torch.load(tmp_path / "two/final.pt", weights_only=True)
+    torch.testing.assert_close(one.weight.detach(), two["weight"], atol=1e-6, rtol=1e-5)
+
+
+def _env():
+    import os
+
+    return {**os.environ, "PYTHONPATH": os.getcwd()}

@@ -1,0 +1,80 @@
+"""The house keeps its own rules: layers, versions that agree, clean rules."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+
+BIN = Path(sys.executable).parent
+
+
+def lock():
+    lines = [line for line in Path("requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("==") for line in lines)
+
+
+def test_layers_know_only_those_below():
+    done = subprocess.run([str(BIN / "lint-imports")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_rules_are_clean():
+    done = subprocess.run([str(BIN / "snakemake"), "--lint"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_snakefile_is_short():
+    assert len(Path("Snakefile").read_text().splitlines()) < 60
+
+
+def test_versions_agree():
+    conda = yaml.safe_load(Path("environment.yml").read_text())["dependencies"]
+    python = next(item.split("=")[1] for item in conda if item.startswith("python="))
+    assert {item.split("=")[0] for item in conda} == {"python", "git", "make"}
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=3.11,<3.13" and python in ("3.11", "3.12")
+    assert "(3, 11), (3, 12)" in Path("Makefile").read_text()
+    assert "make setup" in Path("environment.yml").read_text()
+
+
+def test_lock_is_what_is_installed():
+    import importlib.metadata
+
+    for name, version in lock().items():
+        assert importlib.metadata.version(name).split("+")[0] == version, name
+
+
+def test_lock_is_complete():
+    """Every requirement of every locked package is locked too: a --no-deps installation lacks nothing.
+
+    ESPnet's list is left out: it names packages of parts (text to speech, separation) that are not used.
+    """
+    import importlib.metadata
+
+    from packaging.requirements import Requirement
+
+    locked = {re.sub(r"[-_.]+", "-", name).lower() for name in lock()}
+    missing = set()
+    for name in lock():
+        if name == "espnet":
+            continue
+        for text in importlib.metadata.requires(name) or []:
+            requirement = Requirement(text)
+            wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            found = re.sub(r"[-_.]+", "-", requirement.name).lower()
+            if wanted and found not in locked and not found.startswith(("nvidia", "cuda", "triton")):
+                missing.add(f"{name} needs {found}")
+    assert not missing
+
+
+def test_only_the_conformer_imports_espnet():
+    importers = [
+        str(path)
+        for folder in ("asr", "methods", "baselines", "analysis", "workflows", "common")
+        for path in Path(folder).rglob("*.py")
+        if re.search(r"^\s*(from|import) espnet", path.read_text(), re.MULTILINE)
+    ]
+    assert sorted(importers) == ["asr/backbones/conformer.py", "asr/backbones/conformer_search.py"]
