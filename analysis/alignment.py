@@ -16,6 +16,7 @@ import numpy as np
 
 from analysis.counts import Counts
 from analysis.trn import Transcript, check_same_utterances
+from analysis.words import number_words
 
 CORRECT, SUBSTITUTION, DELETION, INSERTION = range(4)
 COST_SUBSTITUTION, COST_GAP = 4, 3
@@ -53,42 +54,21 @@ class Alignment:
 def align(reference: Transcript, hypothesis: Transcript) -> Alignment:
     """Align every utterance. Raises `UserError` when the two files do not hold the same utterances."""
     check_same_utterances(reference, hypothesis)
-    numbers: dict[bytes, int] = {}
-    ref_words, ref_starts = _numbered(reference, reference, numbers)
-    hyp_words, hyp_starts = _numbered(reference, hypothesis, numbers)
-    operations, starts, totals = _align_all(ref_words, ref_starts, hyp_words, hyp_starts)
-    return Alignment(reference, operations, starts, totals)
-
-
-def align_words(reference: list[str], hypothesis: list[str]) -> np.ndarray:
-    """The operations (uint8) that turn one list of words into another; words are compared as they are."""
-    numbers: dict[str, int] = {}
-    sides = [
-        np.array([numbers.setdefault(word, len(numbers)) for word in words], dtype=np.int32)
-        for words in (reference, hypothesis)
-    ]
-    bounds = [np.array([0, len(side)], dtype=np.int64) for side in sides]
-    return _align_all(sides[0], bounds[0], sides[1], bounds[1])[0]
-
-
-def _numbered(order: Transcript, side: Transcript, numbers: dict[bytes, int]) -> tuple[np.ndarray, np.ndarray]:
-    """All words of `side` as numbers that are equal for equal words, in the utterance order of `order`."""
-    lines = [side.folded[utterance] for utterance in order.lines]
-    starts = np.zeros(len(lines) + 1, dtype=np.int64)
-    np.cumsum([len(line) for line in lines], out=starts[1:])
-    words = (numbers.setdefault(word, len(numbers)) for line in lines for word in line)
-    return np.fromiter(words, dtype=np.int32, count=int(starts[-1])), starts
+    lines = [*reference.lines.values(), *(hypothesis.lines[utterance] for utterance in reference.lines), b""]
+    numbers, starts = number_words(np.frombuffer(b"\n".join(lines), dtype=np.uint8))
+    utterances = len(reference.lines)
+    return Alignment(reference, *_align_all(numbers, starts[: utterances + 1], starts[utterances:]))
 
 
 @numba.njit(cache=True)
-def _align_all(ref_words, ref_starts, hyp_words, hyp_starts):
+def _align_all(words, ref_starts, hyp_starts):
     utterances = len(ref_starts) - 1
-    operations = np.empty(len(ref_words) + len(hyp_words), dtype=np.uint8)
+    operations = np.empty(len(words), dtype=np.uint8)
     starts = np.zeros(utterances + 1, dtype=np.int64)
     totals = np.zeros((utterances, 4), dtype=np.int64)
     for u in range(utterances):
-        reference = ref_words[ref_starts[u] : ref_starts[u + 1]]
-        hypothesis = hyp_words[hyp_starts[u] : hyp_starts[u + 1]]
+        reference = words[ref_starts[u] : ref_starts[u + 1]]
+        hypothesis = words[hyp_starts[u] : hyp_starts[u + 1]]
         best = _best_steps(reference, hypothesis)
         end = _trace_back(best, reference, hypothesis, operations, starts[u], totals[u])
         starts[u + 1] = end

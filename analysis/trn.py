@@ -10,7 +10,6 @@ case.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from common.errors import UserError
@@ -18,6 +17,7 @@ from common.files import write_text
 
 SYNTAX = "{}();*\\\x7f" + "".join(map(chr, range(0x20)))  # escaped wherever they stand in a word
 REFUSED = re.compile(rb"[{};*\\\x00]|(?<!\S)@(?!\S)")
+SUSPECT = re.compile(rb"[{};*\\\x00@]")
 LINE = re.compile(rb"(.*)\(([^\s()]+)\)\s*", re.DOTALL)
 ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 SHOWN = 3  # how many utterances an error message names
@@ -34,11 +34,6 @@ class Transcript:
     def words(self, utterance: str) -> list[str]:
         """The words of one utterance as a person reads them: original case, escapes undone."""
         return [unescape(word.decode("utf-8")) for word in self.lines[utterance].split()]
-
-    @cached_property
-    def folded(self) -> dict[str, list[bytes]]:
-        """The words that are compared: ASCII letters in lower case, all other letters as they are, as sclite folds."""
-        return {utterance: line.lower().split() for utterance, line in self.lines.items()}
 
 
 def escape(word: str) -> str:
@@ -90,10 +85,13 @@ def read_trn(path: Path | str) -> Transcript:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     _check_utf8(path, content)
     lines: dict[str, bytes] = {}
+    suspect = SUSPECT.search(content) is not None  # one look at the whole file is faster than one at each line
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
             continue
         utterance, words = _parse(path, number, line)
+        if suspect:
+            _refuse_syntax(path, number, words)
         if utterance in lines:
             raise UserError(f"{path}, line {number}: utterance '{utterance}' comes a second time")
         lines[utterance] = words
@@ -115,13 +113,16 @@ def _parse(path: Path, number: int, line: bytes) -> tuple[str, bytes]:
     if not match:
         shown = line.decode("utf-8").strip()[:60]
         raise UserError(f"{path}, line {number}: no utterance id in parentheses at the end of '{shown}'")
-    syntax = REFUSED.search(match[1])
+    return match[2].decode("utf-8"), match[1]
+
+
+def _refuse_syntax(path: Path, number: int, words: bytes) -> None:
+    syntax = REFUSED.search(words)
     if syntax:
         raise UserError(
             f"{path}, line {number}: {syntax[0].decode()!r} has a meaning of its own to sclite and could hide errors; "
             f"write it as '%{syntax[0][0]:02X}' (analysis.trn.write_trn does)"
         )
-    return match[2].decode("utf-8"), match[1]
 
 
 def check_same_utterances(reference: Transcript, hypothesis: Transcript) -> None:

@@ -2,27 +2,35 @@
 
 from functools import cache
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import segments
-from analysis.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION, align, align_words
+from analysis.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION, align
 from analysis.counts import Counts
-from analysis.trn import read_trn
+from analysis.trn import Transcript, read_trn
+from analysis.words import number_words
 from common.errors import UserError
 
 COST = {CORRECT: 0, SUBSTITUTION: 4, DELETION: 3, INSERTION: 3}
 sentence = st.lists(st.sampled_from("abc"), max_size=7)
 
 
+def operations_of(reference: list[str], hypothesis: list[str]) -> list[int]:
+    sides = (Transcript("x", {"s-1": " ".join(words).encode()}) for words in (reference, hypothesis))
+    return align(*sides).operations.tolist()
+
+
 def letters(reference: str, hypothesis: str) -> str:
-    return "".join("CSDI"[operation] for operation in align_words(reference.split(), hypothesis.split()))
+    return "".join("CSDI"[operation] for operation in operations_of(reference.split(), hypothesis.split()))
 
 
 @given(sentence, sentence)
+@settings(deadline=None)
 def test_operations_lead_from_one_to_the_other_at_least_cost(reference, hypothesis):
-    operations = align_words(reference, hypothesis)
+    operations = operations_of(reference, hypothesis)
     i = j = 0
     for operation in operations:
         if operation in (CORRECT, SUBSTITUTION):
@@ -77,6 +85,19 @@ def test_ascii_case_is_folded_and_no_other(tmp_path):
     (tmp_path / "h.trn").write_text("hELLO é (s-1)\n", encoding="utf-8")
     counts = align(read_trn(tmp_path / "r.trn"), read_trn(tmp_path / "h.trn")).counts
     assert counts == Counts(1, 0, 0, 2)
+
+
+@given(st.lists(st.lists(st.binary(max_size=3), max_size=5), min_size=1))
+@settings(deadline=None)
+def test_words_get_equal_numbers_exactly_where_they_are_equal(lines):
+    text = b"".join(b" ".join(line).replace(b"\n", b" ") + b"\n" for line in lines)
+    expected = [line.lower().split() for line in text.split(b"\n")[:-1]]
+    numbers, starts = number_words(np.frombuffer(text, dtype=np.uint8))
+    assert np.diff(starts).tolist() == [len(line) for line in expected]
+    words = [word for line in expected for word in line]
+    first = {word: number for word, number in zip(words, numbers.tolist(), strict=True)}
+    assert numbers.tolist() == [first[word] for word in words]
+    assert len(set(first.values())) == len(first)
 
 
 def test_only_ascii_white_space_separates_words(tmp_path):
