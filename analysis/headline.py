@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.mapsswe import shown_p
 from common.errors import run
 
 
@@ -37,7 +38,7 @@ class Headline:
             f"{self.system}: depth {self.deepest_depth} {verdict} {'from' if better == 'different' else 'than'} depth "
             f"{self.seed_depth}: WER {self.seed_wer:.2f} % to {self.deepest_wer:.2f} %, difference {difference:+.2f} "
             f"(95 % interval {self.low:+.2f} to {self.high:+.2f} over {self.speakers} speakers; "
-            f"MAPSSWE p = {self.p:.2g}, {self.segments} segments)"
+            f"MAPSSWE p {shown_p(self.p)}, {self.segments} segments)"
         )
 
 

@@ -82,6 +82,11 @@ def of_differences(differences) -> Mapsswe:
     return Mapsswe(count, mean, sd, z, p, abs(z) > CRITICAL_Z, constant_difference=False)
 
 
+def shown_p(p: float) -> str:
+    """A p value as tables and sentences print it: `0.034`, or `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.mapsswe", description=__doc__.split("\n\n")[0])
     parser.add_argument("reference", help="reference words, NIST .trn")

@@ -2,6 +2,7 @@
 
 from analysis.formats import Column, Table
 from analysis.results import Results
+from analysis.rows import systems_in_order
 
 COLUMNS = [
     Column("system", "system", numeric=False),
@@ -24,7 +25,7 @@ COLUMNS = [
 def point_table(results: Results) -> Table:
     """One line for each system, seed, decode, set and point that was decoded."""
     rows = []
-    for system in results.experiment.systems:
+    for system in systems_in_order(results):
         for seed in results.experiment.seeds:
             found = results.points(system, seed)
             for decode, decoded in found.decodes.items():

@@ -14,6 +14,7 @@ from analysis.choice import Choice, choose
 from analysis.counts import Counts
 from analysis.intervals import Interval, difference_interval, wer_interval
 from analysis.mapsswe import Mapsswe, mapsswe
+from analysis.published import published_table
 from analysis.results import Results
 from analysis.schemas import PointCosts, Row, TableSpec
 
@@ -111,8 +112,10 @@ class MeasuredRow:
 
 
 def measure(results: Results, table: str, spec: TableSpec) -> dict[str, MeasuredRow]:
-    """Every row of a table that the experiment has something for, by name."""
+    """Every row of a table that the experiment has something for, by name: in the paper's order, then our own."""
     file = results.folder / "experiment.json"
+    printed = [*published_table(spec.published)] if spec.published else []
+    ordered = sorted(spec.rows.items(), key=lambda item: printed.index(item[0]) if item[0] in printed else len(printed))
     return {
         name: MeasuredRow(
             results,
@@ -124,8 +127,18 @@ def measure(results: Results, table: str, spec: TableSpec) -> dict[str, Measured
                 for seed in results.experiment.seeds
             ),
         )
-        for name, row in spec.rows.items()
+        for name, row in ordered
     }
+
+
+def systems_in_order(results: Results) -> list[str]:
+    """All systems of the experiment: as they come in its tables, then the others."""
+    named = [
+        row.row.system
+        for name, spec in results.experiment.tables.items()
+        for row in measure(results, name, spec).values()
+    ]
+    return [*dict.fromkeys([*named, *results.experiment.systems])]
 
 
 def point_costs(results: Results, choice: Choice) -> PointCosts | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from analysis.formats import Column, Table
 from analysis.results import Results
+from analysis.rows import systems_in_order
 from analysis.schemas import Provenance
 from common.errors import UserError
 
@@ -12,26 +13,39 @@ SHOWN_VERSIONS = ("python", "torch", "espnet", "numpy")
 
 
 def rule_times(results: Results) -> Table | None:
-    """Wall time and memory of each rule, from Snakemake's benchmark files; None where there are none."""
+    """Wall time and memory of each rule over all its jobs, from Snakemake's benchmark files; None without any."""
     folder = results.folder / "benchmarks"
-    rows, total = [], 0.0
+    jobs: dict[str, list[tuple[float, float | None]]] = {}
     for path in sorted(folder.rglob("*.tsv")):
-        seconds, memory = _benchmark(path)
-        total += seconds
-        cells = {"rule": str(path.relative_to(folder).with_suffix("")), "seconds": (seconds, f"{seconds:.1f}")}
-        rows.append({**cells, "max_rss_mb": (memory, f"{memory:.0f}" if memory is not None else None)})
-    if not rows:
+        rule = path.relative_to(folder).with_suffix("").parts[0]
+        jobs.setdefault(rule, []).append(_benchmark(path))
+    if not jobs:
         return None
-    rows.append({"rule": "all of them", "seconds": (total, f"{total:.1f}")})
+    rows = [_rule_cells(rule, measured) for rule, measured in jobs.items()]
+    rows.append(_rule_cells("all of them", [job for measured in jobs.values() for job in measured]))
     columns = [
         Column("rule", "rule", numeric=False),
-        Column("seconds", "wall seconds"),
-        Column("max_rss_mb", "peak memory MB"),
+        Column("jobs", "jobs"),
+        Column("seconds", "wall seconds, all jobs"),
+        Column("longest_seconds", "longest job"),
+        Column("max_rss_mb", "peak memory MB of a job"),
     ]
     notes = [
-        "Rules run beside each other, so the sum is more than the wait. The analysis itself ends after this is written."
+        "Jobs run beside each other, so the sum is more than the wait. The time of the analysis is that of its previous run."
     ]
     return Table("rules", "Wall time of each rule", columns, rows, notes)
+
+
+def _rule_cells(rule: str, jobs: list[tuple[float, float | None]]) -> dict:
+    seconds = [job[0] for job in jobs]
+    memory = max((job[1] for job in jobs if job[1] is not None), default=None)
+    return {
+        "rule": rule,
+        "jobs": len(jobs),
+        "seconds": (sum(seconds), f"{sum(seconds):.1f}"),
+        "longest_seconds": (max(seconds), f"{max(seconds):.1f}"),
+        "max_rss_mb": None if memory is None else (memory, f"{memory:.0f}"),
+    }
 
 
 def _benchmark(path: Path) -> tuple[float, float | None]:
@@ -51,7 +65,7 @@ def _benchmark(path: Path) -> tuple[float, float | None]:
 def provenance_table(results: Results) -> Table | None:
     """Where each system comes from: commit, device, versions, training time; None where nothing is known."""
     rows = []
-    for system in results.experiment.systems:
+    for system in systems_in_order(results):
         for seed in results.experiment.seeds:
             found = results.provenance(system, seed)
             if found:

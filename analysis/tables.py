@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from analysis.choice import Choice
 from analysis.formats import MISSING, Column, Table
 from analysis.intervals import Interval
+from analysis.mapsswe import shown_p
 from analysis.published import published_table, slips
 from analysis.results import Results
 from analysis.rows import Comparison, MeasuredRow, measure
@@ -188,7 +189,7 @@ def _comparison_cells(comparison: Comparison) -> dict:
         "difference_high": interval.high,
         "speakers": interval.units,
         "z": test.z,
-        "p": (test.p, probability(test.p) + mark),
+        "p": (test.p, shown_p(test.p) + mark),
         "segments": test.segments,
     }
 
@@ -196,11 +197,6 @@ def _comparison_cells(comparison: Comparison) -> dict:
 def _difference(difference: float, interval: Interval) -> str:
     mark = FEW_SPEAKERS if interval.few_units else ""
     return f"{difference:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]{mark}"
-
-
-def probability(p: float) -> str:
-    """A p value as tables print it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _millions(parameters: float | None) -> str:
