@@ -73,11 +73,13 @@ def write_group(folder: Path, reference: Words, systems: list[Words]) -> tuple[P
     return paths[0], paths[1:]
 
 
-def sclite(reference: Path, hypothesis: Path) -> str:
-    """sclite's alignment of one hypothesis file, in its own SGML."""
+def sclite(reference: Path, hypothesis: Path, report: str = "sgml") -> str:
+    """sclite's report on one hypothesis file of the same folder: its alignment in SGML, or another."""
     command = [program("sclite"), "-r", reference.name, "trn", "-h", hypothesis.name, "trn", "-i", "rm"]
-    command += ["-o", "sgml", "stdout"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=reference.parent, timeout=60)
+    command += ["-o", report, "stdout"]
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", check=True, cwd=reference.parent, timeout=60
+    )
     return done.stdout
 
 
@@ -85,6 +87,13 @@ def paths_of(sgml: str) -> dict[str, str]:
     """The alignment of each utterance as a string of C, S, D and I."""
     blocks = re.findall(r'<PATH id="\((\S+)\)"[^>]*>\n(.*?)</PATH>', sgml, re.DOTALL)
     return {utterance: "".join(re.findall(r"(?:^|:)([CSDI]),", path)) for utterance, path in blocks}
+
+
+def sclite_totals(reference: Path, hypothesis: Path) -> dict[str, int]:
+    """The counts of sclite's own summary, under the names of ours."""
+    line = re.search(r"^ *\| *Sum .*$", sclite(reference, hypothesis, "rsum"), re.MULTILINE)[0]
+    _, ref_words, _, sub, dele, ins, _, _ = map(int, re.findall(r"\d+", line))
+    return {"sub": sub, "del": dele, "ins": ins, "ref_words": ref_words}
 
 
 def sc_stats(sgml: str, folder: Path) -> dict[str, dict] | None:
@@ -112,7 +121,11 @@ def ask(reference: Words, systems: list[Words]) -> dict:
         folder = Path(name)
         reference_path, paths = write_group(folder, reference, systems)
         sgml = [sclite(reference_path, path) for path in paths]
-        return {"alignments": [paths_of(text) for text in sgml], "pairs": sc_stats("".join(sgml), folder)}
+        return {
+            "alignments": [paths_of(text) for text in sgml],
+            "totals": [sclite_totals(reference_path, path) for path in paths],
+            "pairs": sc_stats("".join(sgml), folder),
+        }
 
 
 def main() -> None:

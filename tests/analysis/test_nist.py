@@ -40,6 +40,11 @@ def test_every_alignment_is_the_one_sclite_chose(case):
             assert "".join("CSDI"[operation] for operation in operations) == theirs[utterance], utterance
 
 
+def test_the_totals_are_those_of_sclites_own_summary(case):
+    ours, answer = case
+    assert [alignment.counts.to_json() for alignment in ours] == answer["totals"]
+
+
 def test_every_pair_is_judged_as_sc_stats_judges_it(case):
     ours, answer = case
     assert len(answer["pairs"]) == nist.SYSTEMS * (nist.SYSTEMS - 1) // 2

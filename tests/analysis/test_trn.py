@@ -1,5 +1,8 @@
 """`.trn` files: what is written comes back, nothing in a hypothesis buys credit, bad files get one clear message."""
 
+import random
+import string
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -48,6 +51,28 @@ def test_sclite_gives_no_credit_for_what_we_write(tmp_path, heard):
     assert (theirs.count("S"), theirs.count("D"), theirs.count("I")) == (counts.sub, counts.dele, counts.ins)
     assert theirs.count("C") + theirs.count("S") + theirs.count("I") == len(heard)
     assert theirs.count("C") <= heard.count("a") + heard.count("b")
+
+
+@pytest.mark.skipif(not nist.program("sclite"), reason="sclite is NOT installed (Debian: apt-get install sctk)")
+@pytest.mark.parametrize("seed", range(4))
+def test_sclite_counts_what_we_count_whatever_the_words_are_made_of(tmp_path, seed):
+    rng = random.Random(seed)
+    signs = [*string.printable.strip(), *"éÉñßİ漢\u00a0\u2028"]
+
+    def word() -> str:
+        return "".join(rng.choices(signs, k=rng.choice([1, 1, 2, 3])))
+
+    def misheard(said: str) -> str:
+        return rng.choice([said, said, said + rng.choice(signs), rng.choice(signs) + said, said.swapcase(), word()])
+
+    reference = {f"s-{n}": " ".join(word() for _ in range(rng.randint(0, 6))) for n in range(60)}
+    heard = {
+        u: " ".join(misheard(said) for said in words.split(" ") if rng.random() < 0.9) for u, words in reference.items()
+    }
+    write_trn(tmp_path / "ref", reference.items())
+    write_trn(tmp_path / "hyp", heard.items())
+    counts = align(read_trn(tmp_path / "ref"), read_trn(tmp_path / "hyp")).counts
+    assert nist.sclite_totals(tmp_path / "ref", tmp_path / "hyp") == counts.to_json()
 
 
 @pytest.mark.parametrize("line", ["{ a / b } c", "a @ b", ";; a", "a;1 b", "a* b", "** a", "a\\b", "@"])
