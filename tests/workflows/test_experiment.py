@@ -107,6 +107,12 @@ def test_extends_merges_mappings_and_replaces_the_rest(tmp_path):
     assert [path.stem for path in experiment_files(str(tmp_path / "child.yaml"))] == ["child", "base"]
 
 
+def test_extending_with_another_corpus_keeps_none_of_its_settings(tmp_path):
+    changed(tmp_path, lambda values: None, "base")
+    (tmp_path / "child.yaml").write_text("extends: base\ncorpus: {name: fsdd, settings: {seed: 3}}\n")
+    assert load_experiment(str(tmp_path / "child.yaml")).corpus.settings == {"seed": 3}
+
+
 def test_every_committed_experiment_is_valid():
     names = [path.stem for path in Path("config").glob("*.yaml") if path.stem != "corpora"]
     assert "smoke" in names
