@@ -76,10 +76,9 @@ def published_curves(figure: FigureSpec, table: TableSpec) -> tuple[list[Curve],
     curves = []
     for system in figure.systems:
         rows = [printed[name] for name, row in table.rows.items() if row.system == system and name in printed]
-        ends = {min(ends) for ends in [[int(r["inference_depth"]) for r in rows]] if ends} | {
-            max(ends) for ends in [[int(r["inference_depth"]) for r in rows]] if ends
-        }
-        curves.append(Curve(system, tuple(_published_depth(row, int(row["inference_depth"]) in ends) for row in rows)))
+        depths = [int(row["inference_depth"]) for row in rows]
+        ends = {min(depths), max(depths)} if depths else set()
+        curves.append(Curve(system, tuple(map(_published_depth, rows, [depth in ends for depth in depths]))))
     names = {name for name, row in table.rows.items() if row.system in figure.baselines}
     baselines = [_published_depth(printed[name], True) for name in printed if name in names]
     return curves, Curve("all-physical", tuple(baselines))

@@ -29,6 +29,9 @@ LATEX = {
     "[": "{[}",  # after a line break it would begin an option
     "]": "{]}",
     MISSING: "--",
+    "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "§": r"\S{}",
     "×": r"$\times$",
     "±": r"$\pm$",
     "−": r"$-$",
@@ -114,17 +117,17 @@ def escape_latex(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `table` environment for a document that loads `booktabs`."""
+    """A `table*` environment, scaled to the text width, for a document that loads `booktabs` and `graphicx`."""
     columns = table.shown(wide=False)
     align = "".join("r" if column.numeric else "l" for column in columns)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(table.title)}}}"]
-    lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
+    lines = [r"\begin{table*}", r"\centering", rf"\caption{{{escape_latex(table.title)}}}"]
+    lines += [r"\resizebox{\linewidth}{!}{%", rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
     lines.append(" & ".join(escape_latex(column.heading) for column in columns) + r" \\")
     lines.append(r"\midrule")
     lines += [" & ".join(map(escape_latex, row)) + r" \\" for row in table.texts(wide=False)]
-    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    lines += [r"\bottomrule", r"\end{tabular}}", ""]
     lines += [rf"{{\footnotesize {escape_latex(note)}\par}}" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
 
 
 def to_html(table: Table) -> str:

@@ -128,9 +128,9 @@ class Results:
     def _own(self, reference: str) -> Path:
         """A path below `results/<experiment>/`, found in this folder even after the folder was moved."""
         parts = Path(reference).parts
-        for name in (self.folder.resolve().name, self.experiment.name):
-            if name in parts:
-                moved = self.folder.joinpath(*parts[parts.index(name) + 1 :])
-                if moved.exists():
-                    return moved
+        names = {self.folder.resolve().name, self.experiment.name}
+        for position, part in enumerate(parts):
+            moved = self.folder.joinpath(*parts[position + 1 :])
+            if part in names and moved.is_file():
+                return moved
         return Path(reference)

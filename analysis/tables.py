@@ -48,6 +48,7 @@ def _table1(experiment: Experiment, name: str, spec: TableSpec, order: Sequence[
         Column("published_params_millions", "paper: params M"),
         *[Column(f"published_{key}", f"paper: {heading}", wide=True) for key, heading in PUBLISHED_CELLS.items()],
         Column("published_wer", "paper: Avg WER %"),
+        Column("published_star"),
     ]
     body = []
     for row in order:
@@ -60,6 +61,7 @@ def _table1(experiment: Experiment, name: str, spec: TableSpec, order: Sequence[
                 **_measured_cells(experiment, rows.get(row), rows[spec.reference]),
                 **{f"published_{key}": printed.get(key) for key in [*PUBLISHED_CELLS, "params_millions"]},
                 "published_wer": (average, f"{average}{star}" if average else None),
+                "published_star": printed.get("no_sig_increase_star"),
             }
         )
     title = _title("Table 1: all-physical and foldable systems", experiment, name, "table1")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.analysis.conftest import ROOT, command, one_clear_error
 
-COMMANDS = ["analysis.wer", "analysis.mapsswe", "analysis.render", "analysis.headline"]
+COMMANDS = ["analysis.wer", "analysis.mapsswe", "analysis.render", "analysis.headline", "analysis.summary"]
 
 
 def python(code: str) -> subprocess.CompletedProcess:

@@ -290,6 +290,25 @@ def test_the_headline_command_says_what_results_md_says(rendered):
     assert all(f"- {line}" in text for line in lines)
 
 
+def test_the_summary_prints_answers_and_the_main_table(rendered):
+    done = command("analysis.summary", "--experiment-folder", rendered)
+    assert done.returncode == 0, done.stderr
+    row = table(rendered, "table1")["S1"]
+    cells = ["S1", "f6", "12", "0.16", f"{float(row['wer']):.2f}", *["*"] * int(row["star"]), "28.8", "12.64", "*"]
+    assert cells in [line.split() for line in done.stdout.splitlines()]
+    assert "f6: depth 12" in done.stdout and str(rendered / "RESULTS.md") in done.stdout
+    one_clear_error(command("analysis.summary", "--experiment-folder", rendered / "no"), "experiment.json")
+
+
+def test_latex_rows_have_as_many_cells_as_columns(rendered):
+    for name in ("table1", "table4", "costs", "decodes"):
+        latex = (rendered / "tables" / f"{name}.tex").read_text()
+        columns = len(re.search(r"\\begin{tabular}{(\w+)}", latex)[1])
+        rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
+        assert rows and all(len(re.findall(r"(?<!\\)&", row)) == columns - 1 for row in rows)
+        assert len(re.findall(r"(?<!\\){", latex)) == len(re.findall(r"(?<!\\)}", latex))
+
+
 def test_a_mistyped_option_is_not_a_traceback(rendered):
     assert command("analysis.render").returncode == 2
     one_clear_error(
