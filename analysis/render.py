@@ -23,6 +23,7 @@ def render(folder: Path) -> tuple[dict[Path, bytes], list[str]]:
     from analysis.headline import headlines
     from analysis.points import point_table
     from analysis.results import Results
+    from analysis.results_html import page
     from analysis.results_md import results_md
     from analysis.tables import build_table
 
@@ -39,7 +40,9 @@ def render(folder: Path) -> tuple[dict[Path, bytes], list[str]]:
         for kind, content in depth_curves(results, name).items():
             contents[folder / "figures" / f"{name}.{kind}"] = content
     answers = headlines(results)
-    contents[folder / "RESULTS.md"] = results_md(results, answers, tables, [*experiment.figures]).encode()
+    text = results_md(results, answers, tables, [*experiment.figures])
+    contents[folder / "results.html"] = page(text, experiment.title or experiment.name, contents, folder)
+    contents[folder / "RESULTS.md"] = text.encode()
     return contents, [answer.sentence for answer in answers]
 
 

@@ -8,8 +8,27 @@ rule analyse:
         experiment="<results>/experiment.json",
         points=edges.every("eval/points.json"),
         costs=edges.every("measured/costs.json"),
+        provenance=edges.every("provenance.json"),
     output:
-        summary=report("<results>/RESULTS.md", caption="../report/results.rst", category="Summary"),
+        figures=report(
+            expand("<results>/figures/{name}.svg", name=experiment.figures),
+            caption="../report/figure.rst",
+            category="Results",
+            labels={"what": "WER against executed depth"},
+        ),
+        tables=report(
+            expand("<results>/tables/{name}.html", name=[*experiment.tables, "costs"]),
+            caption="../report/table.rst",
+            category="Results",
+            labels={"what": "{name}"},
+        ),
+        summary=report(
+            "<results>/results.html",
+            caption="../report/results.rst",
+            category="Summary",
+            labels={"what": "everything on one page"},
+        ),
+        text="<results>/RESULTS.md",
     params:
         folder=subpath(output.summary, parent=True),
         sources=sources_hash("analysis.render"),
@@ -17,5 +36,7 @@ rule analyse:
         "<results>/logs/analyse.log",
     benchmark:
         "<results>/benchmarks/analyse.tsv"
+    conda:
+        "../../environment.yml"
     shell:
         "python -m analysis.render --experiment-folder {params.folder} 2> {log}"

@@ -15,6 +15,8 @@ rule check_experiment:
         "<results>/logs/check_experiment.log",
     benchmark:
         "<results>/benchmarks/check_experiment.tsv"
+    conda:
+        "../../environment.yml"
     shell:
         "python -m workflows.check --experiment {params.experiment} --out {output} 2> {log}"
 
@@ -40,5 +42,7 @@ rule prepare_data:
         "<results>/logs/prepare_data.log",
     benchmark:
         "<results>/benchmarks/prepare_data.tsv"
+    conda:
+        "../../environment.yml"
     shell:
         "python -m workflows.prepare --experiment {params.experiment} --out {params.folder} 2> {log}"

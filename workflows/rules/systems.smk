@@ -28,6 +28,8 @@ rule train_system:
         "<results>/logs/train_system/{system}-{seed}.log",
     benchmark:
         "<results>/benchmarks/train_system/{system}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
     shell:
         "python -m workflows.train --experiment {params.experiment} --system {wildcards.system} --seed {wildcards.seed}"
         " --data {params.data} --out {params.folder} {params.starts_from} 2> {log}"
@@ -56,6 +58,8 @@ rule evaluate_system:
         "<results>/logs/evaluate_system/{system}-{seed}.log",
     benchmark:
         "<results>/benchmarks/evaluate_system/{system}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
     shell:
         "python -m workflows.evaluate --experiment {params.experiment} --system {wildcards.system}"
         " --data {params.data} --model {params.model} --out {params.folder} 2> {log}"
@@ -82,5 +86,7 @@ rule measure_costs:
         "<results>/logs/measure_costs.log",
     benchmark:
         "<results>/benchmarks/measure_costs.tsv"
+    conda:
+        "../../environment.yml"
     shell:
         "python -m workflows.measure --experiment {params.experiment} --data {params.data} --systems {params.systems} 2> {log}"
