@@ -129,7 +129,7 @@ def _draw(axes, curves: list[Curve], baseline: Curve) -> None:
         axes.plot(x, [d.wer for d in curve.depths], color=colour, linewidth=1.4)
         for position, d in zip(x, curve.depths, strict=True):
             if len(d.wers) > 1:
-                reach = [[d.wer - min(d.wers)], [max(d.wers) - d.wer]]
+                reach = [[max(0.0, d.wer - min(d.wers))], [max(0.0, max(d.wers) - d.wer)]]  # rounding may go below 0
                 axes.errorbar(position, d.wer, yerr=reach, color=colour, capsize=2.5, linewidth=0.9, fmt="none")
             face = colour if d.trained else "white"
             axes.plot(position, d.wer, marker, color=colour, markerfacecolor=face, markersize=6.5, zorder=3)
