@@ -1,15 +1,18 @@
 # From speech to tables: one experiment, chosen by --config experiment=NAME (default: smoke).
 #
-#   snakemake                                        run it (profile workflows/profiles/default: all cores)
+#   snakemake --cores all                            run it
 #   snakemake -n                                     show what would run
-#   snakemake --config experiment=smoke_real         another experiment, config/smoke_real.yaml
+#   snakemake -n --config experiment=smoke_real      another experiment, config/smoke_real.yaml
 
+import os
 import sys
 
 from snakemake.utils import min_version
 
 min_version("9.14.8")
 sys.path.insert(0, workflow.basedir)
+# Rules call `python`: the interpreter that runs Snakemake, whether its environment was activated or not.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 
 from common.errors import UserError
 from workflows.edges import Edges
@@ -36,9 +39,11 @@ wildcard_constraints:
     system="|".join(experiment.systems),
     seed=r"\d+",
 
+
 include: "workflows/rules/data.smk"
 include: "workflows/rules/systems.smk"
 include: "workflows/rules/analysis.smk"
+
 
 rule all:
     default_target: True

@@ -50,10 +50,3 @@ class Edges:
             return sources_hash(f"workflows.steps.{step}", method, f"asr.backbones.{self.experiment.backbone.name}")
 
         return of_system
-
-    def priority(self, system: str) -> int:
-        """Longest training first, so that cores are not left idle at the end: steps times executed layers."""
-        settings = self.experiment.systems[system].settings
-        layers = self.experiment.backbone_of(system).get("layers", 12)
-        depth = settings.get("depth", 0) if isinstance(settings.get("depth", 0), int) else 0
-        return int(self.experiment.training_of(system).steps * (layers + depth) / 10)

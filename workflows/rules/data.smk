@@ -37,7 +37,7 @@ rule prepare_data:
         settings=[experiment.corpus.model_dump(), experiment.tokenizer.model_dump(), experiment.features.model_dump()],
         sets=[experiment.dev_set, *experiment.test_sets],
         sources=sources_hash("workflows.steps.prepare", f"asr.corpora.{experiment.corpus.name}"),
-    threads: workflow.cores
+    threads: workflow.cores or experiment.threads
     log:
         "<results>/logs/prepare_data.log",
     benchmark:

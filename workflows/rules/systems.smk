@@ -79,7 +79,7 @@ rule measure_costs:
         sources=sources_hash("workflows.steps.measure", *methods_used),
         data=subpath(input.corpus, parent=True),
         systems=edges.every(""),
-    threads: workflow.cores
+    threads: workflow.cores or experiment.threads
     resources:
         gpu=1,
     log:

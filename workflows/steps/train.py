@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from asr.backbones import BackboneFactory, Batch
 from asr.batches import BatchOrder
 from asr.settings import TrainingSettings
-from asr.training import check_fingerprint, make_fabric, run_stage, seed_step
+from asr.training import check_fingerprint, make_fabric, run_stage, save_state, seed_step
 from common.errors import UserError
-from common.files import read_json, replacing, sha256, write_json, write_text
+from common.files import read_json, sha256, write_json, write_text
 from common.settings import parse
 from methods.contract import Method, Stage, Step, load_method, make_method
 from workflows.data import PreparedData, leave_out_too_long, stage_data
@@ -106,8 +106,7 @@ class _Run:
 
     def _save_stage(self, path: Path, module: nn.Module, fingerprint: dict[str, Any]) -> None:
         state = {"module": module.state_dict(), "architecture": self.method.architecture(module)}
-        with replacing(path) as temporary:
-            torch.save({**state, "fingerprint": fingerprint}, temporary)
+        save_state(path, {**state, "fingerprint": fingerprint})
 
     def _load_stage(self, path: Path, fingerprint: dict[str, Any]) -> nn.Module:
         state = torch.load(path, map_location="cpu", weights_only=True)
