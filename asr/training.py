@@ -167,8 +167,7 @@ class _Keeper:
             loss = float("inf")
         self.best = sorted([*self.best, (loss, step)])
         if (loss, step) in self.best[: self.count]:
-            with replacing(self.path(step)) as temporary:
-                torch.save(module.state_dict(), temporary)
+            save_state(self.path(step), module.state_dict())
         for _, dropped in self.best[self.count :]:
             self.path(dropped).unlink(missing_ok=True)
         self.best = self.best[: self.count]
@@ -195,8 +194,13 @@ def _save_checkpoint(
         "best": keeper.best,
         "fingerprint": json.dumps(fingerprint, sort_keys=True),
     }
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    save_state(path, state)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """`torch.save`, whole or not at all; through a file of Python's, whose errors say so when the disk is full."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
 
 
 def _resume(path: Path, module: nn.Module, optimiser: Any, keeper: _Keeper, fingerprint: dict[str, Any]) -> int:
@@ -236,9 +240,8 @@ def _report_not_finite(folder: Path, module: nn.Module, batch: Batch, terms: dic
     """Save the weights and the batch, then stop."""
     path = folder / "not_finite.pt"
     values = {name: float(value) for name, value in terms.items()}
-    with replacing(path) as temporary:
-        state = {"step": index, "terms": values, "module": module.state_dict(), "batch": dataclasses.asdict(batch)}
-        torch.save(state, temporary)
+    state = {"step": index, "terms": values, "module": module.state_dict(), "batch": dataclasses.asdict(batch)}
+    save_state(path, state)
     shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     raise UserError(
         f"the loss is not finite at step {index + 1} ({shown}); utterances: {', '.join(batch.ids[:5])}"

@@ -40,11 +40,19 @@ def replacing(path: Path | str) -> Iterator[Path]:
         raise
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether `error` says that the disk (or the quota) is full; safetensors wraps the number in its text."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "No space left on device" in str(error)
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether `error`, or one that it came from, says that the disk (or the quota) is full.
+
+    safetensors has it in its text, NumPy in words of its own. torch hides it behind an error about positions, and only
+    where it writes to a file that Python opened; given a path it does not say why it failed.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "Not enough free space to write" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write_text(path: Path | str, text: str) -> None:

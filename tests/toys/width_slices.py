@@ -91,7 +91,15 @@ class Sliced:
         return F.linear(encoded.frames, self.ctc_weight(), self.backbone.ctc.ctc_lo.bias)
 
     def ctc_log_probs(self, encoded: Encoded) -> Tensor:
-        return self.ctc_logits(encoded).log_softmax(-1)
+        return self.log_softmax(encoded.frames)
+
+    def log_softmax(self, frames: Tensor) -> Tensor:
+        """What a CTC scorer asks of a CTC layer: `frames` (batch, frames, width)."""
+        return F.linear(frames, self.ctc_weight(), self.backbone.ctc.ctc_lo.bias).log_softmax(-1)
 
     def scorers(self) -> dict[str, Any]:
-        return self.backbone.scorers()
+        """The decoder reads frames of full width; narrower points are searched by CTC alone."""
+        whole = self.backbone.scorers()
+        if self.ctc_weight().size(1) == self.backbone.config.width:
+            return whole
+        return {"ctc": type(whole["ctc"])(ctc=self, eos=self.backbone.sos_eos)}

@@ -7,32 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-TINY = "tests/workflows/tiny.yaml"
-SNAKEMAKE = [str(Path(sys.executable).parent / "snakemake")]
-
-
-def snakemake(results, *arguments, experiment=TINY, **options):
-    command = [*SNAKEMAKE, "--profile", "workflows/profiles/default", "--cores", "2", *arguments]
-    command += ["--nolock", "--config", f"experiment={experiment}", f"results={results}"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, **options)
-
-
-@pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    """One run of the tiny experiment; tests read what it left."""
-    results = tmp_path_factory.mktemp("results")
-    done = snakemake(results)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return results / "tiny"
-
-
-def read(path):
-    return json.loads(Path(path).read_text())
+from tests.workflows.commands import ROOT, TINY, read, snakemake
 
 
 def systems(run):

@@ -1,0 +1,57 @@
+"""The real commands, as a user runs them, and what a clear error looks like."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "tests/workflows/tiny.yaml"
+BIN = Path(sys.executable).parent
+
+
+def snakemake(results: Path, *arguments: str, experiment: str = TINY, **options: Any) -> subprocess.CompletedProcess:
+    """The whole workflow on two cores, written below `results`."""
+    words = [str(BIN / "snakemake"), "--profile", "workflows/profiles/default", "--cores", "2", *arguments]
+    words += ["--nolock", "--config", f"experiment={experiment}", f"results={results}"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=900, **options)
+
+
+def command(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    """Run `python -m module arguments` in the repository's root, with further environment variables."""
+    words = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}
+    )
+
+
+def train(system: str, data: Path, out: Path, experiment: object = TINY, **environment: str):
+    """`python -m workflows.train` for a system of an experiment."""
+    arguments = ["--experiment", experiment, "--system", system, "--data", data, "--out", out]
+    return command("workflows.train", *arguments, **environment)
+
+
+def errors(done: subprocess.CompletedProcess) -> list[str]:
+    """The error messages on standard error."""
+    return [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+
+
+def one_clear_error(done: subprocess.CompletedProcess, *words: str) -> None:
+    """Assert that a command ended with status 1 and, last, one message that holds all `words`; and no traceback."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert len(errors(done)) == 1 and done.stderr.splitlines()[-1] == errors(done)[0], done.stderr
+    for word in words:
+        assert word in errors(done)[0], (word, done.stderr)
+
+
+def read(path: Path | str) -> Any:
+    """A JSON file."""
+    return json.loads(Path(path).read_text())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder with their bytes, to see that nothing changed."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
