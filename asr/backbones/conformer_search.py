@@ -10,6 +10,25 @@ from torch import Tensor
 from asr.settings import DecodeSettings
 from asr.tokenizer import Tokenizer
 
+IMPOSSIBLE = -1e6
+"""ESPnet scores what CTC cannot emit with -1e10 times the weight; no real hypothesis comes near."""
+
+
+class _AnyBeam(BatchBeamSearch):
+    """ESPnet's search for beams of any width.
+
+    ESPnet's own cannot be wider than the vocabulary. Wide beams also keep the blank as if it were a label, and the end
+    of the sentence takes back what it cost: such a hypothesis ends with probability one.
+    """
+
+    def batch_beam(self, weighted_scores: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As many of the best (hypothesis, token) pairs as the beam is wide, or as there are."""
+        weighted_scores[:, 0] = -torch.inf
+        possible = int((weighted_scores > IMPOSSIBLE).sum())
+        best = weighted_scores.view(-1).topk(max(1, min(self.beam_size, possible)))[1]
+        hypotheses, tokens = best // self.n_vocab, best % self.n_vocab
+        return hypotheses, tokens, hypotheses, tokens
+
 
 class BeamSearch:
     """Joint CTC/attention beam search (Watanabe et al., 2017): (1 - w) log p_att + w log p_ctc + penalty * tokens.
@@ -23,7 +42,7 @@ class BeamSearch:
         scorers = {**scorers, "length_bonus": LengthBonus(len(tokenizer))}
         self.settings = settings
         self.tokenizer = tokenizer
-        self.search = BatchBeamSearch(
+        self.search = _AnyBeam(
             beam_size=settings.beam,
             weights={name: value for name, value in weights.items() if name in scorers},
             scorers=scorers,
