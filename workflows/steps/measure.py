@@ -6,6 +6,7 @@ Each system is measured in a process of its own, forked before any model is load
 import multiprocessing
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from asr.batches import SpeechSet
 from asr.decoding import greedy
-from common.errors import UserError
+from common.errors import UserError, run
 from common.files import write_json
 from methods.contract import Point, TrainedSystem, all_points
 from workflows.data import PreparedData
@@ -33,11 +33,18 @@ def measure_systems(experiment: Experiment, data_folder: Path, folders: list[Pat
     """Measure every system in `folders`, one after the other. Raises `UserError` when one of them fails."""
     context = multiprocessing.get_context("fork")
     for folder in folders:
-        process = context.Process(target=_measure_one, args=(experiment, data_folder, folder))
+        process = context.Process(target=_in_child, args=(experiment, data_folder, folder))
         process.start()
         process.join()
+        if process.exitcode == 1:
+            sys.exit(1)  # it has said why
         if process.exitcode != 0:
             raise UserError(f"{folder}: measuring failed (exit status {process.exitcode})")
+
+
+def _in_child(experiment: Experiment, data_folder: Path, folder: Path) -> None:
+    """Errors of the user's are said as in every command."""
+    sys.exit(run(lambda: _measure_one(experiment, data_folder, folder)))
 
 
 def _measure_one(experiment: Experiment, data_folder: Path, folder: Path) -> None:

@@ -1,0 +1,171 @@
+"""What a point costs: multiply-accumulates counted by hand, memory of a process of its own, and the file's format."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models import SMALL, STILL, VOCABULARY, conformer
+from tests.workflows.commands import ROOT, TINY, command, one_clear_error, read
+from workflows.steps.measure import count_macs
+
+PATHS = [(1, 1, 1, 1), (2, 2, 2, 2), (1, 1, 2, 1), (1, 1, 0, 0), (0, 3, 0, 1)]
+
+
+def block_macs(frames, width, ffn, kernel):
+    """One Conformer block by hand; every product of an (m, k) by a (k, n) matrix has m * k * n multiply-accumulates."""
+    positions = 2 * frames - 1
+    feed_forward = 2 * (frames * width * ffn + frames * ffn * width)  # macaron: two of them
+    projections = 4 * frames * width * width + positions * width * width  # query, key, value, output; positions
+    scores = frames * frames * width + frames * positions * width  # by content, by relative position
+    values = frames * frames * width
+    pointwise = frames * width * 2 * width + frames * width * width
+    depthwise = frames * width * kernel
+    return feed_forward + projections + scores + values + pointwise + depthwise
+
+
+def front_end_macs(inputs, features, width):
+    """Two 3x3 convolutions of stride 2, from 1 to `width` and from `width` to `width` channels, and a linear map."""
+    first_frames, first_features = (inputs - 1) // 2, (features - 1) // 2
+    frames, rows = (first_frames - 1) // 2, (first_features - 1) // 2
+    first = first_frames * first_features * 9 * width
+    second = frames * rows * 9 * width * width
+    return first + second + frames * rows * width * width, frames
+
+
+@pytest.mark.parametrize("inputs", [30, 90, 171])
+@pytest.mark.parametrize("sizes", [{}, {"width": 48, "heads": 4, "decoder_heads": 4}, {"ffn": 20, "kernel": 15}])
+def test_one_block_by_hand(inputs, sizes):
+    model = conformer(**STILL, **sizes).eval().requires_grad_(False)
+    state = model.front_end(torch.randn(1, inputs, SMALL["input_dim"]), torch.tensor([inputs]))
+    config, (_, frames) = model.config, front_end_macs(inputs, SMALL["input_dim"], model.config.width)
+    assert state.x.size(1) == frames
+    expected = block_macs(frames, config.width, config.ffn, config.kernel)
+    assert count_macs(lambda: model.run_layer(2, state)) == expected
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_costs_its_front_end_its_executions_and_its_output_layer(path):
+    model = conformer(**STILL).eval().requires_grad_(False)
+    inputs, lengths = torch.randn(1, 90, SMALL["input_dim"]), torch.tensor([90])
+    front_end, frames = front_end_macs(90, SMALL["input_dim"], SMALL["width"])
+    block = block_macs(frames, SMALL["width"], SMALL["ffn"], SMALL["kernel"])
+    output = frames * SMALL["width"] * VOCABULARY
+    counted = count_macs(lambda: model.ctc_log_probs(model.encode(inputs, lengths, path)))
+    assert counted == front_end + sum(path) * block + output
+
+
+def by_hand(run, depth):
+    """What the tiny experiment's systems cost for 10 s of audio."""
+    rate = read(run / "data/synth/corpus.json")["sampling_rate"]
+    vocabulary = len(read(run / "data/synth/tokenizer.json")["tokens"])
+    inputs = 1 + (10 * rate - round(0.025 * rate)) // round(0.01 * rate)
+    front_end, frames = front_end_macs(inputs, 20, 32)
+    return front_end + depth * block_macs(frames, 32, 32, 7) + frames * 32 * vocabulary
+
+
+@pytest.mark.parametrize("system", ["a2", "a4", "f2"])
+def test_costs_of_the_workflow_are_those_counted_by_hand(run, system):
+    depths = {point["id"]: point["depth"] for point in read(eval_of(run, system))["points"]}
+    costs = read(costs_of(run, system))["points"]
+    assert costs and all(cost["macs"] == by_hand(run, depths[point]) for point, cost in costs.items())
+
+
+def costs_of(run, system):
+    return run / "systems" / system / "seed0/measured/costs.json"
+
+
+def eval_of(run, system):
+    return run / "systems" / system / "seed0/eval/points.json"
+
+
+def test_doubling_a_path_adds_exactly_its_layers(run):
+    costs = read(costs_of(run, "f2"))["points"]
+    added = by_hand(run, 2) - by_hand(run, 0)
+    assert costs["d04_00"]["macs"] - costs["d02_00"]["macs"] == added > 0
+    assert costs["d03_00"]["macs"] == costs["d03_01"]["macs"]
+
+
+def documented(name):
+    """The example of a file in docs/files.md."""
+    section = (ROOT / "docs/files.md").read_text().split(f"## `{name}`")[1].split("\n## ")[0]
+    example = "".join(line for line in section.splitlines() if line.startswith("    "))
+    return ast.literal_eval(example)
+
+
+def shape(value):
+    """Keys and kinds of values; a whole number may stand for any number."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    return "number" if isinstance(value, int | float) else type(value).__name__
+
+
+@pytest.mark.parametrize("system", ["a2", "a4", "f2", "widths", "student", "int8"])
+def test_the_file_is_as_documented(run, system):
+    example, found = shape(documented("costs.json")), shape(read(costs_of(run, system)))
+    (point,) = example.pop("points").values()
+    for name, cost in found.pop("points").items():
+        assert cost == point, name
+    assert {key: found[key] for key in example} == example
+    assert read(costs_of(run, system))["system"] == system
+
+
+@pytest.mark.parametrize("system", ["a2", "a4", "f2", "widths", "student", "int8"])
+def test_measured_values_are_possible(run, system):
+    for cost in read(costs_of(run, system))["points"].values():
+        speed = cost["real_time_factor"]
+        assert 0 < speed["min"] <= speed["median"] <= speed["max"] < 1
+        assert cost["parameters_stored"] >= cost["parameters_nonzero"] > 0
+        assert cost["stored_bytes"] < cost["peak_memory_bytes"] < 2**30
+
+
+def python(code):
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the high-water mark is Linux's")
+def test_peak_memory_sees_what_was_given_back_and_forgets_it_when_told():
+    code = """
+import torch
+from workflows.steps.measure import peak_resident_bytes, reset_peak, resident_bytes
+device = torch.device("cpu")
+before = resident_bytes()
+torch.ones(40_000_000).sum()  # 160 MB, given back at once
+high = peak_resident_bytes()
+reset_peak(device)
+print(high - before, peak_resident_bytes() - before)
+"""
+    high, after = python(code)
+    assert 155e6 < high < 200e6 and after < 30e6
+
+
+def test_each_system_is_measured_in_a_process_of_its_own(run, tmp_path):
+    """Twice the same system in one call: the second's peak holds nothing of the first; and costs repeat exactly."""
+    folders = [Path(shutil.copytree(run / "systems/f2/seed0", tmp_path / name / "seed0")) for name in ("one", "two")]
+    arguments = ["--experiment", TINY, "--data", run / "data/synth", "--systems", *folders]
+    done = command("workflows.measure", *arguments)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    first, second, earlier = (
+        read(path / "measured/costs.json")["points"] for path in (*folders, run / "systems/f2/seed0")
+    )
+    assert second["d02_00"]["peak_memory_bytes"] == pytest.approx(first["d02_00"]["peak_memory_bytes"], rel=0.3)
+    for point, cost in first.items():
+        for key in ("macs", "stored_bytes", "parameters_stored", "parameters_executed", "parameters_nonzero"):
+            assert cost[key] == second[point][key] == earlier[point][key]
+
+
+def test_a_damaged_system_is_named_and_the_earlier_costs_stay(run, tmp_path):
+    folder = Path(shutil.copytree(run / "systems/a2/seed0", tmp_path / "a2"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    before = (folder / "measured/costs.json").read_bytes()
+    arguments = ["--experiment", TINY, "--data", run / "data/synth", "--systems", folder]
+    one_clear_error(command("workflows.measure", *arguments), str(weights), "not a readable safetensors file")
+    assert (folder / "measured/costs.json").read_bytes() == before
+    assert "Traceback" in command("workflows.measure", *arguments, FOLDBENCH_TRACEBACK="1").stderr
