@@ -64,12 +64,17 @@ def _sums(pairs: Sequence[tuple[Alignment, Alignment]]) -> np.ndarray:
 
 def _interval(sums: np.ndarray) -> Interval:
     """The interval of the ratio of two sums over speakers, in percent."""
-    drawn = np.concatenate(
-        [chunk.astype(np.float64) @ sums for chunk in np.split(_weights(len(sums)), REPLICATES // CHUNK)]
-    )
+    drawn = drawn_sums(sums)
     drawn = drawn[drawn[:, 1] > 0]  # a draw of none but wordless speakers has no rate
     low, high = np.quantile(100.0 * drawn[:, 0] / drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high), len(sums))
+
+
+def drawn_sums(sums: np.ndarray) -> np.ndarray:
+    """The sums over the speakers of each replicate: float64, (replicates, columns), from (speakers, columns)."""
+    return np.concatenate(
+        [chunk.astype(np.float64) @ sums for chunk in np.split(_weights(len(sums)), REPLICATES // CHUNK)]
+    )
 
 
 @lru_cache(maxsize=2)

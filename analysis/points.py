@@ -1,6 +1,7 @@
-"""Every transcript of an experiment with its counts: one tidy table, for people who want to look further themselves."""
+"""Every transcript of an experiment with its counts and interval: one tidy table, for people who want to look further themselves."""
 
 from analysis.formats import Column, Table
+from analysis.intervals import wer_interval
 from analysis.results import Results
 from analysis.rows import systems_in_order
 
@@ -19,6 +20,7 @@ COLUMNS = [
     Column("ins", "ins"),
     Column("ref_words", "words"),
     Column("wer", "WER %"),
+    *[Column(key) for key in ("wer_low", "wer_high", "speakers")],
 ]
 
 
@@ -36,7 +38,8 @@ def point_table(results: Results) -> Table:
 
 
 def _row(results: Results, point, decode: str, test_set: str) -> dict:
-    counts = results.alignment(point, decode, test_set).counts
+    alignment = results.alignment(point, decode, test_set)
+    counts, interval = alignment.counts, wer_interval([alignment])
     return {
         "system": point.system,
         "seed": point.seed,
@@ -49,4 +52,7 @@ def _row(results: Results, point, decode: str, test_set: str) -> dict:
         "set": test_set,
         **counts.to_json(),
         "wer": (counts.wer, f"{counts.wer:.2f}"),
+        "wer_low": interval.low,
+        "wer_high": interval.high,
+        "speakers": interval.units,
     }

@@ -1,8 +1,9 @@
 """The measured side of a table: for every row its counts, its significance against the reference row, its intervals.
 
-Where an experiment has several seeds, WERs are pooled over all of them and the spread between them is shown. The tests
-and intervals that compare two systems, and the path that is named, are those of the first seed: the same test
-sentences recognised again by another seed are not new evidence, so their segments must not be put together.
+Where an experiment has several seeds, WERs are pooled over all of them and the spread between them is shown, with a
+hierarchical interval of the difference over seeds and speakers. The tests and the other intervals that compare two
+systems, and the path that is named, are those of the first seed: the same test sentences recognised again by another
+seed are not new evidence, so their segments must not be put together.
 """
 
 import statistics
@@ -10,13 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from analysis.alignment import Alignment
 from analysis.choice import Choice, choose
+from analysis.contrasts import Estimate, contrast, system_errors
 from analysis.counts import Counts
 from analysis.intervals import Interval, difference_interval, wer_interval
-from analysis.mapsswe import Mapsswe, mapsswe
+from analysis.mapsswe import Mapsswe
 from analysis.published import published_table
 from analysis.results import Results
 from analysis.schemas import PointCosts, Row, TableSpec
+from analysis.significance import significance
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,15 @@ class Comparison:
     """WER minus the reference row's, in points."""
     interval: Interval
     more_errors: bool
+    exact_p: float | None = None
+    """The sign-flip test's p, where MAPSSWE's is weak."""
+    over_seeds: Estimate | None = None
+    """The mean difference over all seeds, with its hierarchical interval; None for a single seed."""
+
+    @property
+    def p(self) -> float:
+        """The p to rely on: the exact one where there is one."""
+        return self.test.p if self.exact_p is None else self.exact_p
 
     @property
     def star(self) -> bool:
@@ -100,15 +113,27 @@ class MeasuredRow:
         """This row compared with the reference row."""
         pairs = list(zip(self._alignments(), reference._alignments(), strict=True))
         ours, theirs = (sum((pair[side].counts for pair in pairs), Counts.zero()) for side in (0, 1))
+        tested = significance(pairs)
         return Comparison(
-            test=mapsswe(pairs),
+            test=tested.mapsswe,
             difference=ours.wer - theirs.wer,
             interval=difference_interval(pairs),
             more_errors=ours.errors > theirs.errors,
+            exact_p=tested.exact_p,
+            over_seeds=self._over_seeds(reference) if len(self.choices) > 1 else None,
         )
 
+    @property
+    def alignments_by_seed(self) -> list[list[Alignment]]:
+        """What stands for the row, by seed and test set."""
+        test_sets = self.results.experiment.test_sets
+        return [self.results.alignments(choice.point, self.decode, test_sets) for choice in self.choices]
+
+    def _over_seeds(self, reference: "MeasuredRow") -> Estimate:
+        return contrast(system_errors([self.alignments_by_seed, reference.alignments_by_seed]), [1, -1])
+
     def _alignments(self):
-        return self.results.alignments(self.first.point, self.decode, self.results.experiment.test_sets)
+        return self.alignments_by_seed[0]
 
 
 def measure(results: Results, table: str, spec: TableSpec) -> dict[str, MeasuredRow]:

@@ -7,6 +7,7 @@ our own (another method, say) follow at the end.
 from collections.abc import Mapping, Sequence
 
 from analysis.choice import Choice
+from analysis.contrasts import Estimate
 from analysis.formats import MISSING, Column, Table
 from analysis.intervals import Interval
 from analysis.mapsswe import shown_p
@@ -14,6 +15,7 @@ from analysis.published import published_table, slips
 from analysis.results import Results
 from analysis.rows import Comparison, MeasuredRow, measure
 from analysis.schemas import Experiment, TableSpec
+from analysis.significance import holm
 from common.errors import unknown
 
 FEW, CONSTANT, FEW_SPEAKERS = "†", "‡", "§"
@@ -50,7 +52,7 @@ def _table1(experiment: Experiment, name: str, spec: TableSpec, order: Sequence[
         Column("published_wer", "paper: Avg WER %"),
         Column("published_star"),
     ]
-    body = []
+    body, comparisons = [], _comparisons(spec, rows)
     for row in order:
         printed = published.get(row, {})
         star = "*" if printed.get("no_sig_increase_star") == "1" else ""
@@ -58,7 +60,7 @@ def _table1(experiment: Experiment, name: str, spec: TableSpec, order: Sequence[
         body.append(
             {
                 **_fallback_identity(row, printed),
-                **_measured_cells(experiment, rows.get(row), rows[spec.reference]),
+                **_measured_cells(experiment, rows.get(row), comparisons.get(row, {})),
                 **{f"published_{key}": printed.get(key) for key in [*PUBLISHED_CELLS, "params_millions"]},
                 "published_wer": (average, f"{average}{star}" if average else None),
                 "published_star": printed.get("no_sig_increase_star"),
@@ -79,12 +81,12 @@ def _table4(experiment: Experiment, name: str, spec: TableSpec, order: Sequence[
         Column("published_relative_increase_pct", "paper: relative increase %"),
     ]
     base = rows[spec.reference].pooled.wer
-    body = []
+    body, comparisons = [], _comparisons(spec, rows)
     for row in order:
         printed = published.get(row, {})
         cells = {
             **_fallback_identity(row, printed),
-            **_measured_cells(experiment, rows.get(row), rows[spec.reference]),
+            **_measured_cells(experiment, rows.get(row), comparisons.get(row, {})),
             "training_loss": printed.get("training_loss"),
             "how": printed.get("how"),
             "published_wer": printed.get("avg_wer"),
@@ -115,6 +117,7 @@ def _identity_columns() -> list[Column]:
 
 def _pooled_columns(reference: str, rows: Sequence[MeasuredRow]) -> list[Column]:
     middle = any(len(row.first.candidates) > 1 for row in rows)
+    seeds = max(len(row.choices) for row in rows)
     return [
         *[Column(key) for key in ("sub", "del", "ins", "ref_words")],
         Column("wer", "pooled WER %"),
@@ -122,7 +125,11 @@ def _pooled_columns(reference: str, rows: Sequence[MeasuredRow]) -> list[Column]
         *[Column(key) for key in ("wer_low", "wer_high", "wer_sd_over_seeds", "star")],
         Column("difference", f"minus Sys. {reference} [95 % interval]"),
         *[Column(key) for key in ("difference_low", "difference_high", "speakers", "z")],
+        Column("difference_over_seeds", "mean over seeds [95 % interval]" if seeds > 1 else ""),
+        *[Column(key) for key in ("difference_over_seeds_low", "difference_over_seeds_high")],
         Column("p", "MAPSSWE p"),
+        Column("p_exact"),
+        Column("p_holm", "Holm p" if len(rows) > 2 else ""),
         Column("segments", "segments"),
         Column("path", "path", numeric=False),
         Column("paths", "of paths" if middle else ""),
@@ -142,13 +149,19 @@ def _fallback_identity(row: str, printed: Mapping[str, str]) -> dict:
     }
 
 
-def _measured_cells(experiment: Experiment, row: MeasuredRow | None, reference: MeasuredRow) -> dict:
+def _comparisons(spec: TableSpec, rows: Mapping[str, MeasuredRow]) -> dict[str, dict]:
+    """The cells that compare each row with the reference row; Holm's correction is over all of them."""
+    against = {name: row.against(rows[spec.reference]) for name, row in rows.items() if name != spec.reference}
+    adjusted = holm([comparison.p for comparison in against.values()])
+    return {name: _comparison_cells(against[name], p) for name, p in zip(against, adjusted, strict=True)}
+
+
+def _measured_cells(experiment: Experiment, row: MeasuredRow | None, comparison: Mapping) -> dict:
     if row is None:
         return {}
-    comparison = None if row is reference else row.against(reference)
     counts, point = row.pooled, row.first.point
     spread = row.seed_spread
-    star = "*" if comparison and comparison.star else ""
+    star = "*" if comparison.get("star") else ""
     text = f"{counts.wer:.2f}" + (f" ± {spread:.2f}" if spread is not None else "") + star
     parameters = row.parameters / 1e6 if row.parameters else None
     return {
@@ -165,7 +178,7 @@ def _measured_cells(experiment: Experiment, row: MeasuredRow | None, reference: 
         "wer_sd_over_seeds": spread,
         "seeds": len(row.choices),
         **_path_cells(row),
-        **(_comparison_cells(comparison) if comparison else {}),
+        **comparison,
     }
 
 
@@ -181,8 +194,9 @@ def _path_cells(row: MeasuredRow) -> dict:
     return cells
 
 
-def _comparison_cells(comparison: Comparison) -> dict:
-    test, interval = comparison.test, comparison.interval
+def _comparison_cells(comparison: Comparison, adjusted_p: float) -> dict:
+    test, interval, over_seeds = comparison.test, comparison.interval, comparison.over_seeds
+    exact = "" if comparison.exact_p is None else f" (exact {shown_p(comparison.exact_p)})"
     mark = CONSTANT if test.constant_difference and test.mean else FEW if test.few_segments else ""
     return {
         "star": int(comparison.star),
@@ -191,8 +205,19 @@ def _comparison_cells(comparison: Comparison) -> dict:
         "difference_high": interval.high,
         "speakers": interval.units,
         "z": test.z,
-        "p": (test.p, shown_p(test.p) + mark),
+        "p": (test.p, shown_p(test.p) + mark + exact),
+        "p_exact": comparison.exact_p,
+        "p_holm": (adjusted_p, shown_p(adjusted_p)),
         "segments": test.segments,
+        **(_over_seeds_cells(over_seeds) if over_seeds else {}),
+    }
+
+
+def _over_seeds_cells(found: Estimate) -> dict:
+    return {
+        "difference_over_seeds": (found.value, f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"),
+        "difference_over_seeds_low": found.low,
+        "difference_over_seeds_high": found.high,
     }
 
 
@@ -224,7 +249,14 @@ def _notes(experiment: Experiment, spec: TableSpec, rows: Mapping[str, MeasuredR
     if len(seeds) > 1:
         notes.append(
             f"{len(seeds)} seeds: WERs are pooled over them, ± is their standard deviation; paths, tests and intervals "
-            f"are those of seed {seeds[0]}."
+            f"are those of seed {seeds[0]}, except the mean over seeds: its interval draws seeds, then speakers."
+        )
+    else:
+        notes.append("One seed: intervals and tests say what other speech would give, not what another training would.")
+    if len(rows) > 2:
+        notes.append(
+            f"Holm p: corrected for the {len(rows) - 1} comparisons of this table; it starts from the exact p (sign-flip "
+            "test) where one is shown, which is where MAPSSWE's own is weak."
         )
     notes.append(
         f"Intervals: paired bootstrap over speakers. {FEW} fewer than 30 segments, {FEW_SPEAKERS} fewer than 10 "
