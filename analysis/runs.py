@@ -18,7 +18,7 @@ def rule_times(results: Results) -> Table | None:
     jobs: dict[str, list[tuple[float, float | None]]] = {}
     for path in sorted(folder.rglob("*.tsv")):
         rule = path.relative_to(folder).with_suffix("").parts[0]
-        jobs.setdefault(rule, []).append(_benchmark(path))
+        jobs.setdefault(rule, []).append(read_benchmark(path))
     if not jobs:
         return None
     rows = [_rule_cells(rule, measured) for rule, measured in jobs.items()]
@@ -49,7 +49,7 @@ def _rule_cells(rule: str, jobs: list[tuple[float, float | None]]) -> dict:
     }
 
 
-def _benchmark(path: Path) -> tuple[float, float | None]:
+def read_benchmark(path: Path) -> tuple[float, float | None]:
     """Mean wall seconds and peak resident MB of one benchmark file (one line a repeat)."""
     with open(path, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file, delimiter="\t"))

@@ -1,0 +1,111 @@
+"""Write `report.html`: everything an experiment found as one page that opens offline, in the order a reader asks.
+
+    python -m analysis.report --experiment-folder results/smoke
+
+The page holds its own style, scripts, data, tables for download and a few sounds; it fetches nothing, and its content
+security policy lets it fetch nothing. Titles, labels and transcripts are untrusted: the template escapes them, scripts
+get them as JSON and write them as text.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from common.errors import run
+from common.files import write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("report_charts.js", "report_plots.js", "report_viewer.js")
+
+
+def report(folder: Path) -> str:
+    """The page of one experiment. Writes nothing."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from analysis.results import Results
+
+    scripts = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        scripts=scripts,
+        scripts_hash=base64.b64encode(hashlib.sha256(f"\n{scripts}\n".encode()).digest()).decode(),
+        **content(Results(folder)),
+    )
+
+
+def content(results) -> dict[str, Any]:
+    """Everything the template shows."""
+    from analysis.beam_check import decode_table
+    from analysis.costs import cost_table
+    from analysis.headline import headlines
+    from analysis.report_alignments import example_table, viewer
+    from analysis.report_charts import cost_chart, depth_chart, depth_table, learning_chart
+    from analysis.report_claims import HEIGHT, WIDTH, claims
+    from analysis.report_run import facts, job_table, set_table, system_table
+    from analysis.report_tables import beside, view
+    from analysis.runs import provenance_table, rule_times
+    from analysis.tables import build_table
+
+    experiment = results.experiment
+    tables = [build_table(results, name, spec) for name, spec in experiment.tables.items()]
+    figures = [depth_chart(results, name) for name in experiment.figures]
+    costs, alignments = cost_table(results), viewer(results)
+    charts = {"cost": cost_chart(results), "learning": learning_chart(results), "figures": figures}
+
+    def shown(table):
+        return view(table, experiment.name) if table is not None and table.rows else None
+
+    references = [spec.reference for spec in experiment.tables.values()]
+    return {
+        "experiment": experiment,
+        "facts": facts(results),
+        "corpus": shown(set_table(results)),
+        "systems": shown(system_table(results)),
+        "headlines": headlines(results),
+        "claims": claims(results),
+        "drawing": (WIDTH, HEIGHT),
+        "tables": [
+            (shown(table), shown(beside(table, reference))) for table, reference in zip(tables, references, strict=True)
+        ],
+        "further": shown(decode_table(results)),
+        "figures": [(chart, shown(depth_table(chart, experiment.name))) for chart in figures],
+        "costs": shown(costs) if charts["cost"] else None,
+        "learning": charts["learning"],
+        "rules": shown(rule_times(results)),
+        "jobs": shown(job_table(results)),
+        "viewer": alignments,
+        "examples": shown(example_table(alignments, experiment.name)) if alignments else None,
+        "provenance": shown(provenance_table(results)),
+        "data": embedded({**charts, "viewer": alignments}),
+    }
+
+
+def embedded(value: Any) -> str:
+    """`value` as JSON that can stand inside a `<script>` element: nothing in it can end the element."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--experiment-folder", type=Path, required=True, help="for example results/smoke")
+    folder = parser.parse_args().experiment_folder
+
+    page = report(folder)
+    write_text(folder / "report.html", page)
+    print(f"{folder / 'report.html'} ({len(page.encode()) / 1e6:.1f} MB)")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

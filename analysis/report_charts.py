@@ -1,0 +1,219 @@
+"""The numbers behind the report's charts: WER by depth, cost against WER, learning curves. The page draws them.
+
+Everything is plain lists and dictionaries, ready for JSON: no NaN, no infinity.
+"""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from analysis.choice import choose, offered_at
+from analysis.counts import Counts
+from analysis.figures import published_curves
+from analysis.formats import Column, Table
+from analysis.intervals import wer_interval
+from analysis.results import Results
+from analysis.rows import measure, systems_in_order
+from analysis.schemas import FigureSpec, Point, Row
+from common.errors import UserError
+
+LONGEST_CURVE = 300  # points of one learning curve; longer logs are thinned out
+AXES = [
+    ("parameters_stored", "stored parameters", ""),
+    ("stored_bytes", "stored bytes", "B"),
+    ("macs", "MACs", "MAC"),
+    ("real_time_factor", "real-time factor", ""),
+    ("peak_memory_bytes", "peak memory", "B"),
+]
+
+
+def depth_chart(results: Results, name: str) -> dict[str, Any]:
+    """One figure: for each system its depths, each with the reported path and all the others; the published curves."""
+    spec = results.experiment.figures[name]
+    chart = {"name": name, "systems": [_system_depths(results, system, spec.decode) for system in spec.systems]}
+    chart["baselines"] = [
+        depth["reported"]
+        for system in spec.baselines
+        for depth in _system_depths(results, system, spec.decode)["depths"]
+    ]
+    chart["baselines"].sort(key=lambda point: point["depth"])
+    chart["published"] = _published(results, spec)
+    return chart
+
+
+def _system_depths(results: Results, system: str, decode: str) -> dict[str, Any]:
+    first = results.experiment.seeds[0]
+    found = results.points(system, first)
+    depths = sorted({point.depth for point in found.points if point.offered and point.depth})
+    return {
+        "name": system,
+        "layers": found.physical_layers,
+        "depths": [_depth(results, system, decode, depth) for depth in depths],
+    }
+
+
+def _depth(results: Results, system: str, decode: str, depth: int) -> dict[str, Any]:
+    """The reported path is that of the first seed; its counts are pooled over seeds, as in the tables."""
+    seeds, row = results.experiment.seeds, Row(system=system, depth=depth)
+    chosen = [choose(results, row, seed, decode, f"figures: {system}").point for seed in seeds]
+    pooled = sum((_counts(results, point, decode) for point in chosen), Counts.zero())
+    reported = _point(results, chosen[0], decode, pooled) | {"seeds": len(seeds)}
+    paths = [_point(results, point, decode) for seed in seeds for point in offered_at(results, system, seed, depth)]
+    wers = [path["wer"] for path in paths]
+    spread = statistics.stdev(wers) if len(wers) > 1 else 0.0
+    return {"depth": depth, "reported": reported, "paths": paths, "mean": statistics.fmean(wers), "sd": spread}
+
+
+def _point(results: Results, point: Point, decode: str, pooled: Counts | None = None) -> dict[str, Any]:
+    """One point with its counts (or those it stands for), and the bootstrap interval of its own seed."""
+    alignments = results.alignments(point, decode, results.experiment.test_sets)
+    counts, interval = pooled or _counts(results, point, decode), wer_interval(alignments)
+    return {
+        "system": point.system,
+        "seed": point.seed,
+        "id": point.id,
+        "path": point.shown,
+        "depth": point.depth,
+        "trained": point.trained,
+        "counts": [counts.sub, counts.dele, counts.ins, counts.ref_words],
+        "wer": counts.wer,
+        "interval": [interval.low, interval.high],
+    }
+
+
+def _counts(results: Results, point: Point, decode: str) -> Counts:
+    return results.counts(point, decode, results.experiment.test_sets)
+
+
+def _published(results: Results, spec: FigureSpec) -> dict[str, Any] | None:
+    table = next((t for t in results.experiment.tables.values() if t.kind == "table1" and t.published), None)
+    if table is None:
+        return None
+    curves, baseline = published_curves(spec, table)
+
+    def depths(curve):
+        return [{"depth": d.depth, "wer": d.wer, "trained": d.trained} for d in curve.depths]
+
+    return {
+        "systems": [{"name": curve.name, "depths": depths(curve)} for curve in curves],
+        "baselines": depths(baseline),
+    }
+
+
+def depth_table(chart: dict[str, Any], experiment: str) -> Table:
+    """The same numbers as a table: one line a path."""
+    columns = [Column("system", "system", numeric=False), Column("depth", "depth"), Column("seed", "seed")]
+    columns += [Column("path", "path", numeric=False), Column("role", "role", numeric=False)]
+    columns += [Column(key, key) for key in ("sub", "del", "ins", "words")]
+    columns += [Column("wer", "WER %"), Column("interval", "95 % interval"), Column("low"), Column("high")]
+    rows = []
+    for system in chart["systems"]:
+        for depth in system["depths"]:
+            reported = depth["reported"]["id"]
+            rows += [_depth_row(path, path["id"] == reported) for path in depth["paths"]]
+    rows += [_depth_row(point, True) for point in chart["baselines"]]
+    return Table(f"{chart['name']}_paths", f"WER of every path ({experiment})", columns, rows)
+
+
+def _depth_row(point: dict[str, Any], reported: bool) -> dict:
+    low, high = point["interval"]
+    roles = ["trained"] * point["trained"] + ["reported"] * reported
+    return {
+        **{key: point[key] for key in ("system", "depth", "seed", "path")},
+        **dict(zip(("sub", "del", "ins", "words"), point["counts"], strict=True)),
+        "role": ", ".join(roles),
+        "wer": (point["wer"], f"{point['wer']:.2f}"),
+        "interval": f"{low:.2f} to {high:.2f}",
+        "low": low,
+        "high": high,
+    }
+
+
+def cost_chart(results: Results) -> dict[str, Any] | None:
+    """Every offered point of the first seed with its costs and its WER; None where nothing was measured."""
+    experiment = results.experiment
+    decodes = [spec.decode for spec in experiment.tables.values()] or [*experiment.decodes]
+    in_tables = {
+        (row.first.point.system, row.first.point.id): row.pooled.wer
+        for name, spec in experiment.tables.items()
+        for row in measure(results, name, spec).values()
+    }
+    points, seconds = [], None
+    for system in systems_in_order(results):
+        costs = results.costs(system, experiment.seeds[0])
+        for point in results.points(system, experiment.seeds[0]).points if costs else []:
+            wanted = point.offered or (system, point.id) in in_tables
+            decoded = all(results.decoded(point, decodes[0], name) for name in experiment.test_sets)
+            if wanted and decoded and point.id in costs.points:
+                seconds = costs.audio_seconds
+                wer = in_tables.get((system, point.id), _counts(results, point, decodes[0]).wer)
+                points.append(_cost_point(point, wer, costs.points[point.id], (system, point.id) in in_tables))
+    if not points:
+        return None
+    axes = [{"key": key, "label": label, "unit": unit} for key, label, unit in AXES]
+    return {"axes": axes, "points": points, "audio_seconds": seconds}
+
+
+def _cost_point(point: Point, wer: float, costs, in_table: bool) -> dict[str, Any]:
+    values = costs.model_dump()
+    values["real_time_factor"] = costs.real_time_factor.median
+    return {
+        "system": point.system,
+        "depth": point.depth,
+        "path": point.shown,
+        "trained": point.trained,
+        "in_table": in_table,
+        "wer": wer,
+        "costs": {key: values[key] for key, *_ in AXES},
+    }
+
+
+def learning_chart(results: Results) -> dict[str, Any] | None:
+    """Every logged term of every trained system by step, `dev.` terms beside those of training; None without logs."""
+    curves, terms = [], {}
+    for system in systems_in_order(results):
+        for seed in results.experiment.seeds:
+            path = results.system_folder(system, seed) / "log.jsonl"
+            if path.exists():
+                curves.append({"system": system, "seed": seed, **_learning_curve(path)})
+                terms.update(dict.fromkeys(term for kind in ("train", "dev") for term in curves[-1][kind]))
+    if not curves:
+        return None
+    names = sorted(terms, key=lambda term: (term != "total", term == "learning_rate"))
+    return {"terms": names, "curves": curves}
+
+
+def _learning_curve(path: Path) -> dict[str, Any]:
+    """`{"train": {term: [[step, value], ...]}, "dev": {...}, "stages": [[name, first step], ...]}`.
+
+    Steps go on counting from one stage to the next.
+    """
+    curve: dict[str, Any] = {"train": {}, "dev": {}, "stages": []}
+    before = last = 0
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            stage, step = str(row.pop("stage")), int(row.pop("step"))
+            row.pop("seconds", None)
+            values = {term: float(value) for term, value in row.items()}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: line {number}: not a line of a training log ({error!r})") from None
+        if not curve["stages"] or curve["stages"][-1][0] != stage:
+            before = last
+            curve["stages"].append([stage, before])
+        last = before + step
+        for term, value in values.items():
+            kind = "dev" if term.startswith("dev.") else "train"
+            if math.isfinite(value):
+                curve[kind].setdefault(term.removeprefix("dev."), []).append([last, value])
+    for kind in ("train", "dev"):
+        curve[kind] = {term: _thinned(points) for term, points in curve[kind].items()}
+    return curve
+
+
+def _thinned(points: list) -> list:
+    step = math.ceil(len(points) / LONGEST_CURVE)
+    kept = points[:: step or 1]
+    return kept if not points or kept[-1] is points[-1] else [*kept, points[-1]]

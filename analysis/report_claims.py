@@ -1,0 +1,97 @@
+"""The verdicts of `claims.json` as the report shows them: in words, with a mark, with the interval drawn."""
+
+from collections import Counter
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from analysis.results import Results
+from common.files import read_json
+from common.settings import parse
+
+MARKS = {"reproduced": "✓", "contradicted": "✗", "inconclusive": "?", "not tested here": "–"}
+WIDTH, HEIGHT, MARGIN = 240, 34, 8  # of the drawn interval, in its own units
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Effect(_Read):
+    name: str = ""
+    value: float | None = None
+    unit: str = ""
+    interval: tuple[float, float] | None = None
+
+    @property
+    def text(self) -> str:
+        """For example `-5.44 points (95 % interval -7.14 to -3.86)`."""
+        value = "" if self.value is None else f"{self.value:+.2f} {self.unit}".strip()
+        if self.interval is None:
+            return value
+        return f"{value} (95 % interval {self.interval[0]:+.2f} to {self.interval[1]:+.2f})"
+
+
+class Part(_Read):
+    """One comparison of a claim that makes several."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    verdict: str = ""
+    effect: Effect | None = None
+    p: float | None = None
+    words_needed: int | float | None = None
+    reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the part is called, under whichever of the usual keys."""
+        extra: dict[str, Any] = self.model_extra or {}
+        return str(next((extra[key] for key in ("name", "statement", "id", "what") if extra.get(key)), ""))
+
+
+class Claim(Part):
+    id: str
+    source: str = ""
+    statement: str
+    published: Any = None
+    margin: Any = None
+    parts: list[Part] = []
+
+    @property
+    def mark(self) -> str:
+        return MARKS.get(self.verdict, "•")
+
+    @property
+    def drawing(self) -> dict[str, float] | None:
+        """Where the interval, the value, zero and the margin stand in a drawing of WIDTH by HEIGHT."""
+        if self.effect is None or self.effect.value is None or self.effect.interval is None:
+            return None
+        low, high = self.effect.interval
+        margin = self.margin if isinstance(self.margin, int | float) else None
+        marks = [low, high, self.effect.value, 0.0, *([margin] if margin else [])]
+        start, stop = min(marks), max(marks)
+        scale = (WIDTH - 2 * MARGIN) / ((stop - start) or 1.0)
+
+        def place(value: float) -> float:
+            return round(MARGIN + (value - start) * scale, 1)
+
+        places = {"low": place(low), "high": place(high), "value": place(self.effect.value), "zero": place(0.0)}
+        return places | ({"margin": place(margin)} if margin else {})
+
+
+class Claims(_Read):
+    evidence: bool = False
+    claims: list[Claim]
+
+    @property
+    def tally(self) -> list[tuple[str, str, int]]:
+        """How many claims got each verdict: `(verdict, mark, number)`, those that occur."""
+        found = Counter(claim.verdict for claim in self.claims)
+        order = [*MARKS, *sorted(set(found) - set(MARKS))]
+        return [(verdict, MARKS.get(verdict, "•"), found[verdict]) for verdict in order if found[verdict]]
+
+
+def claims(results: Results) -> Claims | None:
+    """The verdicts of the experiment; None where no claim was judged."""
+    path = results.folder / "claims.json"
+    return parse(Claims, read_json(path), str(path)) if path.exists() else None
