@@ -4,7 +4,7 @@ The test splits every utterance into segments that both systems leave with at le
 that errors of different segments can be taken as independent, and asks whether the mean difference of the errors in a
 segment is zero (Gillick and Cox, 1989). `mean` is that of A's minus B's errors: positive when A makes more.
 
-    python -m analysis.mapsswe REF.trn A.trn B.trn [--json]
+    python -m analysis.mapsswe REF.trn A.trn B.trn [--json] [--normaliser NAME] [--glm FILE]
 """
 
 import argparse
@@ -13,6 +13,7 @@ import math
 import sys
 from dataclasses import dataclass
 
+from analysis.normalise import add_arguments, load_normaliser
 from common.errors import UserError, run
 
 MIN_CORRECT = 2  # words that both systems must have correct in a row before a segment is closed
@@ -93,13 +94,15 @@ def main() -> None:
     parser.add_argument("a", help="words recognised by system A")
     parser.add_argument("b", help="words recognised by system B")
     parser.add_argument("--json", action="store_true", help="keys segments, mean, sd, z, p, significant")
+    add_arguments(parser)
     arguments = parser.parse_args()
 
-    from analysis.alignment import align  # numba: not needed to answer --help
+    from analysis.scoring import Scorer  # numba: not needed to answer --help
     from analysis.trn import read_trn
 
+    scorer = Scorer(load_normaliser(arguments.normaliser, arguments.glm, "--normaliser"))
     reference = read_trn(arguments.reference)
-    result = mapsswe([(align(reference, read_trn(arguments.a)), align(reference, read_trn(arguments.b)))])
+    result = mapsswe([tuple(scorer.align(reference, read_trn(path)) for path in (arguments.a, arguments.b))])
     if arguments.json:
         print(json.dumps(result.to_json()))
     else:

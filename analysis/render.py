@@ -8,6 +8,7 @@ Everything is computed first and written last, so an error leaves the earlier ou
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import run
@@ -32,7 +33,7 @@ def render(folder: Path) -> tuple[dict[Path, bytes], list[str]]:
     points = point_table(results)
     tables = [build_table(results, name, spec) for name, spec in experiment.tables.items()]
     tables += [table for table in (cost_table(results), decode_table(results)) if table.rows]
-    tables = tables or [points]
+    tables = [replace(table, notes=[*table.notes, results.normaliser.note]) for table in tables or [points]]
     contents = {folder / "tables" / "points.csv": to_csv(points).encode()}
     for table in tables:
         contents |= {path: text.encode() for path, text in files(table, folder / "tables").items()}

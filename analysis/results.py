@@ -13,9 +13,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from analysis.alignment import Alignment, align
+from analysis.alignment import Alignment
 from analysis.counts import Counts
+from analysis.normalise import Normaliser, load_normaliser
 from analysis.schemas import Costs, Decode, Experiment, Point, Provenance, SystemPoints
+from analysis.scoring import Scorer
 from analysis.trn import Transcript, read_trn
 from common.errors import UserError, unknown
 from common.files import read_json
@@ -40,6 +42,16 @@ class Results:
         experiment = parse(Experiment, read_json(path), str(path))
         self._check_names(experiment, str(path))
         return experiment
+
+    @cached_property
+    def normaliser(self) -> Normaliser:
+        """What is done to all transcripts before they are compared."""
+        chosen = self.experiment.normaliser
+        return load_normaliser(chosen.name, chosen.glm, f"{self.folder / 'experiment.json'}: normaliser")
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self.normaliser)
 
     @staticmethod
     def _check_names(experiment: Experiment, path: str) -> None:
@@ -120,7 +132,7 @@ class Results:
     def _align(self, reference: Path, hypothesis: Path) -> Alignment:
         key = (reference, hypothesis)
         if key not in self._alignments:
-            self._alignments[key] = align(self.transcript(reference), self.transcript(hypothesis))
+            self._alignments[key] = self._scorer.align(self.transcript(reference), self.transcript(hypothesis))
             if not self._alignments[key].counts.ref_words:
                 raise UserError(f"{reference}: holds no word, so there is no word error rate")
         return self._alignments[key]

@@ -47,6 +47,13 @@ class CorpusName(_Read):
     name: str
 
 
+class NormaliserName(_Read):
+    """How transcripts are normalised before they are scored, see `analysis.normalise`."""
+
+    name: str = "identity-1"
+    glm: str | None = None
+
+
 class Experiment(_Read):
     """`experiment.json`: the experiment with all defaults filled in."""
 
@@ -55,6 +62,7 @@ class Experiment(_Read):
     note: str = ""
     evidence: bool = False
     corpus: CorpusName
+    normaliser: NormaliserName = NormaliserName()
     dev_set: str
     test_sets: list[str]
     seeds: list[int]

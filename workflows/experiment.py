@@ -1,7 +1,8 @@
 """Reads an experiment file into typed systems. Never imports torch: the Snakefile does this at every start.
 
-An experiment is `config/<name>.yaml`, or any YAML file given by its path. `extends: other` starts from another experiment of the
-same folder and overrides keys (mappings are merged, everything else is replaced). The size of a run lives here and nowhere else.
+An experiment is `config/<name>.yaml`, or any YAML file given by its path. `extends: other` starts from another
+experiment of the same folder and overrides keys (mappings are merged, everything else is replaced). The size of a run
+lives here and nowhere else.
 """
 
 import json
@@ -13,6 +14,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from analysis.normalise import IDENTITY, check_name
+from asr.corpora.register import REGISTER, read_register
 from asr.settings import DecodeSettings, FeatureSettings, TokenizerSettings, TrainingSettings
 from common.errors import UserError, unknown
 from common.settings import Settings, parse
@@ -26,6 +29,21 @@ NAME = re.compile(r"[A-Za-z0-9_]+")
 class CorpusEntry(Settings):
     name: str
     settings: dict[str, Any] = {}
+
+
+class NormaliserEntry(Settings):
+    """How transcripts are normalised before they are scored: a name of `analysis.normalise`, for some a GLM file."""
+
+    name: str
+    glm: str | None = None
+
+    @model_validator(mode="after")
+    def _exists(self) -> "NormaliserEntry":
+        try:
+            check_name(self.name)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 class BackboneEntry(Settings):
@@ -91,6 +109,8 @@ class Experiment(Settings):
     evidence: bool = True
     """False: numbers show that the machinery works, nothing about the paper."""
     corpus: CorpusEntry
+    normaliser: NormaliserEntry | None = None
+    """None: the one that `config/corpora.yaml` names for the corpus."""
     dev_set: str = "dev"
     test_sets: list[str] = Field(min_length=1)
     tokenizer: TokenizerSettings = TokenizerSettings()
@@ -110,7 +130,15 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Experiment":
-        for name in (self.name, *self.systems, *self.decodes, *self.tables, *self.figures, *self.test_sets, self.dev_set):
+        for name in (
+            self.name,
+            *self.systems,
+            *self.decodes,
+            *self.tables,
+            *self.figures,
+            *self.test_sets,
+            self.dev_set,
+        ):
             if not NAME.fullmatch(name):
                 raise ValueError(f"'{name}' is not a plain name (letters, digits, underscore)")
         for table, entry in self.tables.items():
@@ -161,7 +189,9 @@ class Experiment(Settings):
             if state.get(name) == "done":
                 return
             if name in trail:
-                raise ValueError(f"systems need each other in a circle: {' -> '.join([*trail[trail.index(name):], name])}")
+                raise ValueError(
+                    f"systems need each other in a circle: {' -> '.join([*trail[trail.index(name) :], name])}"
+                )
             for needed in self.needs(name):
                 visit(needed, [*trail, name])
             state[name] = "done"
@@ -197,7 +227,8 @@ class Experiment(Settings):
         return sorted({parse_path(text) for text in texts})
 
     def training_inputs(self, system: str) -> dict[str, Any]:
-        """Everything that decides what training this system gives, as JSON: a change here, and only here, retrains it."""
+        """Everything that decides what training this system gives, as JSON: a change here, and only here, retrains
+        it."""
         entry = self.systems[system]
         return {
             "corpus": self.corpus.model_dump(),
@@ -232,7 +263,18 @@ class Experiment(Settings):
         for table in value["tables"].values():
             for row in table["rows"].values():
                 row["path"] = None if row["path"] is None else list(parse_path(row["path"]))
+        value["normaliser"] = self._normaliser().model_dump()
         return value
+
+    def _normaliser(self) -> NormaliserEntry:
+        """The experiment's own normaliser, or its corpus's; words as they stand for a corpus outside the register."""
+        if self.normaliser is not None:
+            return self.normaliser
+        entry = read_register().get(self.corpus.name)
+        if entry is None:
+            return NormaliserEntry(name=IDENTITY)
+        chosen = {"name": entry.normaliser, "glm": entry.glm}
+        return parse(NormaliserEntry, chosen, f"{REGISTER}: {self.corpus.name}.normaliser")
 
 
 def experiment_file(name: str) -> Path:

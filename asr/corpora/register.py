@@ -14,7 +14,8 @@ REGISTER = ROOT / "config" / "corpora.yaml"
 
 class Entry(Settings):
     """One corpus. `checksum` says what is checked against what; `archives` are places to look at before downloading
-    from `url`, relative to the repository; a download is kept in `keep`."""
+    from `url`, relative to the repository; a download is kept in `keep`. `normaliser` and `glm` say how transcripts
+    are normalised before they are scored (`analysis.normalise`)."""
 
     module: str
     source: str
@@ -23,6 +24,8 @@ class Entry(Settings):
     licence: str
     size: str
     note: str = ""
+    normaliser: str = "identity-1"
+    glm: str | None = None
     archives: tuple[str, ...] = ()
     keep: str | None = None
     largest_bytes: int = Field(200_000_000, gt=0)
