@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from analysis.alignment import CORRECT, DELETION, Alignment
+from analysis.alignment import CORRECT, DELETION, Alignment, align
 from analysis.formats import Column, Table
 from analysis.report_audio import embed, read_cuts, source
 from analysis.results import Results
 from analysis.rows import measure
 from analysis.schemas import Point
+from analysis.trn import Transcript
 
 SHOWN = 10  # utterances shown for a pair
 TRANSCRIPTS = 20_000  # utterances times points that are taken along
@@ -79,11 +80,12 @@ def viewer(results: Results) -> dict[str, Any] | None:
                 "words": references[number],
                 "sound": sounds.get(number),
                 "file": source(cuts[keys[number][0]].get(keys[number][1])),
-                "heard": [text[number] for text in texts],
+                "heard": [text[number] for text, _ in texts],
             }
             for number in kept
         ],
         "all_utterances": len(keys),
+        "plain": any(plain for _, plain in texts),
     }
 
 
@@ -111,9 +113,9 @@ def example_table(content: dict[str, Any], experiment: str) -> Table:
     a, b = content["first"]
     rows = []
     for utterance in content["utterances"]:
-        errors = [len(utterance["heard"][point][0].replace("C", "")) for point in (a, b)]
+        errors = [utterance["heard"][point][2] for point in (a, b)]
         if errors[0] != errors[1]:
-            words = [hypothesis(utterance["words"], *utterance["heard"][point]) for point in (a, b)]
+            words = [hypothesis(utterance["words"], *utterance["heard"][point][:2]) for point in (a, b)]
             rows.append(
                 {"errors_a": errors[0], "errors_b": errors[1], "a": words[0], "b": words[1], **_named(utterance)}
             )
@@ -184,19 +186,38 @@ def _references(heard: Heard) -> list[list[str]]:
     ]
 
 
-def _texts(results: Results, heard: Heard) -> list[tuple[str, list[str]]]:
-    """For each utterance its operations and the words that are not the reference's."""
+def _texts(results: Results, heard: Heard) -> tuple[list[tuple[str, list[str], int]], bool]:
+    """For each utterance its operations, the words that are not the reference's, and its errors as scored.
+
+    A normaliser may score other words than were recognised. Then the recognised ones are aligned once more, as they
+    stand, for people to see; the second value says so.
+    """
     folder = results.system_folder(heard.point.system, heard.point.seed) / "eval" / heard.decode
-    texts = []
-    for test_set, alignment in zip(results.experiment.test_sets, heard.alignments, strict=True):
+    texts, plain = [], False
+    for test_set, scored in zip(results.experiment.test_sets, heard.alignments, strict=True):
         transcript = results.transcript(Path(folder / test_set / f"{heard.point.id}.trn"))
-        for number, utterance in enumerate(alignment.reference.lines):
-            operations = alignment.operations[alignment.starts[number] : alignment.starts[number + 1]]
+        shown = scored
+        if not _same_words(scored, transcript):
+            shown, plain = align(scored.reference, transcript), True
+        for number, utterance in enumerate(scored.reference.lines):
+            operations = _operations(shown, number)
             words = iter(transcript.words(utterance))
             spoken = [(step, next(words)) for step in operations if step != DELETION]
             changed = [_clean(word) for step, word in spoken if step != CORRECT]
-            texts.append(("".join(LETTERS[operations]), changed))
-    return texts
+            texts.append(("".join(LETTERS[operations]), changed, int(scored.errors[number])))
+    return texts, plain
+
+
+def _operations(alignment: Alignment, number: int) -> np.ndarray:
+    return alignment.operations[alignment.starts[number] : alignment.starts[number + 1]]
+
+
+def _same_words(alignment: Alignment, transcript: Transcript) -> bool:
+    """Whether the operations stand for just the words of the transcript."""
+    return all(
+        int(np.sum(_operations(alignment, number) != DELETION)) == len(transcript.lines[utterance].split())
+        for number, utterance in enumerate(alignment.reference.lines)
+    )
 
 
 def _clean(word: str) -> str:

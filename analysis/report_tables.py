@@ -54,12 +54,12 @@ def beside(table: Table, reference: str) -> Table | None:
         Column("system", "system", numeric=False),
         Column("depth", "depth"),
         Column("wer", "our WER %"),
-        Column("relative", f"ours against Sys. {reference}, %"),
+        Column("relative", f"ours: % against Sys. {reference}"),
         Column("published_wer", "paper WER %"),
-        Column("published_relative", f"paper against its Sys. {reference}, %"),
-        Column("relative_gap", "ours − paper, of these, points"),
-        Column("gap", "our WER − paper’s"),
-        Column("direction", "direction", numeric=False),
+        Column("published_relative", f"paper: % against its Sys. {reference}"),
+        Column("relative_gap", "ours − paper, points of %"),
+        Column("gap", "ours − paper, WER"),
+        Column("direction", f"direction from Sys. {reference}", numeric=False),
     ]
     rows = [_beside_row(row, ours_base, paper_base, row["sys"] == reference) for row in table.rows]
     notes = [
@@ -88,7 +88,7 @@ def _beside_row(row: dict, ours_base: float | None, paper_base: float | None, is
 
 def _direction(ours: float, paper: float) -> str:
     if not ours or not paper:
-        return "no change in one"
+        return "–"
     return "same" if (ours > 0) == (paper > 0) else "opposite"
 
 

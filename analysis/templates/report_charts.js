@@ -70,7 +70,7 @@ function short(value, unit = "") {
 }
 
 // plan: {label, x: {label, ticks?, format?}, y: {label, log?, format?}, series: [...], front?: [[x, y], ...]}
-// series: {name, colour, shape?, cross?, dashed?, line?, band?: [[x, low, high]], whiskers?: [[x, low, high]], points: [...]}
+// series (those of one name share an entry of the legend): {name, colour, shape?, cross?, dashed?, line?, band?: [[x, low, high]], whiskers?: [[x, low, high]], points: [...]}
 // point: {x, y, small?, hollow?, title, lines: [text, ...]}
 class Chart {
   constructor(box) {
@@ -98,7 +98,8 @@ class Chart {
   }
 
   drawLegend() {
-    const entries = this.plan.series.map((series) => {
+    const groups = this.plan.series.filter((series, n, all) => all.findIndex((other) => other.name === series.name) === n);
+    const entries = groups.map((series) => {
       const button = html("button", {type: "button", "aria-pressed": String(!this.hidden.has(series.name))});
       button.append(swatch(series), series.label ?? series.name);
       button.addEventListener("click", () => {

@@ -155,7 +155,7 @@ function drawLearning(box) {
       const name = seeds > 1 ? `${curve.system}, seed ${curve.seed}` : curve.system;
       return [
         {name, ...style(curve.system), line: true, points: points(curve, "train")},
-        {name: `${name} on dev`, ...style(curve.system), line: true, dashed: true, points: points(curve, "dev")},
+        {name, ...style(curve.system), line: true, dashed: true, points: points(curve, "dev")},
       ];
     }).filter((series) => series.points.length),
   });

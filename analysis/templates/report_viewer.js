@@ -40,7 +40,7 @@ function alignmentRows(reference, a, b) {
 function wordCell(cell) {
   if (cell === null) return html("td");
   const {word, operation} = cell;
-  const node = html("td", {class: operation, dir: "auto"}, operation === "D" ? "∅" : word);
+  const node = html("td", {class: operation, dir: "auto"}, html("span", {class: "word"}, operation === "D" ? "∅" : word));
   if (operation !== "C")
     node.append(html("span", {class: `op ${operation}`, "aria-hidden": "true"}, operation), html("span", {class: "unseen"}, ` (${OPERATIONS[operation]})`));
   return node;
@@ -51,7 +51,7 @@ function utteranceView(utterance, number, a, b, labels) {
   const view = html("article", {class: "utterance"}, heading);
   if (utterance.sound) view.append(html("audio", {controls: true, preload: "none", src: utterance.sound, "aria-label": `Sound of ${utterance.id}`}));
   else view.append(html("p", {class: "hint"}, utterance.file ? `Sound not embedded: ${utterance.file}` : "Sound not available"));
-  const names = ["reference", `A: ${errorCount(a)} errors`, `B: ${errorCount(b)} errors`];
+  const names = ["reference", `A: ${counted(a)}`, `B: ${counted(b)}`];
   const rows = alignmentRows(utterance.words, a, b).map((cells, row) =>
     html("tr", {}, html("th", {scope: "row"}, names[row]), ...cells.map(wordCell)));
   const caption = html("caption", {class: "unseen"}, `Reference, A (${labels[0]}) and B (${labels[1]}) of ${utterance.id}`);
@@ -60,7 +60,8 @@ function utteranceView(utterance, number, a, b, labels) {
   return view;
 }
 
-const errorCount = ([operations]) => operations.replaceAll("C", "").length;
+const errorCount = ([, , errors]) => errors;
+const counted = (heard) => `${errorCount(heard)} error${errorCount(heard) === 1 ? "" : "s"}`;
 
 function mostDifferent(a, b, side) {
   const entries = DATA.viewer.utterances.map((utterance) => {
