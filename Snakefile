@@ -4,21 +4,19 @@
 #   snakemake -n                                     show what would run
 #   snakemake -n --config experiment=smoke_real      another experiment, config/smoke_real.yaml
 
-import os
 import sys
 
 from snakemake.utils import min_version
 
 min_version("9.14.8")
 sys.path.insert(0, workflow.basedir)
-# Rules call `python`: the interpreter that runs Snakemake, whether its environment was activated or not.
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 
 from common.errors import UserError
-from workflows.edges import Edges
+from workflows.edges import Edges, use_this_python
 from workflows.experiment import experiment_files, load_experiment
 from workflows.sources import sources_hash
 
+use_this_python()
 EXPERIMENT = str(config.get("experiment", "smoke"))
 try:
     experiment = load_experiment(EXPERIMENT)

@@ -1,7 +1,8 @@
 """From prepared sets to padded batches on a device.
 
-Batch order is a pure function of (seed, epoch): utterances of similar length share a bucket, each bucket is shuffled and cut
-into batches of so many seconds of audio, and the batches are shuffled. So a resumed run needs no state but its step number.
+Batch order is a pure function of (seed, epoch): utterances of similar length share a bucket, each bucket is shuffled
+and cut into batches of so many seconds of audio, and the batches are shuffled. So a resumed run needs no state but
+its step number.
 """
 
 import dataclasses
@@ -86,7 +87,8 @@ class BatchOrder:
     """Which examples form which batch, for each epoch."""
 
     def __init__(self, frames: Sequence[int], batch_frames: float, buckets: int, seed: int):
-        """`frames` of each example; `batch_frames` is the most a padded batch may hold (one longer example may exceed it)."""
+        """`frames` of each example; `batch_frames` is the most a padded batch may hold (one longer example may exceed
+        it)."""
         self.frames = list(frames)
         self.batch_frames = batch_frames
         self.seed = seed
@@ -125,7 +127,7 @@ class BatchOrder:
         skip = start
         while True:
             batches = self.epoch(epoch)
-            mine = batches[rank :: world][: len(batches) // world] if world > 1 else batches
+            mine = batches[rank::world][: len(batches) // world] if world > 1 else batches
             if not mine:  # fewer batches than devices: every rank takes the same ones
                 mine = batches
             if skip < len(mine):

@@ -41,7 +41,8 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def __call__(self, waveforms: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
-        """`waveforms` (batch, samples), zero-padded, and their lengths in samples -> (batch, frames, mels), (batch,)."""
+        """`waveforms` (batch, samples), zero-padded, and their lengths in samples -> (batch, frames, mels),
+        (batch,)."""
         if waveforms.size(1) < self.window:
             waveforms = torch.nn.functional.pad(waveforms, (0, self.window - waveforms.size(1)))
         features = self.layer.to(waveforms.device)(waveforms.float())

@@ -17,7 +17,8 @@ class FeatureSettings(Settings):
     frame_length_seconds: float = 0.025
     frame_shift_seconds: float = 0.01
     speed_factors: list[float] = [1.0]
-    """Training utterances are also used at these speeds (lhotse's resampling perturbation), each as an utterance more."""
+    """Training utterances are also used at these speeds (lhotse's resampling perturbation), each as an utterance
+    more."""
     store: bool = False
     """Compute once and keep on disk: right for corpora of a few hours on CPU; off, they are computed on the device."""
 

@@ -1,8 +1,9 @@
 """One readable training loop on Lightning Fabric, for every method and backbone.
 
-`run_stage` trains a module with an `Objective`, validates, keeps the best states, averages them, and can be killed at any
-time: it goes on from the last checkpoint in its folder. Everything random about a step follows from (seed, step): the loop
-seeds torch before each step, so no generator state has to be saved, and on CPU a resumed run is bit-identical.
+`run_stage` trains a module with an `Objective`, validates, keeps the best states, averages them, and can be killed at
+any time: it goes on from the last checkpoint in its folder. Everything random about a step follows from (seed, step):
+the loop seeds torch before each step, so no generator state has to be saved, and on CPU a resumed run is
+bit-identical.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from asr.backbones import Batch
 from asr.schedules import factor_at
 from asr.settings import TrainingSettings
 from common.errors import UserError
-from common.files import replacing
+from common.files import appending, replacing
 
 
 class Objective(Protocol):
@@ -39,7 +40,8 @@ class Objective(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class StageData:
-    """`train(start, rank, world)` yields batches from batch number `start` on; `dev()` yields the validation batches."""
+    """`train(start, rank, world)` yields batches from batch number `start` on; `dev()` yields the validation
+    batches."""
 
     train: Callable[[int, int, int], Iterator[Batch]]
     dev: Callable[[], Iterator[Batch]]
@@ -81,20 +83,21 @@ def run_stage(
 ) -> None:
     """Train `module` in place; afterwards it holds the average of the best validated states.
 
-    `folder` keeps the checkpoint, the best states and `log.jsonl`; `fingerprint` is what a checkpoint must agree with to be
-    resumed. Raises `UserError` when a loss is not finite or the checkpoint belongs to another configuration.
+    `folder` keeps the checkpoint, the best states and `log.jsonl`; `fingerprint` is what a checkpoint must agree with
+    to be resumed. Raises `UserError` when a loss is not finite or the checkpoint belongs to another configuration.
     """
     forward = _Forward(module, objective)
     groups = objective.parameter_groups(module)
     adamw = settings.optimiser
-    optimiser = torch.optim.AdamW(
-        groups, lr=adamw.learning_rate, betas=adamw.betas, weight_decay=adamw.weight_decay
-    )
+    optimiser = torch.optim.AdamW(groups, lr=adamw.learning_rate, betas=adamw.betas, weight_decay=adamw.weight_decay)
     base_rates = [group["lr"] for group in optimiser.param_groups]
     factor = factor_at(settings.schedule, settings.steps, adamw.learning_rate)
     forward, optimiser = fabric.setup(forward, optimiser)
     keeper = _Keeper(folder, settings.keep_best)
     start = _resume(folder / "checkpoint.pt", module, optimiser, keeper, fingerprint)
+    if start == 0 and fabric.is_global_zero:
+        keeper.clear()
+    fabric.barrier()
     log = _Log(folder, name, settings, start, fabric.is_global_zero)
     batches = data.train(start * settings.accumulate, fabric.global_rank, fabric.world_size)
     for index in range(start, settings.steps):
@@ -161,6 +164,11 @@ class _Keeper:
 
     def path(self, step: int) -> Path:
         return self.folder / f"best-{step}.pt"
+
+    def clear(self) -> None:
+        """Forget the states of a run that was killed before its first checkpoint."""
+        for path in self.folder.glob("best-*.pt"):
+            path.unlink()
 
     def offer(self, loss: float, step: int, module: nn.Module) -> None:
         if loss != loss:
@@ -239,7 +247,7 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, str]:
 def _report_not_finite(folder: Path, module: nn.Module, batch: Batch, terms: dict[str, Tensor], index: int) -> None:
     """Save the weights and the batch, then stop."""
     path = folder / "not_finite.pt"
-    values = {name: float(value) for name, value in terms.items()}
+    values = {name: float(value.detach()) for name, value in terms.items()}
     state = {"step": index, "terms": values, "module": module.state_dict(), "batch": dataclasses.asdict(batch)}
     save_state(path, state)
     shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
@@ -268,7 +276,8 @@ class _Log:
         if settings.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+            with appending(folder / "tensorboard"):
+                self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
         if sys.stderr.isatty():
             from rich.progress import Progress
 
@@ -293,7 +302,7 @@ class _Log:
         if means.get("blank_fraction", 0.0) > 0.995 and index + 1 >= self.settings.steps / 4:
             message = (
                 f"stage {self.stage}: after {index + 1} of {self.settings.steps} steps the output is still all blank: "
-                "the model is on the plateau of CTC training (try a smaller branch_scale or learning rate, or more steps)"
+                "the model is on the plateau of CTC training (smaller branch_scale or learning rate, or more steps)"
             )
             if self.settings.all_blank == "stop":
                 raise UserError(message)
@@ -307,11 +316,12 @@ class _Log:
         if not self.active:
             return
         row = {"stage": self.stage, "step": index + 1, "seconds": round(time.monotonic() - self.began, 2), **values}
-        with self.path.open("a") as file:
+        with appending(self.path), self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if self.board:
-            for name, value in values.items():
-                self.board.add_scalar(f"{self.stage}/{name}", value, index + 1)
+            with appending(self.path.with_name("tensorboard")):
+                for name, value in values.items():
+                    self.board.add_scalar(f"{self.stage}/{name}", value, index + 1)
         if not self.bar:
             shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
             print(f"{self.stage} {index + 1}/{self.settings.steps} {shown}", file=sys.stderr, flush=True)

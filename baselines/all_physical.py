@@ -1,4 +1,5 @@
-"""All-physical training: every layer has its own weights and runs once. The trivial method, and the paper's baseline."""
+"""All-physical training: every layer has its own weights and runs once. The trivial method, and the paper's
+baseline."""
 
 from torch import Tensor, nn
 

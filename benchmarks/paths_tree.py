@@ -3,8 +3,8 @@
     python -m benchmarks.paths_tree                 paper size (d 256), 5 s of audio, one thread
     python -m benchmarks.paths_tree --width 64      the smoke size
 
-The tree runs 126 layers instead of 576: 4.57 times less work is the limit. Both ways are timed in turn, in one process; the
-ratio is taken pair by pair. Outputs are compared: they must agree to 1e-5.
+The tree runs 126 layers instead of 576: 4.57 times less work is the limit. Both ways are timed in turn, in one
+process; the ratio is taken pair by pair. Outputs are compared: they must agree to 1e-5.
 """
 
 import argparse
@@ -19,7 +19,9 @@ from common.errors import run
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.paths_tree", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--width", type=int, default=256, help="model width; feed-forward layers are eight times as wide")
+    parser.add_argument(
+        "--width", type=int, default=256, help="model width; feed-forward layers are eight times as wide"
+    )
     parser.add_argument("--seconds", type=float, default=5.0, help="audio")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)

@@ -2,12 +2,14 @@
 
 A `UserError` names the file and the key (or the utterance) and says what to do. Commands end with
 `sys.exit(run(main))`: the message goes to standard error, the exit status is 1, and there is no traceback
-unless the environment variable FOLDBENCH_TRACEBACK is set. Every other exception is a defect of ours and keeps its traceback.
+unless the environment variable FOLDBENCH_TRACEBACK is set. Every other exception is a defect of ours and keeps its
+traceback.
 """
 
 import difflib
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
 
 
@@ -29,6 +31,8 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> User
 
 def run(main: Callable[[], None]) -> int:
     """Run a command's `main` and return its exit status: 0, or 1 after a `UserError` was printed."""
+    if not os.environ.get("FOLDBENCH_TRACEBACK"):
+        threading.excepthook = _in_thread
     try:
         main()
         sys.stdout.flush()
@@ -40,3 +44,11 @@ def run(main: Callable[[], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _in_thread(arguments: threading.ExceptHookArgs) -> None:
+    """A full disk is TensorBoard's to tell the main thread, which says it once; anything else is shown."""
+    from common.files import is_disk_full
+
+    if not is_disk_full(arguments.exc_value):
+        threading.__excepthook__(arguments)

@@ -40,6 +40,17 @@ def replacing(path: Path | str) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def appending(path: Path | str) -> Iterator[None]:
+    """For files that grow (logs). Raises `UserError` naming `path` when the disk is full."""
+    try:
+        yield
+    except Exception as error:
+        if is_disk_full(error):
+            raise UserError(f"{path}: no space left on the disk while writing; make room and run again") from error
+        raise
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether `error`, or one that it came from, says that the disk (or the quota) is full.
 

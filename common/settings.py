@@ -31,7 +31,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def parse(model: type[Model], data: Any, where: str) -> Model:
-    """Validate `data` as `model`. Raises `UserError` with one line for each key that is wrong; `where` names the file."""
+    """Validate `data` as `model`. Raises `UserError` with one line for each key that is wrong; `where` names the
+    file."""
     try:
         return model.model_validate(data)
     except ValidationError as error:

@@ -1,15 +1,15 @@
 """The contract that every method and baseline fulfils, readable in two minutes.
 
-A method makes a backbone smaller. It lives in one file, as one subclass of `Method`, and is named in an experiment by its
-module path (`methods.unfolding`); nothing registers it. The steps call it in this order:
+A method makes a backbone smaller. It lives in one file, as one subclass of `Method`, and is named in an experiment by
+its module path (`methods.unfolding`); nothing registers it. The steps call it in this order:
 
     train      build -> for each of stages(): begin_stage, losses and after_step per step -> finish -> architecture
     evaluate   rebuild -> points -> encode_points (and `at` for what reads the encoder output)
     measure    parameters, stored_bytes, `at`
 
-The module that `build` returns holds physical weights only. A point is data that the forward pass reads, never a copy or an
-alias of weights, so that parameter counts, checkpoints and memory figures are honest. Defaults keep the simple case simple:
-`baselines/all_physical.py` is the smallest method.
+The module that `build` returns holds physical weights only. A point is data that the forward pass reads, never a copy
+or an alias of weights, so that parameter counts, checkpoints and memory figures are honest. Defaults keep the simple
+case simple: `baselines/all_physical.py` is the smallest method.
 """
 
 import dataclasses
@@ -76,7 +76,8 @@ class Step:
     training: bool = True
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A generator of its own for each purpose, so that one more draw here never shifts another; equal on all devices."""
+        """A generator of its own for each purpose, so that one more draw here never shifts another; equal on all
+        devices."""
         text = f"{self.seed} {self.stage} {self.index} {purpose}"
         number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
         return torch.Generator().manual_seed(number)
@@ -119,9 +120,7 @@ class Method(ABC):
 
     kind: ClassVar[str] = "compressed"
 
-    def __init__(
-        self, config: Settings, backbone: BackboneFactory, inputs: Mapping[str, TrainedSystem] | None = None
-    ):
+    def __init__(self, config: Settings, backbone: BackboneFactory, inputs: Mapping[str, TrainedSystem] | None = None):
         self.config = config
         self.backbone = backbone
         self.inputs = dict(inputs or {})
@@ -132,7 +131,8 @@ class Method(ABC):
 
     @classmethod
     def needs(cls, config: Settings) -> dict[str, str]:
-        """Other systems that training starts from, role -> name: by default every setting that is a `SystemReference`."""
+        """Other systems that training starts from, role -> name: by default every setting that is a
+        `SystemReference`."""
         values = {name: getattr(config, name) for name in type(config).model_fields}
         return {name: value.system for name, value in values.items() if isinstance(value, SystemReference)}
 
@@ -160,8 +160,8 @@ class Method(ABC):
         """After each optimiser step: masks, dual variables."""
 
     def finish(self, module: nn.Module, calibration: Iterable[Batch]) -> nn.Module:
-        """Once between training and use: remove gates, fold scales, quantise, re-estimate statistics on training batches.
-        May return another architecture."""
+        """Once between training and use: remove gates, fold scales, quantise, re-estimate statistics on training
+        batches. May return another architecture."""
         return module
 
     def architecture(self, module: nn.Module) -> dict[str, Any]:
@@ -217,7 +217,8 @@ class Method(ABC):
         return ParameterCount(stored, nonzero, stored - skipped)
 
     def stored_bytes(self, module: nn.Module, points: Sequence[Point]) -> int:
-        """Bytes of weights and buffers that must be shipped to run `points`; equal to the tensors of `model.safetensors`."""
+        """Bytes of weights and buffers that must be shipped to run `points`; equal to the tensors of
+        `model.safetensors`."""
         return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
 
 

@@ -48,9 +48,7 @@ def enumerate_paths(physical: int, depth: int, last: int | None = None) -> list[
 def offered_paths(physical: int, deepest: int, last: int | None = None) -> list[Path]:
     """Every path of every depth from `physical` to `deepest`, by depth, then in lexicographic order."""
     if deepest < physical:
-        raise UserError(
-            f"depth {deepest} is below the {physical} physical layers; possible: {physical} or more"
-        )
+        raise UserError(f"depth {deepest} is below the {physical} physical layers; possible: {physical} or more")
     return [path for depth in range(physical, deepest + 1) for path in enumerate_paths(physical, depth, last)]
 
 
@@ -101,8 +99,8 @@ def run_paths(
     """Run all `paths` from one `state`, each layer execution that paths have in common only once.
 
     `run_layer(layer, state)` runs one physical layer and must not change the state it is given. Yields each path with
-    its final state, in lexicographic order. The 64 paths of a 6-layer seed up to depth 12 need 126 executions instead of 576;
-    at most as many states are alive as there are physical layers.
+    its final state, in lexicographic order. The 64 paths of a 6-layer seed up to depth 12 need 126 executions instead
+    of 576; at most as many states are alive as there are physical layers.
     """
     return _run_subtree(sorted(set(paths)), 0, state, run_layer)
 

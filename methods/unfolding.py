@@ -1,4 +1,5 @@
-"""Unfolding a few structures for the many (arXiv 2505.21237): one seed of physical layers, trained to run at many depths.
+"""Unfolding a few structures for the many (arXiv 2505.21237): one seed of physical layers, trained to run at many
+depths.
 
     L = alpha_f L_F(N_f) + alpha_p L_P(n_p) + alpha_kl L_Reg          (Eq. 4; the paper has alpha_f = 1)
     L_Reg = KL( stopgrad(p_deep) || p_seed )
@@ -22,12 +23,14 @@ from methods.paths import Path, check_rule, enumerate_paths, format_path, offere
 
 
 class KL(Settings):
-    """The regulariser. The paper states neither distributions nor reduction; its alpha only means something with them."""
+    """The regulariser. The paper states neither distributions nor reduction; its alpha only means something with
+    them."""
 
     distributions: list[Literal["ctc", "decoder"]] = ["ctc", "decoder"]
     """Both are mixed with the backbone's lambda as the losses are; one alone counts fully."""
     reduction: Literal["batch", "sum", "mean"] = "batch"
-    """Summed over positions and classes, then: divided by the batch size, left, or divided by the number of positions."""
+    """Summed over positions and classes, then: divided by the batch size, left, or divided by the number of
+    positions."""
     start_step: int = Field(0, ge=0)
     """The term sets in at this step: 0, or after the all-blank plateau of short runs."""
 
@@ -73,7 +76,9 @@ class Unfolding(Method):
         elif config.training_path is not None:
             path = check_rule(parse_path(config.training_path), physical, config.last)
             if sum(path) != config.depth:
-                raise UserError(f"settings.training_path: '{format_path(path)}' has depth {sum(path)}, not {config.depth}")
+                raise UserError(
+                    f"settings.training_path: '{format_path(path)}' has depth {sum(path)}, not {config.depth}"
+                )
             self.training_paths = [path]
         elif len(choices) == 1:
             self.training_paths = choices

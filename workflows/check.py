@@ -1,6 +1,7 @@
-"""Check an experiment before any work: every method is imported and its settings are validated. Writes `experiment.json`.
+"""Check an experiment before any work: every method is imported and its settings are validated. Writes
+`experiment.json`.
 
-    python -m workflows.check --experiment smoke --out results/smoke/experiment.json
+python -m workflows.check --experiment smoke --out results/smoke/experiment.json
 """
 
 import argparse
@@ -32,7 +33,9 @@ def check_systems(experiment: Experiment, where: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m workflows.check", description="Check an experiment before any work.")
+    parser = argparse.ArgumentParser(
+        prog="python -m workflows.check", description="Check an experiment before any work."
+    )
     parser.add_argument("--experiment", required=True, help="name of a file in config/, or a YAML file")
     parser.add_argument("--out", type=Path, help="write the experiment with all defaults here")
     arguments = parser.parse_args()

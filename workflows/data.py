@@ -14,6 +14,7 @@ from asr.features import FeatureExtractor, Normaliser
 from asr.settings import FeatureSettings, TrainingSettings
 from asr.tokenizer import Tokenizer
 from asr.training import StageData
+from common.errors import UserError
 from common.files import read_json
 
 
@@ -36,12 +37,22 @@ class PreparedData:
         """A set at the given speeds. `labelled` sets carry token ids."""
         examples = []
         for utterance in self.utterances(name):
-            tokens = tuple(self.tokenizer.encode(utterance.text)) if labelled else None
+            tokens = self._tokens(name, utterance) if labelled else None
             samples = round(utterance.seconds * utterance.sampling_rate)
             for speed in speeds:
                 examples.append(Example(utterance, speed, self.extractor.frames(round(samples / speed)), tokens))
         store = self.folder / f"features_{name}" if self.features.store else None
         return SpeechSet(examples, self.extractor, self.normaliser, store)
+
+    def _tokens(self, name: str, utterance: Utterance) -> tuple[int, ...]:
+        """Raises `UserError` for a transcript that is empty or cannot be written in the tokenizer's units."""
+        where = f"{self.folder / name}.jsonl.gz: utterance {utterance.id}"
+        if not utterance.words:
+            raise UserError(f"{where}: the transcript is empty; give its words or leave the utterance out")
+        try:
+            return tuple(self.tokenizer.encode(utterance.text))
+        except UserError as error:
+            raise UserError(f"{where}: {error}; correct the transcript, or prepare the corpus again") from None
 
 
 def leave_out_too_long(speech: SpeechSet, output_lengths: Callable[[list[int]], list[int]], name: str) -> None:
@@ -59,8 +70,8 @@ def leave_out_too_long(speech: SpeechSet, output_lengths: Callable[[list[int]], 
     dropped = len(speech.examples) - len(kept)
     if dropped:
         print(
-            f"note: {dropped} of {len(speech.examples)} utterances of '{name}' have a transcript longer than the frames "
-            "left after subsampling; they are left out of training",
+            f"note: {dropped} of {len(speech.examples)} utterances of '{name}' have a transcript longer than the "
+            "frames left after subsampling; they are left out of training",
             file=sys.stderr,
             flush=True,
         )
@@ -70,7 +81,8 @@ def leave_out_too_long(speech: SpeechSet, output_lengths: Callable[[list[int]], 
 def stage_data(
     train: SpeechSet, dev: SpeechSet, training: TrainingSettings, seed: int, device: torch.device, labelled: bool
 ) -> StageData:
-    """Batches of a training stage: endless shuffled training batches, and the first dev utterances in order of length."""
+    """Batches of a training stage: endless shuffled training batches, and the first dev utterances in order of
+    length."""
     per_second = train.extractor.frames_per_second
     batch_frames = training.batch_seconds * per_second
     order = BatchOrder([example.frames for example in train.examples], batch_frames, training.buckets, seed)

@@ -1,6 +1,8 @@
 """Functions that rules use for their inputs and parameters: tested Python instead of code in rule files."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +10,15 @@ from workflows.experiment import Experiment
 from workflows.sources import sources_hash
 
 
+def use_this_python() -> None:
+    """Rules call `python`: let it be the interpreter that runs Snakemake, whether its environment was activated or
+    not."""
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+
+
 class Edges:
-    """What the rules of one experiment ask for, by wildcards `system` and `seed`. `results` is the experiment's folder."""
+    """What the rules of one experiment ask for, by wildcards `system` and `seed`. `results` is the experiment's
+    folder."""
 
     def __init__(self, experiment: Experiment, results: str):
         self.experiment = experiment

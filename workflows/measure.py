@@ -1,8 +1,10 @@
 """Measure what the points of trained systems cost: parameters, bytes, MACs, real-time factor, peak memory.
 
-    python -m workflows.measure --experiment smoke --data results/smoke/data/synth --systems results/smoke/systems/*/seed0
+    python -m workflows.measure --experiment smoke --data results/smoke/data/synth --systems
+    results/smoke/systems/*/seed0
 
-One process for each system, one after the other, so that nothing runs beside a measurement. Writes `<system>/measured/costs.json`.
+One process for each system, one after the other, so that nothing runs beside a measurement. Writes
+`<system>/measured/costs.json`.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Prepare an experiment's data: recordings and manifests, reference transcripts, tokenizer, feature statistics.
 
-    python -m workflows.prepare --experiment smoke --out results/smoke/data/synth
+python -m workflows.prepare --experiment smoke --out results/smoke/data/synth
 """
 
 import argparse

@@ -5,11 +5,21 @@ import os
 import platform
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "espnet", "transformers", "lightning-fabric", "lhotse", "numpy", "scipy", "snakemake", "espeakng-loader")
+PACKAGES = (
+    "torch",
+    "espnet",
+    "transformers",
+    "lightning-fabric",
+    "lhotse",
+    "numpy",
+    "scipy",
+    "snakemake",
+    "espeakng-loader",
+)
 
 
 def commit() -> dict[str, Any]:
@@ -58,7 +68,7 @@ def describe_run(device: str, threads: int, wall_seconds: float) -> dict[str, An
         "cores": os.cpu_count(),
         "threads": threads,
         "platform": platform.platform(),
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall_seconds, 2),
         "command": " ".join(["python", *sys.orig_argv[1:]]),
     }

@@ -1,7 +1,7 @@
 """Which source files of this repository a module needs, and one hash over them.
 
-Snakemake sees rules, not imported modules. Each rule carries this hash as a parameter, so that editing a method retrains
-that method's systems and no others. Imports are read from the syntax tree; nothing is executed.
+Snakemake sees rules, not imported modules. Each rule carries this hash as a parameter, so that editing a method
+retrains that method's systems and no others. Imports are read from the syntax tree; nothing is executed.
 """
 
 import ast

@@ -1,4 +1,5 @@
-"""A system on disk: `system.json` says how to rebuild the module, `model.safetensors` holds its weights, physical layers once."""
+"""A system on disk: `system.json` says how to rebuild the module, `model.safetensors` holds its weights, physical
+layers once."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,7 +31,8 @@ def save_system(folder: Path, module: nn.Module, method: Method, description: di
 
 
 def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSystem:
-    """Rebuild a finished system in evaluation mode. Raises `UserError` when weights and description do not belong together."""
+    """Rebuild a finished system in evaluation mode. Raises `UserError` when weights and description do not belong
+    together."""
     description = read_json(folder / "system.json")
     where = str(folder / "system.json")
     if description.get("schema") != SCHEMA:
@@ -50,16 +52,22 @@ def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSyst
         raise UserError(f"{weights}: not a readable safetensors file ({error}); train the system again") from None
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{weights}: this checkpoint belongs to another configuration than {where} ({reason})") from None
+        raise UserError(
+            f"{weights}: this checkpoint belongs to another configuration than {where} ({reason})"
+        ) from None
     module.to(device).eval().requires_grad_(False)
     return TrainedSystem(description["name"], module, method)
 
 
-def load_inputs(needs: dict[str, str], folders: dict[str, Path], device: torch.device | str) -> dict[str, TrainedSystem]:
+def load_inputs(
+    needs: dict[str, str], folders: dict[str, Path], device: torch.device | str
+) -> dict[str, TrainedSystem]:
     """The trained systems that a method starts from, by role. `folders` maps system names to their folders."""
     for role, name in needs.items():
         if name not in folders:
-            raise UserError(f"settings.{role}: system '{name}' is needed but its folder was not given (--input {name}=FOLDER)")
+            raise UserError(
+                f"settings.{role}: system '{name}' is needed but its folder was not given (--input {name}=FOLDER)"
+            )
     return {role: load_system(folders[name], device) for role, name in needs.items()}
 
 

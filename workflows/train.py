@@ -21,7 +21,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, required=True, help="folder written by workflows.prepare")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--input", action="append", default=[], metavar="NAME=FOLDER", help="a system this one starts from")
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="NAME=FOLDER", help="a system this one starts from"
+    )
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
     if arguments.system not in experiment.systems:

@@ -1,8 +1,8 @@
 """What an uncompressed architecture offers, whatever it is made of: the `Backbone`.
 
 A backbone holds each physical layer once. Running it at a path is data that the forward pass reads: `encode(..., path)`
-repeats layers in place and never copies or aliases weights. The pieces (front end, one layer, output norm) are open, so that
-a method can share work between paths or replace what it needs to.
+repeats layers in place and never copies or aliases weights. The pieces (front end, one layer, output norm) are open,
+so that a method can share work between paths or replace what it needs to.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ from common.errors import unknown
 class Batch:
     """Padded utterances of one step.
 
-    `inputs` (batch, time, features) and `input_lengths` (batch,) in frames, `targets` (batch, tokens) padded with -1 and
-    `target_lengths` (batch,). An unlabelled batch has no targets.
+    `inputs` (batch, time, features) and `input_lengths` (batch,) in frames, `targets` (batch, tokens) padded with -1
+    and `target_lengths` (batch,). An unlabelled batch has no targets.
     """
 
     ids: tuple[str, ...]
@@ -61,8 +61,8 @@ class Encoded:
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """Everything the losses read: `ctc_logits` (batch, frames, vocabulary) with `lengths` (batch,), and, for a model with
-    an attention decoder, teacher-forced `decoder_logits` (batch, tokens + 1, vocabulary)."""
+    """Everything the losses read: `ctc_logits` (batch, frames, vocabulary) with `lengths` (batch,), and, for a model
+    with an attention decoder, teacher-forced `decoder_logits` (batch, tokens + 1, vocabulary)."""
 
     ctc_logits: Tensor
     lengths: Tensor
@@ -74,7 +74,8 @@ class LayerDrop:
     """Stochastic depth of one training pass: execution i of `depth` is skipped with probability rate * i / depth.
 
     `draws` (at least `depth` uniform numbers) decide; two passes with the same draws share one decision per execution.
-    Executions that are kept are scaled by 1 / (1 - p), as in ESPnet. The ramp reaches `rate` at the last executed layer.
+    Executions that are kept are scaled by 1 / (1 - p), as in ESPnet. The ramp reaches `rate` at the last executed
+    layer.
     """
 
     rate: float

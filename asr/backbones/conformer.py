@@ -1,15 +1,17 @@
 """The Conformer with joint CTC/attention training, built from ESPnet's own layers; only the loop over layers is ours.
 
-The weights live in ESPnet's `ConformerEncoder`, `TransformerDecoder` and `CTC`, under ESPnet's names, so checkpoints go both
-ways. With every repeat count 1 and `mask_padding` off the encoder output equals ESPnet's. Two things ESPnet does not have:
+The weights live in ESPnet's `ConformerEncoder`, `TransformerDecoder` and `CTC`, under ESPnet's names, so checkpoints
+go both ways. With every repeat count 1 and `mask_padding` off the encoder output equals ESPnet's. Two things ESPnet
+does not have:
 
 - `mask_padding` (default): ESPnet's convolution module lets padded frames into its neighbours and into the batch
-  statistics, and its subsampling keeps frames that see padding. Masked, an utterance's output does not depend on its batch.
+  statistics, and its subsampling keeps frames that see padding. Masked, an utterance's output does not depend on its
+  batch.
 - `branch_scale` s multiplies every residual branch: the cure for the all-blank plateau of deep stacks in short runs.
   It is the same function as scale 1 with the output projections times s (`folded_encoder_state`).
 
-Sizes (arXiv 2505.21237, Table 1; 83-dim input, vocabulary 2002): 44.594 / 39.315 / 34.036 / 28.756 / 23.477 M parameters for
-12 / 10 / 8 / 6 / 4 layers.
+Sizes (arXiv 2505.21237, Table 1; 83-dim input, vocabulary 2002): 44.594 / 39.315 / 34.036 / 28.756 / 23.477 M
+parameters for 12 / 10 / 8 / 6 / 4 layers.
 """
 
 import contextlib
@@ -29,13 +31,13 @@ from common.settings import Settings
 with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
     import espnet.nets.pytorch_backend.transformer.attention  # noqa: F401
 
+from espnet.nets.pytorch_backend.nets_utils import make_pad_mask
+from espnet.nets.pytorch_backend.transformer.label_smoothing_loss import LabelSmoothingLoss
+from espnet.nets.scorers.ctc import CTCPrefixScorer
 from espnet2.asr.ctc import CTC
 from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.asr.specaug.specaug import SpecAug
-from espnet.nets.pytorch_backend.nets_utils import make_pad_mask
-from espnet.nets.pytorch_backend.transformer.label_smoothing_loss import LabelSmoothingLoss
-from espnet.nets.scorers.ctc import CTCPrefixScorer
 
 IGNORED = -1
 """Padding of target tokens."""
@@ -56,7 +58,8 @@ class SpecAugmentSettings(Settings):
 
 
 class Config(Settings):
-    """The paper's size by default (FACTS: ESPnet's Switchboard recipe, 80-dim input; 83 gives the paper's parameter counts)."""
+    """The paper's size by default (FACTS: ESPnet's Switchboard recipe, 80-dim input; 83 gives the paper's parameter
+    counts)."""
 
     layers: int = Field(12, gt=0)
     input_dim: int = Field(80, ge=SHORTEST_INPUT_FRAMES)
@@ -131,7 +134,8 @@ class Conformer(Backbone):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Xavier weights and zero biases as in ESPnet's recipes (`init: xavier_uniform`), embeddings and norms untouched."""
+        """Xavier weights and zero biases as in ESPnet's recipes (`init: xavier_uniform`), embeddings and norms
+        untouched."""
         norms = (nn.LayerNorm, nn.BatchNorm1d, nn.Embedding)
         for module in self.modules():
             if isinstance(module, norms):
@@ -188,7 +192,8 @@ class Conformer(Backbone):
         return targets.scatter(1, batch.target_lengths[:, None], self.sos_eos)
 
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """L = (1 - lambda) L_att + lambda L_ctc (arXiv 2505.21237, Eq. 1), both summed and divided by the batch size."""
+        """L = (1 - lambda) L_att + lambda L_ctc (arXiv 2505.21237, Eq. 1), both summed and divided by the batch
+        size."""
         labels = torch.cat([row[:length] for row, length in zip(batch.targets, batch.target_lengths, strict=True)])
         logits = outputs.ctc_logits.transpose(0, 1)
         ctc = self.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
@@ -229,7 +234,8 @@ def run_block(block: nn.Module, state: EncoderState, scale: float, mask_padding:
 def masked_convolution(module: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
     """ESPnet's `ConvolutionModule` without padding: `x` (batch, frames, width), `valid` (batch, frames).
 
-    Padded frames are silenced before the depthwise convolution, and batch norm takes its statistics from real frames only.
+    Padded frames are silenced before the depthwise convolution, and batch norm takes its statistics from real frames
+    only.
     """
     x = F.glu(module.pointwise_conv1(x.transpose(1, 2)), dim=1)
     x = module.depthwise_conv(x.masked_fill(~valid[:, None, :], 0.0))

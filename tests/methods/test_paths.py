@@ -15,7 +15,15 @@ from methods.paths import check_rule, enumerate_paths, format_path, offered_path
 
 @pytest.mark.parametrize(
     ("physical", "depth", "last", "count"),
-    [(6, 8, None, 15), (8, 10, None, 28), (8, 12, None, 70), (4, 6, None, 6), (4, 10, None, 6), (6, 12, None, 1), (8, 12, 4, 1)],
+    [
+        (6, 8, None, 15),
+        (8, 10, None, 28),
+        (8, 12, None, 70),
+        (4, 6, None, 6),
+        (4, 10, None, 6),
+        (6, 12, None, 1),
+        (8, 12, 4, 1),
+    ],
 )
 def test_numbers_of_paths_that_the_paper_quotes(physical, depth, last, count):
     assert len(enumerate_paths(physical, depth, last)) == count

@@ -1,4 +1,5 @@
-"""Toy method: post-training int8 of a trained system, calibrated on training batches; no stage, another architecture."""
+"""Toy method: post-training int8 of a trained system, calibrated on training batches; no stage, another
+architecture."""
 
 import copy
 from collections.abc import Iterable

@@ -10,23 +10,29 @@ rule analyse:
         costs=edges.every("measured/costs.json"),
         provenance=edges.every("provenance.json"),
     output:
-        figures=report(
-            expand("<results>/figures/{name}.svg", name=experiment.figures),
-            caption="../report/figure.rst",
-            category="Results",
-            labels={"what": "WER against executed depth"},
-        ),
-        tables=report(
-            expand("<results>/tables/{name}.html", name=[*experiment.tables, "costs"]),
-            caption="../report/table.rst",
-            category="Results",
-            labels={"what": "{name}"},
-        ),
+        figures=[
+            report(
+                f"<results>/figures/{name}.svg",
+                caption="../report/figure.rst",
+                category="Figures",
+                labels={"figure": name},
+            )
+            for name in experiment.figures
+        ],
+        tables=[
+            report(
+                f"<results>/tables/{name}.html",
+                caption="../report/table.rst",
+                category="Tables",
+                labels={"table": name},
+            )
+            for name in [*experiment.tables, "costs"]
+        ],
         summary=report(
             "<results>/results.html",
             caption="../report/results.rst",
             category="Summary",
-            labels={"what": "everything on one page"},
+            labels={"page": "everything on one page"},
         ),
         text="<results>/RESULTS.md",
     params:

@@ -33,7 +33,11 @@ def wanted_points(experiment: Experiment, system: str, points: list[Point]) -> l
 
 
 def table_points(
-    experiment: Experiment, system: str, points: list[Point], decoded: Decoded, references: Mapping[str, Mapping[str, str]]
+    experiment: Experiment,
+    system: str,
+    points: list[Point],
+    decoded: Decoded,
+    references: Mapping[str, Mapping[str, str]],
 ) -> list[Point]:
     """The points that table rows show: of several at one depth, the one with the median errors over the test sets."""
     wanted = wanted_points(experiment, system, points)

@@ -97,25 +97,39 @@ def _write(
     data_folder: Path,
     out: Path,
 ) -> None:
-    """Transcripts first, `points.json` last: its existence means that all of them are there."""
+    """Everything beside its place first, so that a full disk leaves an earlier evaluation as it was; `points.json` goes
+    first and comes last: its existence means that all transcripts are there."""
     description = load_description(model)
-    (out / "points.json").unlink(missing_ok=True)
+    stage = out / ".writing"
+    shutil.rmtree(stage, ignore_errors=True)
     decodes: dict[str, Any] = {}
-    for decode, sets in decoded.items():
-        shutil.rmtree(out / decode, ignore_errors=True)
-        decodes[decode] = {"settings": experiment.decodes[decode].model_dump(), "sets": {}}
-        for name, transcripts in sets.items():
-            reference = data_folder / f"{name}.trn"
-            if experiment.decodes[decode].utterances is not None:
-                reference = out / decode / f"{name}.reference.trn"
-                first = next(iter(transcripts.values()))
-                write_trn(reference, [(utterance, references[name][utterance]) for utterance in first])
-            for point, words in transcripts.items():
-                write_trn(out / decode / name / f"{point}.trn", list(words.items()))
-            utterances = len(next(iter(transcripts.values()), {}))
-            entry = {"reference": str(reference), "points": list(transcripts), "utterances": utterances}
-            decodes[decode]["sets"][name] = entry
-    listed = [
+    try:
+        for decode, sets in decoded.items():
+            decodes[decode] = {"settings": experiment.decodes[decode].model_dump(), "sets": {}}
+            for name, transcripts in sets.items():
+                reference = data_folder / f"{name}.trn"
+                if experiment.decodes[decode].utterances is not None:
+                    reference = out / decode / f"{name}.reference.trn"
+                    first = next(iter(transcripts.values()))
+                    write_trn(stage / decode / reference.name, [(each, references[name][each]) for each in first])
+                for point, words in transcripts.items():
+                    write_trn(stage / decode / name / f"{point}.trn", list(words.items()))
+                utterances = len(next(iter(transcripts.values()), {}))
+                entry = {"reference": str(reference), "points": list(transcripts), "utterances": utterances}
+                decodes[decode]["sets"][name] = entry
+        listed = _listed(points)
+        write_json(stage / "points.json", {"schema": SCHEMA, **description, "points": listed, "decodes": decodes})
+        (out / "points.json").unlink(missing_ok=True)
+        for decode in decoded:
+            shutil.rmtree(out / decode, ignore_errors=True)
+            (stage / decode).replace(out / decode)
+        (stage / "points.json").replace(out / "points.json")
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _listed(points: list[Point]) -> list[dict[str, Any]]:
+    return [
         {
             "id": point.id,
             "label": point.label,
@@ -127,7 +141,6 @@ def _write(
         }
         for point in points
     ]
-    write_json(out / "points.json", {"schema": SCHEMA, **description, "points": listed, "decodes": decodes})
 
 
 def load_description(model: Path) -> dict[str, Any]:

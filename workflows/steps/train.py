@@ -17,7 +17,7 @@ from asr.batches import BatchOrder
 from asr.settings import TrainingSettings
 from asr.training import check_fingerprint, make_fabric, run_stage, save_state, seed_step
 from common.errors import UserError
-from common.files import read_json, sha256, write_json, write_text
+from common.files import sha256, write_json, write_text
 from common.settings import parse
 from methods.contract import Method, Stage, Step, load_method, make_method
 from workflows.data import PreparedData, leave_out_too_long, stage_data
@@ -100,9 +100,7 @@ class _Run:
             raise UserError(f"set '{stage.set}': no utterance is long enough for its transcript")
         batches = stage_data(train, dev, stage.training, self.seed, self.fabric.device, stage.labelled)
         objective = _AtStage(self.method, stage, self.seed)
-        run_stage(
-            self.fabric, module, objective, batches, stage.training, self.seed, folder, fingerprint, stage.name
-        )
+        run_stage(self.fabric, module, objective, batches, stage.training, self.seed, folder, fingerprint, stage.name)
 
     def _save_stage(self, path: Path, module: nn.Module, fingerprint: dict[str, Any]) -> None:
         state = {"module": module.state_dict(), "architecture": self.method.architecture(module)}
