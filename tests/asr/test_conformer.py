@@ -150,7 +150,9 @@ def test_loss_is_the_weighted_sum_and_ignores_padding():
     for index in range(len(data.ids)):
         length = int(data.target_lengths[index])
         inputs, lengths = alone(data, index)
-        one = Batch((data.ids[index],), inputs, lengths, data.targets[index : index + 1, :length], torch.tensor([length]))
+        one = Batch(
+            (data.ids[index],), inputs, lengths, data.targets[index : index + 1, :length], torch.tensor([length])
+        )
         singles.append(float(model.loss(model.outputs(model.encode(inputs, lengths), one), one)["total"]))
     assert float(terms["total"]) == pytest.approx(sum(singles) / len(singles), rel=1e-5)
 

@@ -201,7 +201,9 @@ def test_two_devices_give_what_one_with_twice_the_batches_gives(tmp_path):
         "module, _ = t.train(Path(sys.argv[1]), batches=batches, devices=2)\n"
         "torch.save(module.state_dict(), sys.argv[1] + '/final.pt')\n"
     )
-    done = subprocess.run([sys.executable, str(script), str(tmp_path / "two")], capture_output=True, text=True, env=_env())
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "two")], capture_output=True, text=True, env=_env()
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     one, _ = train(tmp_path / "one", accumulate=2)
     two = torch.load(tmp_path / "two/final.pt", weights_only=True)
