@@ -3,6 +3,7 @@
 #   make reproduce                          the smoke experiment, from speech to tables, in minutes on two cores
 #   make reproduce EXPERIMENT=smoke_real    another file of config/
 #   make reproduce CORES=8                  more jobs at once
+#   make snakemake-report                   Snakemake's own report of that run, beside ours
 
 EXPERIMENT ?= smoke
 CORES ?= all
@@ -11,7 +12,7 @@ PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 --version 
 RESULTS := results/$(basename $(notdir $(EXPERIMENT)))
 SNAKEMAKE := .venv/bin/snakemake --workflow-profile none --profile workflows/profiles/default --cores $(CORES)
 
-.PHONY: setup reproduce test lint
+.PHONY: setup reproduce snakemake-report test lint
 
 setup: .venv/complete
 
@@ -26,9 +27,10 @@ setup: .venv/complete
 
 reproduce: setup
 	@$(SNAKEMAKE) --config experiment=$(EXPERIMENT)
-	@test $(RESULTS)/report.html -nt $(RESULTS)/RESULTS.md || \
-		$(SNAKEMAKE) --config experiment=$(EXPERIMENT) --report $(RESULTS)/report.html
 	@.venv/bin/python -m analysis.summary --experiment-folder $(RESULTS)
+
+snakemake-report: setup
+	@$(SNAKEMAKE) --config experiment=$(EXPERIMENT) --report $(RESULTS)/snakemake_report.html
 
 test: setup
 	.venv/bin/python -m pytest

@@ -14,7 +14,7 @@ sys.path.insert(0, workflow.basedir)
 from common.errors import UserError
 from workflows.edges import Edges, use_this_python
 from workflows.experiment import experiment_files, load_experiment
-from workflows.sources import sources_hash
+from workflows.sources import files_hash, sources_hash
 
 use_this_python()
 EXPERIMENT = str(config.get("experiment", "smoke"))
@@ -47,3 +47,4 @@ rule all:
     default_target: True
     input:
         "<results>/RESULTS.md",
+        "<results>/report.html",

@@ -18,6 +18,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("Corpus", _corpus_text(experiment.corpus.name, corpus)),
         ("Scored on", ", ".join(experiment.test_sets) + f" (choices also on {experiment.dev_set})"),
         ("Systems", f"{len(experiment.systems)}: {', '.join(systems_in_order(results))}"),
+        ("Text normaliser", f"{results.normaliser.name}: {results.normaliser.rules.description}"),
         ("Seeds", f"{len(experiment.seeds)} ({', '.join(map(str, experiment.seeds))})"),
         ("Machine", "; ".join(_different(map(_machine, origins)))),
         ("Commit", "; ".join(_different(map(_commit, origins)))),

@@ -22,6 +22,15 @@ def sources_hash(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def files_hash(pattern: str) -> str:
+    """SHA-256 over the names and contents of the files of this repository that match a pattern: templates, say."""
+    digest = hashlib.sha256()
+    for path in sorted(ROOT.glob(pattern)):
+        digest.update(str(path.relative_to(ROOT)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def needed_files(module: str) -> set[Path]:
     """Files of `module`, its parent packages, and all local modules that they import, directly or not."""
     found: set[Path] = set()

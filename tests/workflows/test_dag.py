@@ -85,6 +85,7 @@ def test_tables_figures_and_summary(run):
         assert (run / "figures" / f"figure2.{kind}").stat().st_size > 0
     summary = (run / "RESULTS.md").read_text()
     assert "not evidence" in summary and "train_system" in summary
+    assert "Not evidence." in (run / "report.html").read_text()
 
 
 def test_a_second_call_has_nothing_to_do(run):
@@ -94,7 +95,7 @@ def test_a_second_call_has_nothing_to_do(run):
 
 
 def test_report_holds_the_summary_and_needs_no_network(run, tmp_path):
-    report = tmp_path / "report.html"
+    report = tmp_path / "snakemake_report.html"
     done = snakemake(run.parent, "--report", str(report), env={**os.environ, "https_proxy": "http://127.0.0.1:9"})
     assert done.returncode == 0, done.stderr[-2000:]
     assert "RESULTS.md" in report.read_text() and "figure2" in report.read_text()

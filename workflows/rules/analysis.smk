@@ -1,4 +1,4 @@
-# From transcripts and costs to tables, figures and the summary.
+# From transcripts and costs to tables, figures, the summary and the report.
 
 
 rule analyse:
@@ -46,3 +46,24 @@ rule analyse:
         "../../environment.yml"
     shell:
         "python -m analysis.render --experiment-folder {params.folder} 2> {log}"
+
+
+rule write_report:
+    message:
+        "Write the report, one page that opens offline"
+    input:
+        "<results>/RESULTS.md",
+    output:
+        "<results>/report.html",
+    params:
+        folder=subpath(output[0], parent=True),
+        sources=sources_hash("analysis.report"),
+        templates=files_hash("analysis/templates/report*"),
+    log:
+        "<results>/logs/write_report.log",
+    benchmark:
+        "<results>/benchmarks/write_report.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m analysis.report --experiment-folder {params.folder} 2> {log}"
