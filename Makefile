@@ -7,8 +7,8 @@
 
 EXPERIMENT ?= smoke
 CORES ?= all
-PYTHON ?= $(shell command -v python3.12 >/dev/null 2>&1 && python3.12 --version >/dev/null 2>&1 && echo python3.12 || \
-	(command -v python3.11 >/dev/null 2>&1 && python3.11 --version >/dev/null 2>&1 && echo python3.11) || echo python3)
+PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 --version >/dev/null 2>&1 && echo python3.11 || \
+	(command -v python3.12 >/dev/null 2>&1 && python3.12 --version >/dev/null 2>&1 && echo python3.12) || echo python3)
 RESULTS := results/$(basename $(notdir $(EXPERIMENT)))
 SNAKEMAKE := .venv/bin/snakemake --workflow-profile none --profile workflows/profiles/default --cores $(CORES)
 
