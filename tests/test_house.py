@@ -78,3 +78,15 @@ def test_only_the_conformer_imports_espnet():
         if re.search(r"^\s*(from|import) espnet", path.read_text(), re.MULTILINE)
     ]
     assert sorted(importers) == ["asr/backbones/conformer.py", "asr/backbones/conformer_search.py"]
+
+
+def test_a_dry_run_imports_no_torch(tmp_path):
+    code = (
+        "import sys\nfrom snakemake.cli import main\n"
+        f"try:\n    main(['-n', '-q', '--nolock', '--config', 'results={tmp_path}'])\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'espnet', 'espnet2', 'lightning_fabric'} & set(sys.modules)\nassert not heavy, heavy\n"
+        "assert 'workflows.experiment' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
