@@ -7,8 +7,8 @@ speakers, so one draw of speakers serves all drawn seeds (Owen, The pigeonhole b
 
 Two to five seeds are too few for a bootstrap: its variance is short by (K - 1) / K, and it knows nothing of Student's
 tails. So the seeds' deviations are stretched by sqrt(K / (K - 1)) t(K - 1) / z (after Hesterberg, What teachers should
-know about the bootstrap, The American Statistician 69, 2015). On simulated systems with three seeds this covers at least
-95 %, where plain resampling covers 76 %.
+know about the bootstrap, The American Statistician 69, 2015). On simulated systems with three seeds this covers at
+least 95 %, where plain resampling covers 76 %.
 
     errors = system_errors([[[alignment of A with seed 0 on a set, …], [… with seed 1]], [the same of B]])
     contrast(errors, [1, -1])     # WER of A minus WER of B
@@ -91,9 +91,9 @@ def contrast(errors: SystemErrors, coefficients: Sequence[float]) -> Estimate:
 def spread(errors: SystemErrors) -> Estimate:
     """The standard deviation of the WER over two or more systems, in points, without what the test set's chance adds.
 
-    Systems that are equally good still differ on a finite test set, and a resampled test set doubles that chance. What the
-    replicates' mean variance lies above the observed one is that chance: it is taken off the observed variance once, off
-    the replicates twice.
+    Systems that are equally good still differ on a finite test set, and a resampled test set doubles that chance. By
+    what the replicates' mean variance exceeds the observed one, it is known: it is taken off the observed variance
+    once, off the replicates twice.
     """
     drawn = errors.drawn().var(axis=1, ddof=1)
     observed = errors.wers.var(axis=0, ddof=1)
@@ -106,7 +106,7 @@ def _root(variance):
 
 
 def _estimate(errors: SystemErrors, observed: np.ndarray, drawn: np.ndarray, final) -> Estimate:
-    """The estimate from a figure for each seed, (seeds,), and for each replicate and seed; `final` maps their averages."""
+    """The estimate from a figure for each seed, and for each replicate and seed; `final` maps their averages."""
     over_speakers = drawn.mean(axis=1)
     total, seeds = over_speakers, len(observed)
     if seeds > 1:

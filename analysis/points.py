@@ -1,4 +1,4 @@
-"""Every transcript of an experiment with its counts and interval: one tidy table, for people who want to look further themselves."""
+"""Every transcript of an experiment with its counts and interval: one tidy table, for who wants to look further."""
 
 from analysis.formats import Column, Table
 from analysis.intervals import wer_interval

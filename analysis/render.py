@@ -15,9 +15,13 @@ from common.errors import run
 from common.files import replacing
 
 
-def render(folder: Path) -> tuple[dict[Path, bytes], list[str]]:
-    """The content of every output file, and the lines that answer whether deeper is better. Writes nothing."""
+def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes], list[str]]:
+    """The content of every output file, and the lines that answer whether deeper is better. Writes nothing.
+
+    `claims` is a claims file in place of the papers'.
+    """
     from analysis.beam_check import decode_table
+    from analysis.claims import claims_files, judge_claims, section
     from analysis.costs import cost_table
     from analysis.figures import depth_curves
     from analysis.formats import files, to_csv
@@ -40,8 +44,9 @@ def render(folder: Path) -> tuple[dict[Path, bytes], list[str]]:
     for name in experiment.figures:
         for kind, content in depth_curves(results, name).items():
             contents[folder / "figures" / f"{name}.{kind}"] = content
-    answers = headlines(results)
-    text = results_md(results, answers, tables, [*experiment.figures])
+    answers, verdicts = headlines(results), judge_claims(results, claims)
+    contents |= claims_files(verdicts, folder)
+    text = results_md(results, answers, tables, [*experiment.figures], section(verdicts))
     contents[folder / "results.html"] = page(text, experiment.title or experiment.name, contents, folder)
     contents[folder / "RESULTS.md"] = text.encode()
     return contents, [answer.sentence for answer in answers]
@@ -50,9 +55,10 @@ def render(folder: Path) -> tuple[dict[Path, bytes], list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.render", description=__doc__.split("\n\n")[0])
     parser.add_argument("--experiment-folder", type=Path, required=True, help="for example results/smoke")
+    parser.add_argument("--claims", type=Path, help="a claims file in place of the papers'")
     arguments = parser.parse_args()
 
-    contents, answers = render(arguments.experiment_folder)
+    contents, answers = render(arguments.experiment_folder, arguments.claims)
     for path, content in contents.items():
         with replacing(path) as temporary:
             temporary.write_bytes(content)

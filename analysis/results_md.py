@@ -16,13 +16,15 @@ FIGURE_CAPTION = (
 LINKS = {"CSV": "csv", "HTML": "html", "LaTeX": "tex"}
 
 
-def results_md(results: Results, headlines: list[Headline], tables: list[Table], figures: list[str]) -> str:
-    """The whole file: the headline, the figures by name, the tables in the given order, times, provenance."""
+def results_md(
+    results: Results, headlines: list[Headline], tables: list[Table], figures: list[str], claims: list[str]
+) -> str:
+    """The whole file: the headline, the section on claims, the figures by name, the tables, times, provenance."""
     experiment = results.experiment
     parts = [f"# {escape_markdown(experiment.title or experiment.name)}"]
     parts += [] if experiment.evidence else [NOT_EVIDENCE]
     parts += [escape_markdown(experiment.note)] if experiment.note else []
-    parts += _headline_section(headlines, experiment.evidence)
+    parts += [*_headline_section(headlines, experiment.evidence), *claims]
     for name in figures:
         parts += _figure_section(name)
     for table in tables:

@@ -126,6 +126,8 @@ class PointCosts(_Read):
     macs: int | float
     real_time_factor: RealTimeFactor
     peak_memory_bytes: int
+    training_peak_memory_bytes: int | None = None
+    """Of a training step, activations included; None where training was not measured."""
 
 
 class Costs(_Read):

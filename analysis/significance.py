@@ -48,8 +48,8 @@ def significance(pairs: Iterable[tuple[Alignment, Alignment]]) -> Significance:
 def sign_flip_p(differences: Sequence[int]) -> float:
     """The exact two-sided p of the sign-flip test of integer `differences`, one a segment; 1 where there are none.
 
-    The distribution of the sum is built by convolution, one segment after the other. Its probabilities are multiples of
-    2^-n, which floats hold exactly for n below 53 segments. Source: Fisher, The Design of Experiments (1935), section 21.
+    The distribution of the sum is built by convolution, one segment after the other. Its probabilities are multiples
+    of 2^-n, which floats hold exactly for n below 53 segments. Source: Fisher, The Design of Experiments (1935), 21.
     """
     sizes = [abs(int(difference)) for difference in differences if difference]
     reach = sum(sizes)

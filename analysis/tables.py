@@ -255,7 +255,7 @@ def _notes(experiment: Experiment, spec: TableSpec, rows: Mapping[str, MeasuredR
         notes.append("One seed: intervals and tests say what other speech would give, not what another training would.")
     if len(rows) > 2:
         notes.append(
-            f"Holm p: corrected for the {len(rows) - 1} comparisons of this table; it starts from the exact p (sign-flip "
+            f"Holm p: corrected for this table's {len(rows) - 1} comparisons; it starts from the exact p (sign-flip "
             "test) where one is shown, which is where MAPSSWE's own is weak."
         )
     notes.append(

@@ -35,9 +35,11 @@ rule analyse:
             labels={"page": "everything on one page"},
         ),
         text="<results>/RESULTS.md",
+        claims=["<results>/claims.json", "<results>/claims.csv"],
     params:
         folder=subpath(output.summary, parent=True),
         sources=sources_hash("analysis.render"),
+        claims=files_hash("analysis/claims.yaml"),
     log:
         "<results>/logs/analyse.log",
     benchmark:
@@ -53,6 +55,7 @@ rule write_report:
         "Write the report, one page that opens offline"
     input:
         "<results>/RESULTS.md",
+        "<results>/claims.json",
     output:
         "<results>/report.html",
     params:

@@ -1,0 +1,162 @@
+"""The verdict on every claim of the papers, from what an experiment measured: `claims.json`, `claims.csv`, a section.
+
+    python -m analysis.claims --experiment-folder results/smoke
+
+Prints the verdicts. `analysis.render` writes them beside the tables. Claims are data: `analysis/claims.yaml`, or the
+file that `--claims` names.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import run
+
+SCHEMA = 1
+PLUMBING = (
+    "These verdicts show that the machinery works. They are plumbing, not evidence: the run is too small to say "
+    "anything about the paper."
+)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The judged claims of an experiment: `(claim, outcome)` in the file's order."""
+
+    evidence: bool
+    test_words: int
+    judged: tuple[tuple, ...]
+
+    @property
+    def tally(self) -> str:
+        """How many claims got each verdict, in one line."""
+        from analysis.verdicts import VERDICTS
+
+        found = Counter(outcome.verdict for _, outcome in self.judged)
+        return ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if found[verdict])
+
+    def to_json(self) -> dict:
+        """The content of `claims.json`."""
+        return {"schema": SCHEMA, "evidence": self.evidence, "claims": [_claim_json(*pair) for pair in self.judged]}
+
+
+def judge_claims(results, path: Path | None = None) -> Verdicts:
+    """Judge every claim of a file. Raises `UserError` when it names what does not exist."""
+    from analysis.claims_file import CLAIMS, gather, read_claims
+
+    path = path or CLAIMS
+    file = read_claims(path)
+    evidence = gather(results, file, path)
+    judged = tuple((claim, claim.holds_if.outcome(evidence)) for claim in file.claims)
+    return Verdicts(results.experiment.evidence, evidence.test_words, judged)
+
+
+def _claim_json(claim, outcome) -> dict:
+    about = {key: getattr(claim, key) for key in ("id", "source", "statement", "published")}
+    parts = [
+        {"id": f"{claim.id}.{number}", "statement": part.name, **part.to_json()}
+        for number, part in enumerate(outcome.parts, start=1)
+    ]
+    return {**about, **outcome.to_json(), "parts": parts}
+
+
+def claims_table(verdicts: Verdicts):
+    """One line for each claim and, in CSV alone, for each of its parts."""
+    from analysis.formats import Column, Table
+
+    columns = [
+        Column("id"),
+        Column("source"),
+        Column("statement"),
+        Column("published"),
+        Column("verdict"),
+        *[Column(key) for key in ("effect_name", "effect", "unit", "low", "high", "margin", "p", "words_needed")],
+        Column("reason"),
+        Column("evidence"),
+    ]
+    rows = []
+    for claim in verdicts.to_json()["claims"]:
+        rows += [_cells(found, verdicts.evidence) for found in (claim, *claim["parts"])]
+    return Table("claims", "Claims", columns, rows)
+
+
+def _cells(found: dict, evidence: bool) -> dict:
+    effect = found["effect"] or {"name": None, "value": None, "unit": None, "interval": None}
+    low, high = effect["interval"] or (None, None)
+    figures = {"effect_name": effect["name"], "effect": effect["value"], "unit": effect["unit"]}
+    return {**found, **figures, "low": low, "high": high, "evidence": int(evidence)}
+
+
+def section(verdicts: Verdicts) -> list[str]:
+    """The section of RESULTS.md: the tally, one line a claim, and how to read it."""
+    from analysis.formats import Column, Table, escape_markdown, markdown_body
+
+    title = "verdict" if verdicts.evidence else "verdict (not evidence)"
+    columns = [
+        Column("verdict", title, numeric=False),
+        Column("statement", "claim", numeric=False),
+        Column("published", "paper", numeric=False),
+        Column("effect", "what decides [95 % interval]", numeric=False),
+        Column("reason", "why", numeric=False),
+    ]
+    rows = [
+        {
+            "statement": claim.statement,
+            "published": claim.published,
+            "verdict": outcome.verdict,
+            "effect": shown_effect(outcome),
+            "reason": outcome.reason,
+        }
+        for claim, outcome in verdicts.judged
+    ]
+    notes = [
+        "Reproduced: the whole interval lies on the claimed side of its bound; contradicted: on the other side. "
+        "Inconclusive is neither; no loss is never read out of a missing significance.",
+        "Words that would settle a verdict assume that the effect stays and that speakers are added "
+        f"({verdicts.test_words:,} words now). Every part of every claim, with effect, interval and p, stands in "
+        "claims.csv and claims.json.",
+    ]
+    parts = ["## Claims", f"**{verdicts.tally}.**"]
+    parts += [] if verdicts.evidence else [escape_markdown(PLUMBING)]
+    return [*parts, markdown_body(Table("claims", "Claims", columns, rows, notes))]
+
+
+def claims_files(verdicts: Verdicts, folder: Path) -> dict[Path, bytes]:
+    """The content of `claims.json` and `claims.csv`; nothing is written yet."""
+    from analysis.formats import to_csv
+
+    text = json.dumps(verdicts.to_json(), indent=1, ensure_ascii=False) + "\n"
+    return {folder / "claims.json": text.encode(), folder / "claims.csv": to_csv(claims_table(verdicts)).encode()}
+
+
+def shown_effect(outcome) -> str:
+    """The deciding figure in words: `WER of a minus b: -0.22 points [-0.41, -0.02]`."""
+    effect = outcome.effect
+    if effect is None:
+        return ""
+    sign = "+" if effect.unit == "points" else ""
+    interval = f" [{effect.interval[0]:{sign}.2f}, {effect.interval[1]:{sign}.2f}]" if effect.interval else ""
+    return f"{effect.name}: {effect.value:{sign}.2f} {effect.unit}{interval}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--experiment-folder", type=Path, required=True, help="for example results/smoke")
+    parser.add_argument("--claims", type=Path, help="another claims file")
+    arguments = parser.parse_args()
+
+    from analysis.results import Results  # numba and pydantic: not needed to answer --help
+
+    verdicts = judge_claims(Results(arguments.experiment_folder), arguments.claims)
+    for claim, outcome in verdicts.judged:
+        print(f"{outcome.verdict}: {claim.statement}")
+        for line in (shown_effect(outcome), outcome.reason, f"published: {claim.published}"):
+            print(f"    {line}" if line else "", end="\n" if line else "")
+    print(verdicts.tally + ("" if verdicts.evidence else f"\n{PLUMBING}"))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

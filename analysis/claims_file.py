@@ -1,0 +1,72 @@
+"""Reads `claims.yaml`: each claim of a paper as a predicate, checked before anything is judged.
+
+A key, a predicate, a table or a row that does not exist is one clear error with the closest name that does.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from analysis.evidence import Evidence
+from analysis.predicates import AnyPredicate, Margin
+from analysis.published import FOLDER, published_table
+from analysis.results import Results
+from common.errors import UserError, unknown
+from common.settings import Settings, parse
+
+CLAIMS = Path(__file__).parent / "claims.yaml"
+
+
+class Claim(Settings):
+    """One statement of a paper, what was published for it, and when it holds."""
+
+    id: str
+    source: str
+    statement: str
+    published: str
+    holds_if: AnyPredicate
+
+
+class ClaimsFile(Settings):
+    """The whole file. `tables` maps the names that claims use to published tables; `margin` is the default one."""
+
+    margin: Margin
+    tables: dict[str, str]
+    claims: list[Claim]
+
+
+def read_claims(path: Path) -> ClaimsFile:
+    """Read and check a claims file by itself. Raises `UserError` naming file, claim and key."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    found = parse(ClaimsFile, values, str(path))
+    names = [claim.id for claim in found.claims]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path}: two claims have the id '{name}'")
+    published = [file.stem for file in FOLDER.glob("*.csv") if file.stem != "slips"]
+    for table, name in found.tables.items():
+        if name not in published:
+            raise unknown("published table", name, published, f"{path}: tables.{table}")
+        published_table(name)
+    return found
+
+
+def gather(results: Results, file: ClaimsFile, path: Path) -> Evidence:
+    """What an experiment has for the claims. Raises `UserError` for a row that neither a paper nor it knows."""
+    evidence = Evidence(results, file.tables, file.margin)
+    for claim in file.claims:
+        for key, name in claim.holds_if.rows():
+            where = f"{path}: claim '{claim.id}', {claim.holds_if.kind}.{key}"
+            table, dot, row = name.partition(".")
+            if not dot:
+                raise UserError(f"{where}: '{name}' names no row; write it as table.row, for example table1.S1")
+            if table not in file.tables:
+                raise unknown("table", table, file.tables, where)
+            if row not in (known := evidence.known_rows(table)):
+                raise unknown("row", row, known, f"{where}: {table}")
+    return evidence

@@ -1,0 +1,122 @@
+"""What an experiment has for the rows that claims name: counts, differences and costs, each read once."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from analysis.choice import offered_at
+from analysis.contrasts import Estimate, SystemErrors, contrast, spread, system_errors
+from analysis.published import published_table
+from analysis.results import Results
+from analysis.rows import MeasuredRow, measure, point_costs
+from analysis.schemas import TableSpec
+from analysis.significance import significance
+from analysis.verdicts import NotTestedHere
+
+if TYPE_CHECKING:
+    from analysis.predicates import Margin
+
+
+class Evidence:
+    """One experiment, as claims see it. `tables` maps the names that claims use to the published tables meant.
+
+    Rows are given as `table1.S1`. Everything raises `NotTestedHere` for a row that the experiment does not have.
+    """
+
+    def __init__(self, results: Results, tables: Mapping[str, str], margin: "Margin"):
+        self.results, self.tables, self.margin = results, tables, margin
+        self._measured: dict[str, dict[str, MeasuredRow]] = {}
+
+    @property
+    def seeds(self) -> list[int]:
+        """The training seeds of the experiment."""
+        return self.results.experiment.seeds
+
+    @property
+    def test_words(self) -> int:
+        """Reference words of all test sets together; 0 where no table tells."""
+        for name, spec in self.results.experiment.tables.items():
+            row = measure(self.results, name, spec)[spec.reference]
+            return sum(alignment.counts.ref_words for alignment in row.alignments_by_seed[0])
+        return 0
+
+    def known_rows(self, table: str) -> set[str]:
+        """The rows that a claim may name: the published ones, and the experiment's own."""
+        _, spec = self._spec(table)
+        return {*published_table(self.tables[table]), *(spec.rows if spec else ())}
+
+    def row(self, name: str) -> MeasuredRow:
+        """What was measured for a row."""
+        table, _, row = name.partition(".")
+        own, spec = self._spec(table)
+        if spec is None or row not in spec.rows:
+            raise NotTestedHere(f"{name} is not part of this experiment")
+        if table not in self._measured:
+            self._measured[table] = measure(self.results, own, spec)
+        return self._measured[table][row]
+
+    def label(self, name: str) -> str:
+        """What stands for a row here: `f6@12`; the row's own name where nothing does."""
+        try:
+            found = self.row(name)
+        except NotTestedHere:
+            return name
+        point = found.first.point
+        return f"{point.system}@{point.depth or point.shown}"
+
+    def wer(self, name: str, seeds: Sequence[int]) -> float:
+        """The row's WER in percent, averaged over seeds."""
+        return float(self._errors([name], seeds).wers.mean())
+
+    def contrast(self, names: Sequence[str], coefficients: Sequence[float], seeds: Sequence[int]) -> Estimate:
+        """The sum of the rows' WERs times `coefficients`, in points."""
+        return contrast(self._errors(names, seeds), coefficients)
+
+    def difference(self, name: str, other: str, seeds: Sequence[int]) -> tuple[Estimate, float, float | None]:
+        """The row's WER minus the other's, the other's WER, and p of their test for a single seed (else None)."""
+        estimate = self.contrast([name, other], [1, -1], seeds)
+        p = None
+        if len(seeds) == 1:
+            ours, theirs = (self._alignments(row, seeds)[0] for row in (name, other))
+            p = significance(list(zip(ours, theirs, strict=True))).p
+        return estimate, self.wer(other, seeds), p
+
+    def path_spread(self, name: str, seeds: Sequence[int]) -> tuple[Estimate, float]:
+        """The standard deviation of the WER over all offered paths of the row's depth, and their mean WER."""
+        row, test_sets = self.row(name), self.results.experiment.test_sets
+        depth = row.first.point.depth
+        paths = [offered_at(self.results, row.row.system, seed, depth) for seed in seeds]
+        if len(paths[0]) < 2:
+            raise NotTestedHere(f"{name}: only one path leads to depth {depth} here")
+        systems = [
+            [self.results.alignments(p, row.decode, test_sets) for p in same] for same in zip(*paths, strict=True)
+        ]
+        errors = system_errors(systems)
+        return spread(errors), float(errors.wers.mean())
+
+    def cost(self, name: str, quantity: str) -> float:
+        """A measured cost of the row's first seed."""
+        costs = point_costs(self.results, self.row(name).first)
+        if costs is None:
+            raise NotTestedHere(f"{name}: no costs were measured")
+        found = getattr(costs, quantity)
+        if found is None:
+            raise NotTestedHere(f"{name}: {quantity} was not measured")
+        return found
+
+    def _alignments(self, name: str, seeds: Sequence[int]):
+        by_seed = self.row(name).alignments_by_seed
+        return [by_seed[self.seeds.index(seed)] for seed in seeds]
+
+    def _errors(self, names: Sequence[str], seeds: Sequence[int]) -> SystemErrors:
+        decodes = {name: self.row(name).decode for name in names}
+        if len({*decodes.values()}) > 1:
+            found = ", ".join(f"{name} by {decode}" for name, decode in decodes.items())
+            raise NotTestedHere(f"the rows were decoded differently ({found})")
+        return system_errors([self._alignments(name, seeds) for name in names])
+
+    def _spec(self, table: str) -> tuple[str, TableSpec | None]:
+        """The experiment's table that reproduces the one meant; of several the one of that name, else the first."""
+        tables = self.results.experiment.tables
+        same = [name for name, spec in tables.items() if spec.published == self.tables[table]]
+        name = table if table in same else same[0] if same else table
+        return name, tables[name] if same else None
