@@ -37,6 +37,9 @@ def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSyst
     where = str(folder / "system.json")
     if description.get("schema") != SCHEMA:
         raise UserError(f"{where}: schema {description.get('schema')} is not {SCHEMA}; train the system again")
+    missing = {"name", "method", "settings", "backbone", "architecture", "vocabulary"} - set(description)
+    if missing:
+        raise UserError(f"{where}: {', '.join(map(repr, sorted(missing)))} is missing; train the system again")
     backbone = BackboneFactory(
         description["backbone"]["name"], description["backbone"]["settings"], description["vocabulary"], where
     )

@@ -1,0 +1,280 @@
+"""Prepared data as training and evaluation read it: what is left out, features, statistics, speeds; and provenance."""
+
+import json
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+import torch
+
+from asr.batches import Example, SpeechSet
+from asr.corpora import Utterance, read_audio, read_cuts
+from asr.features import FeatureExtractor, Normaliser, perturb_speed
+from asr.settings import FeatureSettings, TrainingSettings
+from asr.training import make_fabric
+from methods.contract import TrainedSystem
+from tests.workflows.commands import ROOT, TINY, read
+from workflows.data import PreparedData, leave_out_too_long, stage_data
+from workflows.experiment import load_experiment
+from workflows.steps.evaluate import Decoder
+from workflows.steps.prepare import prepare_features
+from workflows.systems import load_system
+
+CPU = torch.device("cpu")
+SPEEDS = [0.9, 1.0, 1.1]
+
+
+def examples(*rows):
+    """Examples of so many frames and such tokens."""
+    made = []
+    for number, (frames, tokens) in enumerate(rows):
+        utterance = Utterance(f"s-{number}", ROOT / "none.wav", 8000, frames / 100, "s", "x")
+        made.append(Example(utterance, 1.0, frames, tokens))
+    return SpeechSet(made, FeatureExtractor(FeatureSettings(mels=20), 8000), Normaliser(np.zeros(20), np.ones(20)))
+
+
+def left(speech):
+    leave_out_too_long(speech, lambda lengths: [length // 4 for length in lengths], "train")
+    return [example.utterance.id for example in speech.examples]
+
+
+def test_a_transcript_may_fill_its_frames_but_no_more(capsys):
+    """CTC needs a frame for each token and a blank between equal neighbours, and one frame in any case."""
+    rows = [
+        (12, (1, 2, 3)),  # 3 frames for 3 tokens: just fits
+        (11, (1, 2, 3)),  # 2 frames: too few
+        (12, (1, 1, 2)),  # a blank between the equal ones: needs 4
+        (16, (1, 1, 2)),
+        (16, (1, 2, 1, 2)),  # equal but not neighbours
+        (20, (1, 1, 1)),  # two blanks: needs 5
+        (16, (1, 1, 1)),
+        (3, None),  # unlabelled, but no frame at all
+        (4, None),
+    ]
+    assert left(examples(*rows)) == ["s-0", "s-3", "s-4", "s-5", "s-8"]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "4 of 9 utterances of 'train'" in said
+
+
+def test_what_is_left_has_a_finite_loss_and_what_is_dropped_has_none():
+    """The rule against CTC itself."""
+    for frames, tokens in [(12, (1, 2, 3)), (11, (1, 2, 3)), (12, (1, 1, 2)), (16, (1, 1, 2)), (16, (1, 1, 1))]:
+        count = frames // 4
+        log_probs = torch.zeros(count, 1, 5).log_softmax(-1)
+        loss = torch.nn.functional.ctc_loss(
+            log_probs, torch.tensor([tokens]), torch.tensor([count]), torch.tensor([len(tokens)])
+        )
+        assert bool(torch.isfinite(loss)) == bool(left(examples((frames, tokens))))
+
+
+def test_nothing_is_said_when_all_fit(capsys):
+    assert left(examples((40, (1, 2)))) == ["s-0"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_experiment(TINY)
+
+
+def ids(batches):
+    return [each for batch in batches for each in batch.ids]
+
+
+def test_validation_uses_the_first_dev_utterances_up_to_its_seconds(run, tiny):
+    data = PreparedData(run / "data/synth", tiny.features)
+    train, dev = data.speech_set("train", True), data.speech_set("dev", True)
+    in_file = [utterance.id for utterance in read_cuts(run / "data/synth/dev.jsonl.gz")]
+    two = (dev.examples[0].frames + dev.examples[1].frames) / dev.extractor.frames_per_second
+    for seconds, count in [(1e9, len(in_file)), (two - 0.01, 2), (two + 0.01, 3), (0.0, 1)]:
+        settings = TrainingSettings(steps=1, batch_seconds=3.0, validation_seconds=seconds)
+        stage = stage_data(train, dev, settings, 0, CPU, labelled=True)
+        assert sorted(ids(stage.dev())) == sorted(in_file[:count])
+        assert ids(stage.dev()) == ids(stage.dev())
+
+
+def test_training_batches_follow_from_seed_and_position(run, tiny):
+    data = PreparedData(run / "data/synth", tiny.features)
+    train, dev = data.speech_set("train", True), data.speech_set("dev", True)
+
+    def first(seed, start):
+        stage = stage_data(train, dev, TrainingSettings(steps=1, batch_seconds=6.0), seed, CPU, labelled=True)
+        batches = stage.train(start, 0, 1)
+        return [next(batches).ids for _ in range(4)]
+
+    assert first(0, 0)[2:] == first(0, 2)[:2] and first(0, 0) != first(1, 0)
+
+
+@pytest.fixture(scope="module")
+def stored(run, tmp_path_factory):
+    """The tiny experiment's data prepared with a feature store, at three speeds."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("stored") / "data"
+    shutil.copytree(run / "data/synth", folder)
+    settings = FeatureSettings(mels=20, speed_factors=SPEEDS, store=True)
+    sets = {name: read_cuts(folder / f"{name}.jsonl.gz") for name in ("train", "dev", "test_a", "test_b")}
+    prepare_features(settings, sets, read(folder / "corpus.json")["sampling_rate"], folder)
+    return folder
+
+
+def test_the_store_gives_what_is_computed_on_the_fly(stored):
+    """Every utterance at every speed, alone in its batch and among others."""
+    kept = PreparedData(stored, FeatureSettings(mels=20, speed_factors=SPEEDS, store=True))
+    fresh = PreparedData(stored, FeatureSettings(mels=20, speed_factors=SPEEDS))
+    for name, speeds in (("train", tuple(SPEEDS)), ("dev", (1.0,))):
+        one, other = kept.speech_set(name, True, speeds), fresh.speech_set(name, True, speeds)
+        assert one.stored is not None and other.stored is None
+        assert len(one) == len(other) == len(speeds) * len(read_cuts(stored / f"{name}.jsonl.gz"))
+        for indices in ([0, 1, 2], [3], list(range(4, min(24, len(one))))):
+            if max(indices) >= len(one):
+                continue
+            a, b = one.batch(indices, CPU), other.batch(indices, CPU)
+            assert a.ids == b.ids and torch.equal(a.input_lengths, b.input_lengths)
+            assert torch.equal(a.targets, b.targets)
+            for row, (length, index) in enumerate(zip(a.input_lengths.tolist(), indices, strict=True)):
+                assert length == one.examples[index].frames
+                torch.testing.assert_close(a.inputs[row, :length], b.inputs[row, :length], atol=1e-4, rtol=0)
+
+
+def test_statistics_are_those_of_numpy(run):
+    """Mean and deviation over all frames of the training set, each frame counted once."""
+    data = PreparedData(run / "data/synth", FeatureSettings(mels=20))
+    frames = []
+    for utterance in read_cuts(run / "data/synth/train.jsonl.gz"):
+        samples = read_audio(utterance)
+        features, lengths = data.extractor(torch.from_numpy(samples)[None], [len(samples)])
+        frames.append(features[0, : int(lengths[0])].double().numpy())
+    everything = np.concatenate(frames)
+    np.testing.assert_allclose(data.normaliser.mean, everything.mean(0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(data.normaliser.deviation, everything.std(0), rtol=1e-4, atol=1e-4)
+
+
+def test_normalised_training_features_have_mean_zero_and_deviation_one(stored):
+    """Over all speeds, as they are used."""
+    data = PreparedData(stored, FeatureSettings(mels=20, speed_factors=SPEEDS, store=True))
+    speech = data.speech_set("train", True, tuple(SPEEDS))
+    batch = speech.batch(range(len(speech)), CPU)
+    real = torch.arange(batch.inputs.size(1)) < batch.input_lengths[:, None]
+    values = batch.inputs[real].double()
+    torch.testing.assert_close(values.mean(0), torch.zeros(20).double(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(values.std(0), torch.ones(20).double(), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("factor", SPEEDS)
+def test_speed_moves_length_and_pitch(factor):
+    """A tone of 400 Hz played at this speed; resampling needs no torchaudio."""
+    rate = 8000
+    tone = (0.5 * np.sin(2 * np.pi * 400 * np.arange(2 * rate) / rate)).astype(np.float32)
+    played = perturb_speed(tone, rate, factor)
+    assert played.dtype == np.float32 and abs(len(played) - 2 * rate / factor) <= 2
+    spectrum = np.abs(np.fft.rfft(played))
+    assert np.argmax(spectrum) * rate / len(played) == pytest.approx(400 * factor, abs=1)
+    assert np.abs(played[800:-800]).max() == pytest.approx(0.5, abs=0.02)
+
+
+def test_frames_do_not_depend_on_the_padding_behind_them():
+    extractor = FeatureExtractor(FeatureSettings(mels=20), 8000)
+    samples = torch.randn(1, 5000, generator=torch.Generator().manual_seed(0))
+    alone, length = extractor(samples, [5000])
+    padded, _ = extractor(torch.nn.functional.pad(samples, (0, 4000)), [5000])
+    assert alone.size(1) == int(length) == 1 + (5000 - 200) // 80
+    torch.testing.assert_close(padded[:, : int(length)], alone, atol=1e-4, rtol=0)
+
+
+def random_system(run, **backbone):
+    """The tiny experiment's foldable system with scattered weights: every utterance sounds different to it."""
+    trained = load_system(run / "systems/f2/seed0")
+    torch.manual_seed(0)
+    module = trained.method.backbone.build(branch_scale=1.0, **backbone).eval().requires_grad_(False)
+    with torch.no_grad():
+        module.ctc.ctc_lo.weight.mul_(8)
+    return TrainedSystem("random", module, trained.method)
+
+
+def decoded(run, tiny, system, decode):
+    """Texts of a test set at the shallowest and the deepest point, one utterance a batch, and all in one."""
+    data = PreparedData(run / "data/synth", tiny.features)
+    points = system.method.points(system.module)
+    settings = tiny.decodes[decode].model_copy(update={"max_length_ratio": 0.15, "utterances": 3})
+    return [
+        Decoder(system, data, settings, seconds, CPU).decode("test_a", [points[0], points[-1]])
+        for seconds in (0.1, 1e4)
+    ]
+
+
+@pytest.mark.parametrize("decode", ["greedy", "beam"])
+def test_a_transcript_does_not_depend_on_its_batch(run, tiny, decode):
+    alone, together = decoded(run, tiny, random_system(run), decode)
+    assert alone == together
+    texts = [text for point in alone.values() for text in point.values()]
+    assert len(texts) == 6 and len(set(texts)) > 3
+
+
+def test_with_padding_in_the_convolutions_it_would(run, tiny):
+    """ESPnet's way, to see that the test above can fail."""
+    alone, together = decoded(run, tiny, random_system(run, mask_padding=False), "greedy")
+    assert alone != together
+
+
+def test_provenance_is_present_and_true(run, tiny):
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    for folder in (run / "systems").iterdir():
+        found = read(folder / "seed0/provenance.json")
+        if head.returncode == 0:
+            assert re.fullmatch("[0-9a-f]{40}", found["commit"]) and isinstance(found["modified"], bool)
+            known = subprocess.run(["git", "cat-file", "-t", found["commit"]], cwd=ROOT, capture_output=True, text=True)
+            assert known.stdout.strip() == "commit"
+        assert found["seed"] == 0 and found["device"] == "cpu" and found["threads"] == tiny.threads == 1
+        assert found["versions"]["torch"] == torch.__version__ and found["versions"]["numpy"] == np.__version__
+        configuration = dict(found["configuration"])
+        assert configuration.pop("seed") == 0
+        inputs = configuration.pop("inputs")
+        assert inputs == {role: read_hash(run, name) for role, name in needed(tiny, folder.name).items()}
+        assert configuration == json.loads(json.dumps(tiny.training_inputs(folder.name)))
+        finished = datetime.fromisoformat(found["finished"])
+        assert timedelta(0) <= datetime.now(UTC) - finished < timedelta(days=1)
+        assert 0 < found["wall_seconds"] < 600 and f"--system {folder.name}" in found["command"]
+
+
+def needed(experiment, system):
+    settings = experiment.systems[system].settings
+    return {role: value["system"] for role, value in settings.items() if isinstance(value, dict) and "system" in value}
+
+
+def read_hash(run, name):
+    from common.files import sha256
+
+    return sha256(run / "systems" / name / "seed0/model.safetensors")
+
+
+def test_the_commit_is_the_one_that_is_checked_out():
+    from workflows.provenance import commit
+
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=ROOT)
+    if head.returncode:
+        pytest.skip("not a clone")
+    assert commit() == {"commit": head.stdout.strip(), "modified": bool(changed.returncode)}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without an accelerator")
+def test_bf16_is_for_accelerators_only():
+    """On CPU the forward pass, the gradients and the weights stay float32."""
+    fabric = make_fabric(TrainingSettings(steps=1, precision="bf16-mixed"))
+    seen = []
+    layer = torch.nn.Linear(3, 2)
+    layer.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    module, optimiser = fabric.setup(layer, torch.optim.SGD(layer.parameters(), 0.1))
+    inputs = torch.tensor([[1.0, 2**-20, 1.0]])  # bfloat16 has 8 bits: 1 + 2^-20 would be 1
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+        layer.bias.zero_()
+    output = module(inputs)
+    fabric.backward(output.sum())
+    assert seen == [torch.float32] and output[0, 0].item() == 2 + 2**-20
+    assert {parameter.grad.dtype for parameter in layer.parameters()} == {torch.float32}
+    optimiser.step()
+    assert {parameter.dtype for parameter in layer.parameters()} == {torch.float32}
