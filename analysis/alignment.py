@@ -33,6 +33,8 @@ class Alignment:
     """Utterance u has `operations[starts[u]:starts[u + 1]]`: int64, one longer than there are utterances."""
     totals: np.ndarray
     """For each utterance its correct words, substitutions, deletions, insertions: int64, (utterances, 4)."""
+    hypothesis: Transcript | None = None
+    """The recognised words as they were scored, one for each operation but the deletions."""
 
     @property
     def counts(self) -> Counts:
@@ -57,7 +59,7 @@ def align(reference: Transcript, hypothesis: Transcript) -> Alignment:
     lines = [*reference.lines.values(), *(hypothesis.lines[utterance] for utterance in reference.lines), b""]
     numbers, starts = number_words(np.frombuffer(b"\n".join(lines), dtype=np.uint8))
     utterances = len(reference.lines)
-    return Alignment(reference, *_align_all(numbers, starts[: utterances + 1], starts[utterances:]))
+    return Alignment(reference, *_align_all(numbers, starts[: utterances + 1], starts[utterances:]), hypothesis)
 
 
 @numba.njit(cache=True)

@@ -174,8 +174,12 @@ def _kind(word: bytes) -> int:
     return NOTHING if word == NULL else OPTIONAL if word[:1] == b"(" and word[-1:] == b")" else PLAIN
 
 
-def align_items(reference: Items, hypothesis: Items) -> tuple[list[int], list[int]]:
-    """The operations, and the number of correct words, substitutions, deletions, insertions. Words in one case."""
+def align_items(reference: Items, hypothesis: Items) -> tuple[list[int], list[int], list[bytes]]:
+    """Align one utterance, words in one case.
+
+    Returns the operations; the number of correct words, substitutions, deletions and insertions; and the word heard at
+    each operation but the deletions (`@` where a shorter alternative was right).
+    """
     ours, theirs = _side(reference), _side(hypothesis)
     same = _same_words(ours.words, theirs.words)
     steps = _best_steps(
@@ -183,15 +187,22 @@ def align_items(reference: Items, hypothesis: Items) -> tuple[list[int], list[in
     )
     slots = [len(longest([item])) for item in reference]
     operations: list[int] = []
-    totals = [0, 0, 0, 0]
+    totals, heard = [0, 0, 0, 0], []
     token, used = -1, 0
+
+    def pad() -> None:
+        """Complete the item that the reference is at to the length of its longest alternative."""
+        missing = slots[token] - used if token >= 0 else 0
+        operations.extend([CORRECT] * missing)
+        heard.extend([NULL] * missing)
+
     for step, a, b in steps.tolist():
         if step == INSERTION:
             kind = theirs.kinds[b]
         else:
             kind = ours.kinds[a]
             if ours.tokens[a] != token:
-                operations += [CORRECT] * (slots[token] - used if token >= 0 else 0)
+                pad()
                 token, used = ours.tokens[a], 0
         if kind == NOTHING and (step in (DELETION, INSERTION) or theirs.kinds[b] == NOTHING):
             continue
@@ -200,7 +211,10 @@ def align_items(reference: Items, hypothesis: Items) -> tuple[list[int], list[in
         if step != INSERTION or outcome == INSERTION:  # an optional word of the hypothesis stands beside no word
             operations.append(outcome)
             used += step != INSERTION
-    return operations + [CORRECT] * (slots[token] - used if token >= 0 else 0), totals
+            if outcome != DELETION:
+                heard.append(ours.words[a] if step == DELETION else theirs.words[b])
+    pad()
+    return operations, totals, heard
 
 
 def _same_words(reference: list[bytes], hypothesis: list[bytes]) -> np.ndarray:

@@ -6,6 +6,7 @@ few, by the slower `analysis.lattice`. Both count as sclite does.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class Scorer:
             heard = {name: self._hypothesis_items(hypothesis, name) for name in reference.lines}
             found = align_all(reference.path, items, heard)
             same = self._scored.setdefault(reference, found.reference)  # one object for all systems: compared by `is`
-            return Alignment(same, found.operations, found.starts, found.totals)
+            return replace(found, reference=same)
         if rules.lower_case:
             if reference not in self._references:
                 self._references[reference] = _lower(reference)
@@ -93,18 +94,16 @@ def align_all(path: Path, reference: Mapping[str, Items], hypothesis: Mapping[st
     """Align normalised utterances, those that need it by `analysis.lattice`. `path` names the reference in errors."""
     hard = {name for name in reference if needs_lattice(reference[name]) or needs_lattice(hypothesis[name])}
     lines = {name: b" ".join(longest(items)) for name, items in reference.items()}
-    plain = [
-        Transcript(path, {name: b"" if name in hard else text for name, text in side.items()})
-        for side in (lines, {name: b" ".join(items) for name, items in hypothesis.items() if name not in hard})
-    ]
-    plain[1].lines.update({name: b"" for name in hard})
-    easy = align(*plain)
+    heard = Transcript(path, {name: b"" if name in hard else b" ".join(hypothesis[name]) for name in reference})
+    easy = align(Transcript(path, {name: b"" if name in hard else text for name, text in lines.items()}), heard)
     operations, totals = [], easy.totals.copy()
     for position, name in enumerate(reference):
         found = easy.operations[easy.starts[position] : easy.starts[position + 1]]
         if name in hard:
-            steps, totals[position] = align_items(reference[name], hypothesis[name])
+            steps, totals[position], words = align_items(reference[name], hypothesis[name])
+            heard.lines[name] = b" ".join(words)
             found = np.array(steps, dtype=np.uint8)
         operations.append(found)
     starts = np.cumsum([0, *map(len, operations)]).astype(np.int64)
-    return Alignment(Transcript(path, lines), np.concatenate([*operations, np.empty(0, np.uint8)]), starts, totals)
+    joined = np.concatenate([*operations, np.empty(0, np.uint8)])
+    return Alignment(Transcript(path, lines), joined, starts, totals, heard)

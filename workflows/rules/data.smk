@@ -6,8 +6,12 @@ rule check_experiment:
         "Check the experiment: methods, settings, paths"
     input:
         experiment_files(EXPERIMENT),
+        "config/corpora.yaml",
     output:
         "<results>/experiment.json",
+    # First of all jobs that are ready, so that a wrong setting is said before any work. No job waits for its output: what
+    # they read stands in their own parameters, which is how Snakemake sees that a setting was changed.
+    priority: 100
     params:
         experiment=EXPERIMENT,
         sources=sources_hash("workflows.check", *methods_used),
@@ -24,8 +28,6 @@ rule check_experiment:
 rule prepare_data:
     message:
         "Prepare the corpus: recordings, manifests, tokenizer, features"
-    input:
-        ancient("<results>/experiment.json"),
     output:
         corpus="<data>/corpus.json",
         tokenizer="<data>/tokenizer.json",
@@ -34,10 +36,9 @@ rule prepare_data:
     params:
         experiment=EXPERIMENT,
         folder=subpath(output.corpus, parent=True),
-        settings=[experiment.corpus.model_dump(), experiment.tokenizer.model_dump(), experiment.features.model_dump()],
-        sets=[experiment.dev_set, *experiment.test_sets],
-        sources=sources_hash("workflows.steps.prepare", f"asr.corpora.{experiment.corpus.name}"),
-    threads: workflow.cores or experiment.threads
+        settings=edges.data_settings(),
+        sources=edges.data_sources(),
+    threads: all_cores(workflow, experiment.threads)
     log:
         "<results>/logs/prepare_data.log",
     benchmark:
