@@ -120,7 +120,7 @@ def _machine(origin: dict[str, Any]) -> str:
 
 def _commit(origin: dict[str, Any]) -> str:
     commit = (origin.get("commit") or "")[:12]
-    return f"{commit} (with changes not committed)" if commit and origin.get("modified") else commit
+    return f"{commit} (modified)" if commit and origin.get("modified") else commit
 
 
 def _different(values) -> list[str]:

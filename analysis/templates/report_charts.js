@@ -15,6 +15,12 @@ const SHAPES = {
   pentagon: "M0,-1.15L1.1,-.35L.68,.93L-.68,.93L-1.1,-.35Z",
   hexagon: "M-.58,-1L.58,-1L1.15,0L.58,1L-.58,1L-1.15,0Z",
   star: "M0,-1.3L.35,-.4L1.25,-.4L.55,.2L.8,1.1L0,.55L-.8,1.1L-.55,.2L-1.25,-.4L-.35,-.4Z",
+  right: "M1.2,0L-.85,1.15L-.85,-1.15Z",
+  left: "M-1.2,0L.85,1.15L.85,-1.15Z",
+  hourglass: "M-1,-1.1L1,-1.1L-1,1.1L1,1.1Z",
+  bar: "M-1.2,-.5H1.2V.5H-1.2Z",
+  bow: "M-1.1,-1L-1.1,1L1.1,-1L1.1,1Z",
+  post: "M-.5,-1.2H.5V1.2H-.5Z",
 };
 const CROSS = "M-1,-1L1,1M-1,1L1,-1";
 const SHAPE_NAMES = Object.keys(SHAPES);
@@ -79,7 +85,7 @@ class Chart {
     this.legend = html("ul", {class: "legend"});
     this.plot = html("div", {class: "holder"});
     this.tip = html("div", {class: "tip", hidden: true, "aria-hidden": "true"});
-    this.hint = html("p", {class: "hint"}, "Point at a marker, or press Tab and then the arrow keys; Escape closes.");
+    this.hint = html("p", {class: "hint"}, "Point at or tap a marker, or press Tab and then the arrow keys; Escape closes.");
     box.append(this.legend, this.plot, this.hint, this.tip);
     this.width = 0;
     new ResizeObserver(() => this.resized()).observe(box);
@@ -219,14 +225,16 @@ class Chart {
   }
 
   listen(plot) {
-    plot.addEventListener("pointermove", (event) => {
+    const point = (event) => {
       const frame = plot.getBoundingClientRect();
       const scale = this.width / frame.width;
       const [x, y] = [(event.clientX - frame.left) * scale, (event.clientY - frame.top) * scale];
       const nearest = this.nearest(x, y, event.pointerType === "touch" ? 32 : 18);
       if (nearest) this.enter(nearest);
       else this.leave();
-    });
+    };
+    plot.addEventListener("pointermove", point);
+    plot.addEventListener("pointerdown", point);
     plot.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && this.leave());
     plot.addEventListener("keydown", (event) => this.key(event));
   }

@@ -47,7 +47,7 @@ function wordCell(cell) {
 }
 
 function utteranceView(utterance, number, a, b, labels) {
-  const heading = html("h4", {}, `${number}. ${utterance.set}, ${utterance.id}`);
+  const heading = html("h3", {}, `${number}. ${utterance.set}, ${utterance.id}`);
   const view = html("article", {class: "utterance"}, heading);
   if (utterance.sound) view.append(html("audio", {controls: true, preload: "none", src: utterance.sound, "aria-label": `Sound of ${utterance.id}`}));
   else view.append(html("p", {class: "hint"}, utterance.file ? `Sound not embedded: ${utterance.file}` : "Sound not available"));

@@ -45,12 +45,10 @@ class Browser:
         places = [(os.POSIX_SPAWN_DUP2, end, place) for end, place in zip(ends, (3, 4), strict=True)]
         arguments = [CHROMIUM, *SWITCHES, f"--user-data-dir={self.profile}", "about:blank"]
         quiet = [(os.POSIX_SPAWN_OPEN, place, os.devnull, os.O_WRONLY, 0) for place in (1, 2)]
-        self._process = os.posix_spawn(
-            CHROMIUM, arguments, os.environ, file_actions=[*quiet, *places], setpgroup=0
-        )
+        self._process = os.posix_spawn(CHROMIUM, arguments, os.environ, file_actions=[*quiet, *places], setpgroup=0)
         for end in (*ends, commands, answers):
             os.close(end)
-        self._rest, self._number, self._session = b"", 0, None
+        self._rest, self._number, self._session, self._loaded = b"", 0, None, False
         self.messages: list[str] = []
         self.requests: list[str] = []
         self.downloads: dict[str, str] = {}
@@ -79,8 +77,9 @@ class Browser:
         self.size(width, height)
         theme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=theme)
+        self._loaded = False
         self.send("Page.navigate", url=path.resolve().as_uri())
-        self.wait(lambda: self.run("document.readyState === 'complete'"))
+        self.wait(lambda: self.run("0") or self._loaded)
 
     def size(self, width: int, height: int) -> None:
         """Another size of the window; below 500 pixels it is a phone."""
@@ -103,10 +102,10 @@ class Browser:
 
     def hover(self, selector: str) -> None:
         """Scroll an element into view and move the mouse over its middle."""
-        x, y = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
-        )
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{found}.scrollIntoView({{block: 'center'}})")
+        box = self.run(f"{found}.getBoundingClientRect().toJSON()")
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def download(self, selector: str, folder: Path) -> Path:
@@ -115,7 +114,7 @@ class Browser:
         self.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder), eventsEnabled=True)
         before = set(folder.iterdir())
         self.run(f"document.querySelector({json.dumps(selector)}).click()")
-        self.wait(lambda: "completed" in self.downloads.values())
+        self.wait(lambda: self.run("0") or "completed" in self.downloads.values())
         return (set(folder.iterdir()) - before).pop()
 
     def picture(self, path: Path, whole: bool = False) -> None:
@@ -160,5 +159,7 @@ class Browser:
             self.messages.append(f"{params['entry']['level']}: {params['entry']['text']}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif method == "Page.loadEventFired":
+            self._loaded = True
         elif method == "Browser.downloadProgress":
             self.downloads[params["guid"]] = params["state"]

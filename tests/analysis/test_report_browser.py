@@ -1,0 +1,168 @@
+"""The report in a real browser: silent, fetching nothing, of use by mouse, by keyboard and on a phone."""
+
+import json
+import shutil
+
+import pytest
+
+from analysis.report import report
+from tests.analysis.browser import CHROMIUM, Browser
+from tests.analysis.report_folder import HOSTILE, complete, hostile_folder
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is NOT installed (Debian: apt-get install chromium)")
+TIP = "[...document.querySelectorAll('[data-chart=depth] .tip')].map(tip => tip.hidden ? '' : tip.innerText).join()"
+# Contrast of the text of an element with what is behind it, as WCAG defines it.
+CONTRAST = """(() => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => parts(colour).slice(0, 3).map(v => v / 255)
+    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, n) => sum + v * [.2126, .7152, .0722][n], 0);
+  const behind = (e) => { while (e && parts(getComputedStyle(e).backgroundColor)[3] === 0) e = e.parentElement;
+                          return getComputedStyle(e).backgroundColor; };
+  const ratio = (e) => { const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort();
+                         return (b + .05) / (a + .05); };
+  return [...document.querySelectorAll('h1,h2,h3,p,dt,dd,th,td,a,caption,summary,button,select,.op,.badge,.quiet')]
+    .map(e => [ratio(e), e.outerHTML.slice(0, 90)]).filter(([r]) => r < 4.5).slice(0, 3); })()"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(pristine, tmp_path_factory):
+    folder = complete(shutil.copytree(pristine, tmp_path_factory.mktemp("browser") / "tiny"))
+    path = folder / "report.html"
+    path.write_text(report(folder), encoding="utf-8")
+    return path
+
+
+def outside(browser: Browser, page) -> list[str]:
+    """The requests for anything but the page itself and what it holds."""
+    return [url for url in browser.requests if url != page.resolve().as_uri() and not url.startswith("data:")]
+
+
+def test_it_loads_in_silence_and_fetches_nothing(browser, page):
+    browser.open(page)
+    assert browser.messages == []
+    assert outside(browser, page) == [] and page.resolve().as_uri() in browser.requests
+    assert browser.run("document.querySelectorAll('svg.plot[role=application]').length") == 4
+    assert browser.run("document.querySelectorAll('.utterance').length") == 10
+
+
+def test_hover_shows_path_counts_and_interval(browser, page):
+    browser.open(page)
+    assert browser.run(TIP) == ""
+    point = "[data-chart=depth] .point:not(.small)[aria-label^='f6, depth 7']"
+    browser.hover(point)
+    shown = browser.run(TIP)
+    assert browser.run(f"document.querySelector({json.dumps(point)}).ariaLabel").startswith("f6, depth 7: the reported")
+    for words in ("path 1 1 1 ", "95 % interval", "substitutions", "deletions", "insertions", "6 paths"):
+        assert words in shown
+    browser.hover("h1")
+    assert browser.run(TIP) == ""
+
+
+def test_the_keyboard_reaches_every_point_and_escape_closes(browser, page):
+    browser.open(page)
+    browser.run("[...document.querySelectorAll('[data-chart=depth] .legend button')].at(-1).focus()")
+    browser.key("Tab")
+    first = browser.run("document.activeElement.getAttribute('aria-label')")
+    assert first.startswith("f8, depth 8") and "path 1 1 1 1 1 1 1 1" in browser.run(TIP)
+    browser.key("ArrowRight")
+    assert "f8, depth 9" in browser.run(TIP)
+    browser.key("ArrowDown")
+    assert "f6, depth 9" in browser.run(TIP)
+    browser.key("Escape")
+    assert browser.run(TIP) == ""
+    browser.key("Tab")
+    assert not browser.run("document.activeElement.closest('svg.plot')"), "one stop for a chart, however many points"
+
+
+def test_the_skip_link_is_the_first_stop_and_focus_can_be_seen(browser, page):
+    browser.open(page)
+    browser.key("Tab")
+    assert browser.run("document.activeElement.className") == "skip"
+    assert browser.run("document.activeElement.getBoundingClientRect().x") >= 0
+    assert browser.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    browser.key("Enter")
+    assert browser.run("document.activeElement.id") == "main"
+
+
+def test_tables_are_saved_as_csv_and_latex(browser, page, tmp_path):
+    browser.open(page)
+    csv = browser.download("a[download='tiny_table1.csv']", tmp_path)
+    assert csv.name == "tiny_table1.csv" and csv.read_text().startswith("sys,system,")
+    tex = browser.download("a[download='tiny_table1.tex']", tmp_path)
+    assert tex.name == "tiny_table1.tex" and r"\begin{tabular}" in tex.read_text()
+    assert outside(browser, page) == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_page_never_scrolls_sideways(browser, page, width):
+    browser.open(page, width=width)
+    browser.run("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert browser.run("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_all_text_stands_out_from_its_background(browser, page, dark):
+    browser.open(page, dark=dark)
+    browser.run("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == (
+        "rgb(20, 24, 29)" if dark else "rgb(255, 255, 255)"
+    )
+    assert browser.run(CONTRAST) == []
+
+
+def test_cost_and_learning_charts_follow_their_choices(browser, page):
+    browser.open(page)
+    for chart, choice in (("cost", "stored_bytes"), ("learning", "ctc")):
+        box = f"document.querySelector('[data-chart={chart}]')"
+        before = browser.run(f"{box}.querySelector('svg[role]').getAttribute('aria-label')")
+        browser.run(
+            f"(select => {{ select.value = '{choice}'; select.dispatchEvent(new Event('change')); }})"
+            f"({box}.previousElementSibling.querySelector('select'))"
+        )
+        assert browser.run(f"{box}.querySelector('svg[role]').getAttribute('aria-label')") != before
+    legend = "document.querySelector('[data-chart=learning] .legend button')"
+    count = "document.querySelectorAll('[data-chart=learning] .point').length"
+    before = browser.run(count)
+    browser.run(f"{legend}.click()")
+    assert browser.run(count) < before and browser.run(f"{legend}.getAttribute('aria-pressed')") == "false"
+    assert browser.messages == []
+
+
+def test_two_chosen_systems_are_aligned_and_their_sound_plays(browser, page):
+    browser.open(page)
+    browser.run(
+        "(select => { select.value = 0; select.dispatchEvent(new Event('change')); })"
+        "(document.querySelector('#viewer select'))"
+    )
+    label = browser.run("document.querySelector('#viewer .utterance table caption').textContent")
+    assert "A (a12 at depth 12" in label and "B (a4 at depth 4" in label
+    gaps = browser.run(
+        "[...document.querySelectorAll('#viewer .utterance')].map(view => [...view.querySelectorAll('th')].slice(1)"
+        ".map(head => Number(head.textContent.match(/: (\\d+)/)[1]))).map(([a, b]) => Math.abs(a - b))"
+    )
+    assert gaps == sorted(gaps, reverse=True) and gaps[0] > 0
+    play = "(audio => audio.play().then(() => audio.duration))(document.querySelector('#viewer audio'))"
+    played = browser.send("Runtime.evaluate", expression=play, awaitPromise=True, userGesture=True)
+    assert played["result"]["value"] == 0.5
+    assert browser.messages == [] and outside(browser, page) == []
+
+
+def test_hostile_words_are_shown_and_not_obeyed(browser, tmp_path):
+    folder = hostile_folder(tmp_path / "tiny")
+    path = folder / "report.html"
+    # Without the policy the page has to hold by its escapes alone.
+    path.write_text(report(folder).replace("Content-Security-Policy", "x-none"), encoding="utf-8")
+    browser.open(path)
+    assert browser.messages == [] and outside(browser, path) == []
+    assert browser.run("document.scripts.length") == 2 and browser.run("document.images.length") == 0
+    cells = browser.run("[...document.querySelectorAll('#viewer td .word')].map(word => word.textContent)")
+    assert {HOSTILE.format(n) for n in range(20)} & set(cells)
+    assert "{{ 7*7 }}" in browser.run("document.title") and json.dumps(browser.run("document.title")).count("<img") == 1
