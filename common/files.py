@@ -8,12 +8,17 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+
+
+FULL = re.compile(r"No space left on device|Not enough free space to write|\d+ requested and \d+ written")
+"""What the system and safetensors say of a full disk, and NumPy's two ways."""
 
 
 @contextlib.contextmanager
@@ -54,13 +59,13 @@ def appending(path: Path | str) -> Iterator[None]:
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether `error`, or one that it came from, says that the disk (or the quota) is full.
 
-    safetensors has it in its text, NumPy in words of its own. torch hides it behind an error about positions, and only
+    safetensors has it in its text, NumPy in words of its own (`FULL`). torch hides it behind an error about positions, and only
     where it writes to a file that Python opened; given a path it does not say why it failed.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if "No space left on device" in str(error) or "Not enough free space to write" in str(error):
+        if FULL.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -92,7 +92,7 @@ def test_beam_search_by_ctc_alone_finds_the_most_probable_sequence(model, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("weight", "penalty"), [(0.3, 0.0), (0.5, 0.7), (0.7, -0.5)])
+@pytest.mark.parametrize(("weight", "penalty"), [(0.0, 0.0), (0.3, 0.0), (0.5, 0.7), (0.7, -0.5)])
 def test_joint_beam_search_finds_the_sequence_of_the_highest_joint_score(model, seed, weight, penalty):
     """(1 - w) log p_att + w log p_ctc + penalty for each token, over all sequences of no more labels than frames."""
     frames = encoder_frames(seed)

@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from safetensors.torch import save_file
 
 from asr.corpora import read_cuts
 from asr.corpora.manifests import write_cuts
+from asr.training import save_state
+from common.errors import UserError
+from common.files import replacing
 from tests.workflows.commands import TINY, command, contents, errors, one_clear_error, read, train
 
 
@@ -280,6 +285,27 @@ def test_a_full_disk_while_the_data_is_prepared(small_disk):
     out = small_disk(600) / "data"
     one_clear_error(command("workflows.prepare", "--experiment", TINY, "--out", out), str(out), "no space left")
     assert contents(out) == {}
+
+
+@pytest.mark.parametrize("numbers", [3, 2_000_000])
+def test_libraries_words_for_a_full_disk_are_known(small_disk, numbers):
+    """torch, NumPy and safetensors each say it differently, for files that fit a buffer and for larger ones."""
+    disk = small_disk(1000)
+    fill(disk, 0 if numbers == 3 else 500)
+    writers = {
+        "torch": lambda path: save_state(path, {"weights": torch.zeros(numbers)}),
+        "numpy": lambda path: write(path, lambda temporary: np.save(temporary, np.zeros(numbers))),
+        "safetensors": lambda path: write(path, lambda temporary: save_file({"a": torch.zeros(numbers)}, temporary)),
+    }
+    for name, writer in writers.items():
+        with pytest.raises(UserError, match=f"{name}.npy: no space left"):
+            writer(disk / f"{name}.npy")
+    assert list(contents(disk)) == ["filler"]
+
+
+def write(path, writer):
+    with replacing(path) as temporary:
+        writer(temporary)
 
 
 def test_messages_are_counted(tmp_path):
