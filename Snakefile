@@ -12,7 +12,7 @@ min_version("9.14.8")
 sys.path.insert(0, workflow.basedir)
 
 from common.errors import UserError
-from workflows.edges import Edges, use_this_python
+from workflows.edges import Edges, all_cores, use_this_python
 from workflows.experiment import experiment_files, load_experiment
 from workflows.sources import files_hash, sources_hash
 

@@ -55,6 +55,11 @@ def make_fabric(settings: TrainingSettings) -> Fabric:
     strategy = DDPStrategy(find_unused_parameters=True) if settings.devices > 1 else "auto"
     fabric = Fabric(accelerator=accelerator, devices=settings.devices, precision=precision, strategy=strategy)
     fabric.launch()
+    if fabric.world_size != settings.devices:
+        raise UserError(
+            f"training.devices is {settings.devices}, but {fabric.world_size} process(es) were started; under a "
+            "launcher (srun, torchrun) the number of tasks must be the number of devices"
+        )
     return fabric
 
 

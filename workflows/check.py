@@ -11,6 +11,7 @@ from pathlib import Path
 from common.errors import UserError, run
 from common.files import write_json
 from workflows.experiment import Experiment, experiment_file, load_experiment
+from workflows.normaliser import chosen_normaliser
 
 
 def check_systems(experiment: Experiment, where: str) -> None:
@@ -23,7 +24,11 @@ def check_systems(experiment: Experiment, where: str) -> None:
         key = f"{where}: systems.{name}"
         # The vocabulary is known after data preparation; no check depends on it.
         backbone = BackboneFactory(experiment.backbone.name, experiment.backbone_of(name), 3, f"{key}.backbone")
-        backbone.config  # noqa: B018 - validates
+        inputs = getattr(backbone.config, "input_dim", experiment.features.mels)
+        if inputs != experiment.features.mels:
+            raise UserError(
+                f"{key}.backbone: input_dim is {inputs}, but features.mels gives {experiment.features.mels} features"
+            )
         config = parse(load_method(entry.method, key).Config, entry.settings, f"{key}.settings")
         method = make_method(entry.method, entry.settings, backbone, where=key)
         needed = set(method.needs(config).values())
@@ -40,9 +45,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the experiment with all defaults here")
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
-    check_systems(experiment, str(experiment_file(arguments.experiment)))
+    where = str(experiment_file(arguments.experiment))
+    normaliser = chosen_normaliser(experiment, where)
+    check_systems(experiment, where)
     if arguments.out:
-        write_json(arguments.out, experiment.resolved)
+        write_json(arguments.out, {**experiment.resolved, "normaliser": normaliser.model_dump()})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from snakemake.exceptions import WorkflowError
+
+from asr.corpora.register import read_register
 from workflows.experiment import Experiment
 from workflows.sources import sources_hash
 
@@ -14,6 +17,14 @@ def use_this_python() -> None:
     """Rules call `python`: let it be the interpreter that runs Snakemake, whether its environment was activated or
     not."""
     os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+
+
+def all_cores(workflow: Any, otherwise: int) -> int:
+    """Threads of a job that shall have the machine to itself; `otherwise` where no cores are set, as on a cluster."""
+    try:
+        return workflow.cores
+    except WorkflowError:
+        return otherwise
 
 
 class Edges:
@@ -42,6 +53,28 @@ class Edges:
         """The same as command-line arguments."""
         needed = self.experiment.needs(wildcards.system)
         return " ".join(f"--input {name}={self.folder(name, wildcards.seed)}" for name in needed)
+
+    def devices(self, wildcards: Any) -> int:
+        """GPUs of one training."""
+        return self.experiment.training_of(wildcards.system).devices
+
+    def data_settings(self) -> str:
+        """Everything that decides what is prepared, the corpus's entry in the register among it."""
+        experiment = self.experiment
+        entry = read_register().get(experiment.corpus.name)
+        settings = {
+            "corpus": experiment.corpus.model_dump(),
+            "register": None if entry is None else entry.model_dump(mode="json"),
+            "tokenizer": experiment.tokenizer.model_dump(),
+            "features": experiment.features.model_dump(),
+            "sets": [experiment.dev_set, *experiment.test_sets],
+        }
+        return json.dumps(settings, sort_keys=True)
+
+    def data_sources(self) -> str:
+        """Hash of the source files that data preparation needs, those of the corpus among them."""
+        entry = read_register().get(self.experiment.corpus.name)
+        return sources_hash("workflows.steps.prepare", *([] if entry is None else [entry.module]))
 
     def training_settings(self, wildcards: Any) -> str:
         """Everything that decides what training gives: a change retrains this system and no other."""

@@ -14,8 +14,6 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from analysis.normalise import IDENTITY, check_name
-from asr.corpora.register import REGISTER, read_register
 from asr.settings import DecodeSettings, FeatureSettings, TokenizerSettings, TrainingSettings
 from common.errors import UserError, unknown
 from common.settings import Settings, parse
@@ -32,18 +30,13 @@ class CorpusEntry(Settings):
 
 
 class NormaliserEntry(Settings):
-    """How transcripts are normalised before they are scored: a name of `analysis.normalise`, for some a GLM file."""
+    """How transcripts are normalised before they are scored: a name of `analysis.normalise`, for some a GLM file.
+
+    The name is checked by `workflows.check`: training reads this module, and does not depend on how results are scored.
+    """
 
     name: str
     glm: str | None = None
-
-    @model_validator(mode="after")
-    def _exists(self) -> "NormaliserEntry":
-        try:
-            check_name(self.name)
-        except UserError as error:
-            raise ValueError(str(error)) from None
-        return self
 
 
 class BackboneEntry(Settings):
@@ -263,18 +256,7 @@ class Experiment(Settings):
         for table in value["tables"].values():
             for row in table["rows"].values():
                 row["path"] = None if row["path"] is None else list(parse_path(row["path"]))
-        value["normaliser"] = self._normaliser().model_dump()
         return value
-
-    def _normaliser(self) -> NormaliserEntry:
-        """The experiment's own normaliser, or its corpus's; words as they stand for a corpus outside the register."""
-        if self.normaliser is not None:
-            return self.normaliser
-        entry = read_register().get(self.corpus.name)
-        if entry is None:
-            return NormaliserEntry(name=IDENTITY)
-        chosen = {"name": entry.normaliser, "glm": entry.glm}
-        return parse(NormaliserEntry, chosen, f"{REGISTER}: {self.corpus.name}.normaliser")
 
 
 def experiment_file(name: str) -> Path:

@@ -158,7 +158,7 @@ class Conformer(Backbone):
         if inputs.size(1) < SHORTEST_INPUT_FRAMES:
             inputs = F.pad(inputs, (0, 0, 0, SHORTEST_INPUT_FRAMES - inputs.size(1)))
         if self.training and self.spec_augment is not None:
-            inputs, _ = self.spec_augment(inputs, lengths)
+            inputs, _ = self.spec_augment(inputs.clone(), lengths)  # ESPnet masks in place
         padding_mask = (~make_pad_mask(lengths, maxlen=inputs.size(1)))[:, None, :].to(inputs.device)
         (x, positions), valid = self.encoder.embed(inputs, padding_mask)
         valid = valid[:, 0, :]

@@ -12,10 +12,10 @@ TINY = "tests/workflows/tiny.yaml"
 BIN = Path(sys.executable).parent
 
 
-def snakemake(results: Path, *arguments: str, experiment: str = TINY, **options: Any) -> subprocess.CompletedProcess:
-    """The whole workflow on two cores, written below `results`."""
+def snakemake(results: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
+    """The whole workflow on two cores for the experiment `results/tiny.yaml`, written below `results`."""
     words = [str(BIN / "snakemake"), "--profile", "workflows/profiles/default", "--cores", "2", *arguments]
-    words += ["--nolock", "--config", f"experiment={experiment}", f"results={results}"]
+    words += ["--nolock", "--config", f"experiment={results}/tiny.yaml", f"results={results}"]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=900, **options)
 
 

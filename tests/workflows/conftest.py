@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.commands import snakemake
+from tests.workflows.commands import ROOT, TINY, snakemake
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory) -> Path:
     """The results folder of one run of the tiny experiment; tests read what it left, and change copies."""
     results = tmp_path_factory.mktemp("results")
+    shutil.copy(ROOT / TINY, results)  # a file of its own, so that tests may change it
     done = snakemake(results)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return results / "tiny"

@@ -94,6 +94,32 @@ def test_a_second_call_has_nothing_to_do(run):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+def planned(run):
+    """Jobs that one dry run announces, by rule, with the systems that they are for."""
+    done = snakemake(run.parent, "-n")
+    assert done.returncode == 0, done.stderr
+    return sorted(
+        line.split(": ", 1)[1] for line in (done.stdout + done.stderr).splitlines() if line.startswith("Job ")
+    )
+
+
+def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_one_call(run):
+    experiment = run.parent / "tiny.yaml"
+    before = experiment.read_text()
+    try:
+        experiment.write_text(before.replace("{depth: 4, kl: {start_step: 4}}", "{depth: 4, alpha_kl: 0.2}"))
+        assert [job for job in planned(run) if job.startswith("Train")] == ["Train f2, seed 0"]
+        experiment.write_text(before.replace("a4: {method: baselines.all_physical}", A4_CHANGED))
+        retrained = [job for job in planned(run) if job.startswith("Train")]
+        assert retrained == ["Train a4, seed 0", "Train int8, seed 0", "Train student, seed 0"]
+        assert "Decode all points of student, seed 0" in planned(run)
+    finally:
+        experiment.write_text(before)
+
+
+A4_CHANGED = "a4: {method: baselines.all_physical, backbone: {layer_drop: 0.2}}"
+
+
 def test_report_holds_the_summary_and_needs_no_network(run, tmp_path):
     report = tmp_path / "snakemake_report.html"
     done = snakemake(run.parent, "--report", str(report), env={**os.environ, "https_proxy": "http://127.0.0.1:9"})

@@ -8,7 +8,6 @@ rule train_system:
         models=edges.inputs_of,
         corpus="<data>/corpus.json",
         tokenizer="<data>/tokenizer.json",
-        experiment=ancient("<results>/experiment.json"),
     output:
         model="<results>/systems/{system}/seed{seed}/model.safetensors",
         description="<results>/systems/{system}/seed{seed}/system.json",
@@ -23,7 +22,7 @@ rule train_system:
         folder=subpath(output.model, parent=True),
     threads: experiment.threads
     resources:
-        gpu=experiment.training.devices,
+        gpu=edges.devices,
     log:
         "<results>/logs/train_system/{system}-{seed}.log",
     benchmark:
@@ -79,7 +78,7 @@ rule measure_costs:
         sources=sources_hash("workflows.steps.measure", *methods_used),
         data=subpath(input.corpus, parent=True),
         systems=edges.every(""),
-    threads: workflow.cores or experiment.threads
+    threads: all_cores(workflow, experiment.threads)
     resources:
         gpu=1,
     log:
