@@ -9,7 +9,14 @@ import pytest
 
 from tests.analysis.conftest import ROOT, command, one_clear_error
 
-COMMANDS = ["analysis.wer", "analysis.mapsswe", "analysis.render", "analysis.headline", "analysis.summary"]
+COMMANDS = [
+    "analysis.wer",
+    "analysis.mapsswe",
+    "analysis.render",
+    "analysis.headline",
+    "analysis.summary",
+    "analysis.claims",
+]
 
 
 def python(code: str) -> subprocess.CompletedProcess:

@@ -24,6 +24,8 @@ FILES = {
     *(f"tables/{name}.html" for name in ("table1", "table4", "costs", "decodes")),
     *(f"figures/figure2.{suffix}" for suffix in ("svg", "pdf", "png")),
     "tables/points.csv",
+    "claims.json",
+    "claims.csv",
     "RESULTS.md",
 }
 

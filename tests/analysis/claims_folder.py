@@ -1,0 +1,67 @@
+"""Results folders with chosen errors: every row of a table is a system, every speaker makes as many errors as asked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from analysis.trn import write_trn
+from tests.analysis.results_folder import write_json
+
+Errors = Sequence[int]  # of each speaker
+TABLES = {"table1": "paper_table1", "table4": "paper_table4"}
+
+
+def make(
+    folder: Path,
+    rows: Mapping[str, Sequence[Sequence[Errors]]],
+    parameters: Mapping[str, int] | None = None,
+    words: int = 50,
+    utterances: int = 1,
+    evidence: bool = True,
+) -> Path:
+    """Write a folder. `rows` maps `table1.S1` to errors by seed, path and speaker, the same number of each everywhere.
+
+    Every speaker speaks `utterances` of `words` words; errors are substitutions, three words apart.
+    """
+    seeds = range(len(next(iter(rows.values()))))
+    speakers = len(next(iter(rows.values()))[0][0])
+    spoken = {f"spk{s}-{u}": [f"w{n}" for n in range(words)] for s in range(speakers) for u in range(utterances)}
+    write_trn(folder / "data" / "test.trn", [(name, " ".join(text)) for name, text in spoken.items()])
+    for row, by_seed in rows.items():
+        for seed, paths in zip(seeds, by_seed, strict=True):
+            _system(folder, system(row), seed, paths, spoken, utterances, (parameters or {}).get(row))
+    tables = {}
+    for table in {row.partition(".")[0] for row in rows}:
+        named = {row.partition(".")[2]: {"system": system(row), "depth": 12} for row in rows if row.startswith(table)}
+        common = {"kind": table, "published": TABLES[table], "decode": "greedy"}
+        tables[table] = {**common, "reference": next(iter(named)), "rows": named}
+    experiment = {"name": folder.name, "evidence": evidence, "corpus": {"name": "made_up"}, "dev_set": "test"}
+    experiment |= {"test_sets": ["test"], "seeds": [*seeds], "decodes": {"greedy": {}}, "tables": tables}
+    write_json(folder / "experiment.json", {**experiment, "systems": {system(row): {} for row in rows}})
+    return folder
+
+
+def system(row: str) -> str:
+    """The name of a row's system."""
+    return f"s_{row.replace('.', '_')}"
+
+
+def _system(folder, name, seed, paths, spoken, utterances, parameters) -> None:
+    home = folder / "systems" / name / f"seed{seed}"
+    points = []
+    for number, errors in enumerate(paths):
+        heard = []
+        for position, (utterance, text) in enumerate(spoken.items()):
+            share, extra = divmod(errors[position // utterances], utterances)
+            wrong = {3 * n for n in range(share + (position % utterances < extra))}
+            heard.append((utterance, " ".join("x" if n in wrong else word for n, word in enumerate(text))))
+        write_trn(home / "eval" / "greedy" / "test" / f"p{number}.trn", heard)
+        point = {"id": f"p{number}", "path": [1] * 11 + [1 + number], "depth": 12, "offered": True, "trained": True}
+        points.append(point)
+    sets = {"test": {"reference": f"results/{folder.name}/data/test.trn", "points": [p["id"] for p in points]}}
+    header = {"system": name, "seed": seed, "physical_layers": 12}
+    write_json(home / "eval" / "points.json", {**header, "points": points, "decodes": {"greedy": {"sets": sets}}})
+    if parameters:
+        cost = dict.fromkeys(("parameters_stored", "parameters_nonzero", "parameters_executed"), parameters)
+        cost |= {"stored_bytes": 4 * parameters, "macs": 1, "real_time_factor": {"median": 0.1}, "peak_memory_bytes": 1}
+        costs = {"device": "cpu", "threads": 1, "audio_seconds": 1.0, "points": {p["id"]: cost for p in points}}
+        write_json(home / "measured" / "costs.json", costs)

@@ -1,0 +1,292 @@
+"""Claims on constructed results: each predicate with each verdict, the papers' own numbers, bad input, the outputs."""
+
+import csv
+import json
+
+import pytest
+import yaml
+
+from analysis import claims
+from analysis.claims import judge_claims
+from analysis.claims_file import CLAIMS, read_claims
+from analysis.published import published_table
+from analysis.results import Results
+from common.errors import UserError, run
+from tests.analysis import claims_folder
+from tests.analysis.conftest import command, one_clear_error
+
+REPRODUCED, CONTRADICTED = "reproduced", "contradicted"
+INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
+SPEAKERS = 40
+
+
+def each(errors: int, wobble: int = 0) -> list[int]:
+    """Errors (of 50 words, 2 points each) of every speaker, by turns more and fewer by `wobble`."""
+    return [errors + wobble * (-1) ** speaker for speaker in range(SPEAKERS)]
+
+
+def claims_file(folder, *predicates, **keys):
+    """A claims file with these predicates."""
+    stated = [
+        {"id": f"c{n}", "source": "here", "statement": "it holds", "published": "yes", "holds_if": predicate}
+        for n, predicate in enumerate(predicates)
+    ]
+    content = {"margin": {"absolute": 0.3, "relative": 0.02}, "tables": claims_folder.TABLES, "claims": stated, **keys}
+    path = folder / "claims.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def judged(tmp_path, predicate, rows, **keys):
+    """The one outcome of a predicate on rows given as `{row: errors of each speaker}`."""
+    rows = {row: errors if isinstance(errors[0], list) else [[errors]] for row, errors in rows.items()}
+    folder = claims_folder.make(tmp_path / "made", rows, **keys)
+    return judge_claims(Results(folder), claims_file(tmp_path, predicate)).judged[0][1]
+
+
+NO_LOSS = {"no_loss": {"row": "table1.S1", "against": "table1.1"}}
+BETTER = {"better": {"row": "table1.S1", "than": "table1.1"}}
+WORSE = {"worse_by": {"row": "table1.S1", "than": "table1.1", "at_least": {"relative": 0.5}}}
+GAINS = {"gains_more": {"first": ["table1.F5", "table1.F3"], "second": ["table1.F3", "table1.F1"]}}
+SPREAD = {"spread_below": {"row": "table1.S1", "below": {"absolute": 1.0}}}
+FEWER = {"fewer_parameters": {"row": "table1.S1", "than": "table1.1", "at_least": 0.35}}
+COST = {"costs_at_most": {"quantity": "stored_bytes", "row": "table1.S1", "of": "table1.1"}}
+
+
+@pytest.mark.parametrize(
+    ("predicate", "ours", "theirs", "verdict"),
+    [
+        (NO_LOSS, each(5), each(5), REPRODUCED),
+        (NO_LOSS, each(5, 4), each(5), INCONCLUSIVE),
+        (NO_LOSS, each(8), each(5), CONTRADICTED),
+        (BETTER, each(3), each(5, 1), REPRODUCED),
+        (BETTER, each(5, 4), each(5), INCONCLUSIVE),
+        (BETTER, each(5), each(5), CONTRADICTED),
+        (BETTER, each(8), each(5), CONTRADICTED),
+        (WORSE, each(9), each(5), REPRODUCED),
+        (WORSE, each(8, 5), each(5), INCONCLUSIVE),
+        (WORSE, each(6), each(5), CONTRADICTED),
+    ],
+)
+def test_two_rows(tmp_path, predicate, ours, theirs, verdict):
+    found = judged(tmp_path, predicate, {"table1.1": theirs, "table1.S1": ours})
+    assert found.verdict == verdict, found
+    low, high = found.effect.interval
+    assert low <= found.effect.value <= high and found.effect.unit == "points"
+    assert (found.words_needed is not None) <= (verdict == INCONCLUSIVE)
+    assert found.reason
+
+
+@pytest.mark.parametrize("predicate", [NO_LOSS, BETTER, WORSE, SPREAD, GAINS, FEWER, COST])
+def test_rows_that_are_absent_are_not_tested(tmp_path, predicate):
+    found = judged(tmp_path, predicate, {"table1.1": each(5), "table1.2": each(5)})
+    assert found.verdict == NOT_TESTED and found.effect is None
+    assert "is not part of this experiment" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "middle", "last", "verdict"),
+    [
+        (each(12), each(6), each(5), REPRODUCED),
+        (each(8), each(6, 5), each(5), INCONCLUSIVE),
+        (each(8), each(7), each(3), CONTRADICTED),
+    ],
+)
+def test_gains(tmp_path, first, middle, last, verdict):
+    found = judged(tmp_path, GAINS, {"table1.F5": first, "table1.F3": middle, "table1.F1": last})
+    assert found.verdict == verdict, found
+
+
+@pytest.mark.parametrize(
+    ("paths", "verdict"),
+    [
+        ([each(5)] * 4, REPRODUCED),
+        ([each(3), each(5), each(7)], CONTRADICTED),  # 4 points
+        ([each(5, w) for w in (4, -4, 0)], INCONCLUSIVE),
+        ([each(5)], NOT_TESTED),
+    ],
+)
+def test_spread_over_paths(tmp_path, paths, verdict):
+    found = judged(tmp_path, SPREAD, {"table1.S1": [paths]})
+    assert found.verdict == verdict, found
+    if verdict == CONTRADICTED:
+        assert found.effect.value == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "ours", "verdict"),
+    [
+        (FEWER, 650, REPRODUCED),
+        (FEWER, 651, CONTRADICTED),
+        (COST, 1000, REPRODUCED),
+        (COST, 1001, CONTRADICTED),
+        (COST, None, NOT_TESTED),
+        ({"costs_at_most": {**COST["costs_at_most"], "times": 1.01}}, 1001, REPRODUCED),
+        ({"costs_at_most": {**COST["costs_at_most"], "quantity": "training_peak_memory_bytes"}}, 1000, NOT_TESTED),
+    ],
+)
+def test_costs(tmp_path, predicate, ours, verdict):
+    parameters = {"table1.1": 1000, **({"table1.S1": ours} if ours else {})}
+    found = judged(tmp_path, predicate, {"table1.1": each(5), "table1.S1": each(5)}, parameters=parameters)
+    assert found.verdict == verdict, found
+    if verdict == NOT_TESTED:
+        assert "measured" in found.reason
+
+
+def test_margins(tmp_path):
+    """A loss of 2 points at 10 %: the file's margin, an absolute one, a relative one, and the larger of both."""
+    settings = [{}, {"absolute": 2.1}, {"relative": 0.21}, {"absolute": 0.1, "relative": 0.21}, {"relative": 0.19}]
+    predicates = [{"no_loss": {**NO_LOSS["no_loss"], **({"margin": m} if m else {})}} for m in settings]
+    rows = {"table1.1": [[each(5)]], "table1.S1": [[each(6)]]}
+    folder = claims_folder.make(tmp_path / "made", rows)
+    outcomes = [o for _, o in judge_claims(Results(folder), claims_file(tmp_path, *predicates)).judged]
+    assert [o.verdict for o in outcomes] == [CONTRADICTED, REPRODUCED, REPRODUCED, REPRODUCED, CONTRADICTED]
+    assert [o.margin for o in outcomes] == pytest.approx([0.3, 2.1, 2.1, 2.1, 1.9])
+    high = judge_claims(Results(folder), claims_file(tmp_path, NO_LOSS, margin={"absolute": 0.1, "relative": 0.02}))
+    assert high.judged[0][1].margin == pytest.approx(0.2)  # 2 % of 10 % is more than 0.1
+
+
+def test_several_seeds_widen_the_interval_and_each_seed_may_be_asked(tmp_path):
+    ours, theirs = [[each(n, 1)] for n in (3, 4, 9)], [[each(n)] for n in (7, 7, 7)]
+    rows = {"table1.1": theirs, "table1.S1": ours}
+    pooled = judged(tmp_path, BETTER, rows)
+    assert (pooled.verdict, pooled.p, pooled.words_needed) == (INCONCLUSIVE, None, None)
+    assert "more seeds are needed" in pooled.reason
+    single = judged(tmp_path, {"better": {**BETTER["better"], "each_seed": True}}, rows)
+    assert [part.verdict for part in single.parts] == [REPRODUCED, REPRODUCED, CONTRADICTED]
+    assert [part.name[-8:] for part in single.parts] == ["(seed 0)", "(seed 1)", "(seed 2)"]
+    assert single.verdict == CONTRADICTED and single.parts[0].p < 0.05
+
+
+def test_few_speakers_are_said(tmp_path):
+    found = judged(tmp_path, NO_LOSS, {"table1.1": each(5)[:6], "table1.S1": each(5)[:6]})
+    assert "only 6 speakers" in found.reason
+
+
+def test_the_published_numbers_reproduce_the_published_claims(tmp_path):
+    """A folder whose pooled counts are the paper's WERs: every claim that its tables can decide holds."""
+    rows, parameters = {}, {}
+    for table, name, wer in (("table1", "paper_table1", "avg_reported"), ("table4", "paper_table4", "avg_wer")):
+        for row, cells in published_table(name).items():
+            errors = round(100 * float(cells[wer]))  # in 10 000 words, spread evenly over 10 speakers
+            rows[f"{table}.{row}"] = [[[(n + 1) * errors // 10 - n * errors // 10 for n in range(10)]]]
+            parameters[f"{table}.{row}"] = round(1e6 * float(cells["params_millions"]))
+    folder = claims_folder.make(tmp_path / "paper", rows, parameters, words=100, utterances=10)
+    found = {claim.id: outcome for claim, outcome in judge_claims(Results(folder)).judged}
+    untested = {"paths_differ_little", "memory_of_training"}
+    assert {name for name, outcome in found.items() if outcome.verdict == NOT_TESTED} == untested
+    others = {name: outcome.verdict for name, outcome in found.items() if name not in untested}
+    assert others == dict.fromkeys(others, REPRODUCED)
+    assert found["f6_loses_nothing"].parts[1].effect.value == pytest.approx(35.4, abs=0.05)
+
+
+def test_the_papers_margin_is_the_stated_one():
+    file = read_claims(CLAIMS)
+    assert (file.margin.absolute, file.margin.relative) == (0.3, 0.02)
+    assert all(claim.source and claim.published for claim in file.claims)
+
+
+BAD = {
+    "unknown row": (
+        {"better": {"row": "table1.S11", "than": "table1.1"}},
+        ["better.row", "'S11'", "did you mean 'S1'"],
+    ),
+    "unknown table": ({"better": {"row": "tabel1.S1", "than": "table1.1"}}, ["'tabel1'", "did you mean 'table1'"]),
+    "no row": ({"better": {"row": "f6", "than": "table1.1"}}, ["'f6'", "table.row"]),
+    "unknown predicate": ({"no_los": {}}, ["unknown predicate 'no_los'", "did you mean 'no_loss'"]),
+    "unknown key": ({"better": {"row": "table1.S1", "then": "table1.1"}}, ["unknown key 'then'", "'than'"]),
+    "in a list": ({"all_of": [NO_LOSS, {"beter": {}}]}, ["unknown predicate 'beter'", "did you mean 'better'"]),
+    "deep row": ({"all_of": [NO_LOSS, {"better": {"row": "table1.S1", "than": "table1.x"}}]}, ["1.better.than", "'x'"]),
+    "two predicates": ({**NO_LOSS, **BETTER}, ["a predicate is one of"]),
+    "no predicate": ("better", ["a predicate is one of"]),
+    "bad quantity": ({"costs_at_most": {**COST["costs_at_most"], "quantity": "bytes"}}, ["quantity", "stored_bytes"]),
+    "negative margin": ({"no_loss": {**NO_LOSS["no_loss"], "margin": {"absolute": -1}}}, ["margin.absolute"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_claim_gets_one_clear_error(pristine, tmp_path, monkeypatch, capsys, case):
+    """The command's own entry, in this process: an exception that is not a `UserError` would come through."""
+    predicate, words = BAD[case]
+    path = claims_file(tmp_path, NO_LOSS, predicate)
+    monkeypatch.setattr("sys.argv", ["claims", "--experiment-folder", str(pristine), "--claims", str(path)])
+    assert run(claims.main) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {path}") and all(word in message for word in words), message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_bad_claim_leaves_no_table(folder, tmp_path):
+    path = claims_file(tmp_path, NO_LOSS, BAD["unknown row"][0])
+    for module in ("analysis.claims", "analysis.render"):
+        done = command(module, "--experiment-folder", folder, "--claims", path)
+        one_clear_error(done, str(path), "claim 'c1'", "unknown row 'S11'", "did you mean 'S1'")
+    assert not (folder / "tables").exists() and not (folder / "claims.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: path.unlink(), ["no such file"]),
+        (lambda path: path.write_text("claims: [\n"), ["not YAML"]),
+        (lambda path: path.write_bytes(b"\xff"), ["not YAML"]),
+        (lambda path: path.write_text("[]"), ["claims.yaml"]),
+        (lambda path: path.write_text(path.read_text().replace("id: c1", "id: c0")), ["two claims", "'c0'"]),
+        (lambda path: path.write_text(path.read_text().replace("paper_table4", "paper_tabel4")), ["'paper_table4'"]),
+    ],
+)
+def test_a_bad_claims_file_gets_one_clear_error(tmp_path, spoil, words):
+    path = claims_file(tmp_path, NO_LOSS, BETTER)
+    spoil(path)
+    with pytest.raises(UserError) as error:
+        read_claims(path)
+    assert all(word in str(error.value) for word in [str(path), *words])
+
+
+def test_a_row_of_the_experiments_own_may_be_named(tmp_path):
+    assert judged(tmp_path, {"no_loss": {"row": "table1.mine", "against": "table1.1"}}, {
+        "table1.1": each(5), "table1.mine": each(5)
+    }).verdict == REPRODUCED  # fmt: skip
+
+
+def test_what_render_writes(rendered):
+    content = json.loads((rendered / "claims.json").read_text())
+    assert (content["schema"], content["evidence"]) == (1, False)
+    keys = {"id", "statement", "verdict", "effect", "margin", "p", "words_needed", "reason"}
+    assert [claim["id"] for claim in content["claims"]] == [claim.id for claim in read_claims(CLAIMS).claims]
+    for claim in content["claims"]:
+        assert set(claim) == keys | {"source", "published", "parts"}
+        assert all(set(part) == keys for part in claim["parts"])
+        assert claim["verdict"] in (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_TESTED)
+        assert claim["effect"] is None or set(claim["effect"]) == {"name", "value", "unit", "interval"}
+    with open(rendered / "claims.csv", newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert len(rows) == sum(1 + len(claim["parts"]) for claim in content["claims"])
+    row, claim = rows["f6_loses_nothing"], content["claims"][1]
+    assert (row["verdict"], float(row["effect"])) == (
+        claim["verdict"],
+        pytest.approx(claim["effect"]["value"], abs=1e-5),
+    )
+    text = (rendered / "RESULTS.md").read_text()
+    section = text.partition("## Claims")[2].partition("\n## ")[0]
+    assert text.index("## Is deeper better?") < text.index("## Claims") < text.index("## Figure 2")
+    assert "plumbing, not evidence" in section and "verdict (not evidence)" in section
+    assert section.count("\n| ") == len(content["claims"]) + 1
+
+
+def test_evidence_is_not_called_plumbing(tmp_path):
+    folder = claims_folder.make(tmp_path / "made", {"table1.1": [[each(5)]], "table1.S1": [[each(5)]]})
+    done = command("analysis.claims", "--experiment-folder", folder, "--claims", claims_file(tmp_path, NO_LOSS))
+    assert done.returncode == 0 and "plumbing" not in done.stdout
+    assert done.stdout.startswith("reproduced: it holds\n    WER of s_table1_S1@12 minus s_table1_1@12: +0.00 points")
+    assert done.stdout.endswith("1 reproduced\n")
+
+
+def test_tables_show_exact_and_corrected_p(rendered):
+    with open(rendered / "tables" / "table1.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["p"]]
+    for row in rows:
+        assert bool(row["p_exact"]) == (int(row["segments"]) < 30)
+        assert float(row["p_holm"]) >= float(row["p_exact"] or row["p"])
+    with open(rendered / "tables" / "points.csv", newline="") as file:
+        assert all(float(row["wer_low"]) <= float(row["wer"]) <= float(row["wer_high"]) for row in csv.DictReader(file))
