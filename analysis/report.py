@@ -51,7 +51,7 @@ def content(results) -> dict[str, Any]:
     from analysis.headline import headlines
     from analysis.report_alignments import example_table, viewer
     from analysis.report_charts import cost_chart, depth_chart, depth_table, learning_chart
-    from analysis.report_claims import HEIGHT, WIDTH, claims
+    from analysis.report_claims import HEIGHT, WIDTH, claims, claims_table
     from analysis.report_run import facts, job_table, set_table, system_table
     from analysis.report_tables import beside, view
     from analysis.runs import provenance_table, rule_times
@@ -59,6 +59,7 @@ def content(results) -> dict[str, Any]:
 
     experiment = results.experiment
     tables = [build_table(results, name, spec) for name, spec in experiment.tables.items()]
+    verdicts = claims(results)
     figures = [depth_chart(results, name) for name in experiment.figures]
     costs, alignments = cost_table(results), viewer(results)
     charts = {"cost": cost_chart(results), "learning": learning_chart(results), "figures": figures}
@@ -73,7 +74,8 @@ def content(results) -> dict[str, Any]:
         "corpus": shown(set_table(results)),
         "systems": shown(system_table(results)),
         "headlines": headlines(results),
-        "claims": claims(results),
+        "claims": verdicts,
+        "claims_view": shown(claims_table(verdicts, experiment.name)) if verdicts else None,
         "drawing": (WIDTH, HEIGHT),
         "tables": [
             (shown(table), shown(beside(table, reference))) for table, reference in zip(tables, references, strict=True)

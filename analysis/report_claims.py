@@ -1,10 +1,10 @@
 """The verdicts of `claims.json` as the report shows them: in words, with a mark, with the interval drawn."""
 
-from collections import Counter
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from analysis.formats import Column, Table
 from analysis.results import Results
 from common.files import read_json
 from common.settings import parse
@@ -26,10 +26,12 @@ class Effect(_Read):
     @property
     def text(self) -> str:
         """For example `-5.44 points (95 % interval -7.14 to -3.86)`."""
-        value = "" if self.value is None else f"{self.value:+.2f} {self.unit}".strip()
+        sign = "+" if self.unit == "points" else ""  # a difference
+        value = "" if self.value is None else f"{self.value:{sign}.2f} {self.unit}".strip()
         if self.interval is None:
             return value
-        return f"{value} (95 % interval {self.interval[0]:+.2f} to {self.interval[1]:+.2f})"
+        low, high = self.interval
+        return f"{value} (95 % interval {low:{sign}.2f} to {high:{sign}.2f})"
 
 
 class Part(_Read):
@@ -62,12 +64,23 @@ class Claim(Part):
         return MARKS.get(self.verdict, "•")
 
     @property
+    def short(self) -> str:
+        """The id as words."""
+        return self.id.replace("_", " ")
+
+    @property
+    def deciding_margin(self) -> float | None:
+        """The margin where it decides: a gain is judged against zero, and its margin would only mislead."""
+        margin = self.margin if isinstance(self.margin, int | float) else None
+        return margin if margin is not None and f"{margin:.2f}" in (self.reason or f"{margin:.2f}") else None
+
+    @property
     def drawing(self) -> dict[str, float] | None:
         """Where the interval, the value, zero and the margin stand in a drawing of WIDTH by HEIGHT."""
         if self.effect is None or self.effect.value is None or self.effect.interval is None:
             return None
         low, high = self.effect.interval
-        margin = self.margin if isinstance(self.margin, int | float) else None
+        margin = self.deciding_margin
         marks = [low, high, self.effect.value, 0.0, *([margin] if margin else [])]
         start, stop = min(marks), max(marks)
         scale = (WIDTH - 2 * MARGIN) / ((stop - start) or 1.0)
@@ -84,11 +97,29 @@ class Claims(_Read):
     claims: list[Claim]
 
     @property
-    def tally(self) -> list[tuple[str, str, int]]:
-        """How many claims got each verdict: `(verdict, mark, number)`, those that occur."""
-        found = Counter(claim.verdict for claim in self.claims)
-        order = [*MARKS, *sorted(set(found) - set(MARKS))]
-        return [(verdict, MARKS.get(verdict, "•"), found[verdict]) for verdict in order if found[verdict]]
+    def tally(self) -> list[tuple[str, str, list[tuple[int, Claim]]]]:
+        """The claims of each verdict with their places: `(verdict, mark, claims)`, for the verdicts that occur."""
+        placed = [*enumerate(self.claims)]
+        found = {claim.verdict for claim in self.claims}
+        order = [*(verdict for verdict in MARKS if verdict in found), *sorted(found - set(MARKS))]
+        return [
+            (verdict, MARKS.get(verdict, "•"), [(place, claim) for place, claim in placed if claim.verdict == verdict])
+            for verdict in order
+        ]
+
+
+def claims_table(found: Claims, experiment: str) -> Table:
+    """One line for each claim."""
+    columns = [Column("id"), Column("verdict", "verdict", numeric=False), Column("statement", "claim", numeric=False)]
+    columns += [Column("published", "published", numeric=False), Column("effect", "effect", numeric=False)]
+    columns += [Column("margin", "margin"), Column("p", "p"), Column("words_needed", "words needed")]
+    columns += [Column("reason", "reason", numeric=False)]
+    rows = [
+        {**claim.model_dump(include={column.key for column in columns}), "effect": claim.effect and claim.effect.text}
+        for claim in found.claims
+    ]
+    title = f"Verdicts on the claims ({experiment})"
+    return Table("claims", title if found.evidence else f"{title}: plumbing, not evidence", columns, rows)
 
 
 def claims(results: Results) -> Claims | None:
