@@ -77,7 +77,7 @@ def drawn_sums(sums: np.ndarray) -> np.ndarray:
     )
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _weights(units: int) -> np.ndarray:
     """How often each unit is drawn in each replicate: uint16, (replicates, units); the same for every comparison."""
     rng = np.random.default_rng(SEED)

@@ -290,7 +290,8 @@ class CostsAtMost(Predicate):
     @property
     def noun(self) -> str:
         """The quantity in words."""
-        return self.quantity.replace("_", " ")
+        first, *_, last = self.quantity.split("_") if self.quantity.startswith("parameters") else ("", self.quantity)
+        return f"{last} {first}".replace("_", " ").strip()
 
     def judged(self, evidence):
         ours, theirs = (evidence.cost(row, self.quantity) for row in (self.row, self.of))
@@ -304,8 +305,8 @@ class CostsAtMost(Predicate):
         )
 
     def name(self, evidence):
-        times = "no more" if self.times == 1 else f"at most {self.times:g} times"
-        return f"{evidence.label(self.row)} has {times} {self.noun} than {evidence.label(self.of)}"
+        times = "no more than" if self.times == 1 else f"at most {self.times:g} times"
+        return f"{self.noun} of {evidence.label(self.row)}: {times} of {evidence.label(self.of)}"
 
 
 class AllOf(Predicate):
