@@ -5,6 +5,7 @@ import json
 import subprocess
 
 import pytest
+import yaml
 
 from analysis.glm import read_glm
 from analysis.lattice import parse
@@ -15,7 +16,8 @@ from analysis.trn import read_trn, write_trn
 from common.errors import UserError, run
 from tests.analysis.conftest import command as process
 from tests.analysis.conftest import one_clear_error
-from workflows.experiment import load_experiment
+from workflows.experiment import Experiment, load_experiment
+from workflows.normaliser import chosen_normaliser
 
 GLM = ";; made up\n* case_sensitive = 'F'\nGONNA => [{GOING TO / GONNA}] / [ ] __ [ ]\nUH => %HESITATION / [ ] __ [ ]\n"
 
@@ -116,15 +118,17 @@ def test_words_as_they_stand_are_named_too(rendered):
     assert "Text normaliser: identity-1" in (rendered / "RESULTS.md").read_text()
 
 
-def test_an_experiment_has_its_corpus_s_normaliser_or_its_own(tmp_path):
-    assert load_experiment("smoke").resolved["normaliser"] == {"name": "identity-1", "glm": None}
-    smoke = load_experiment("smoke")
-    own = type(smoke).model_validate({**smoke.model_dump(), "normaliser": {"name": "hub5-1"}})
-    assert own.resolved["normaliser"] == {"name": "hub5-1", "glm": None}
-    libri = smoke.model_copy(update={"corpus": smoke.corpus.model_copy(update={"name": "librispeech"})})
-    assert type(libri).model_validate(libri.model_dump()).resolved["normaliser"]["name"] == "librispeech-1"
-    with pytest.raises(ValueError, match="did you mean 'hub5-1'"):
-        type(smoke).model_validate({**smoke.model_dump(), "normaliser": {"name": "hub5-2"}})
+def test_an_experiment_has_its_corpus_s_normaliser_or_its_own(command, tmp_path):
+    assert chosen_normaliser(load_experiment("smoke"), "smoke").name == "identity-1"
+    smoke = load_experiment("smoke").model_dump()
+    own = Experiment.model_validate({**smoke, "normaliser": {"name": "hub5-1"}})
+    assert chosen_normaliser(own, "own").name == "hub5-1"
+    librispeech = Experiment.model_validate({**smoke, "corpus": {"name": "librispeech"}})
+    assert chosen_normaliser(librispeech, "librispeech").name == "librispeech-1"
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(yaml.safe_dump({**smoke, "normaliser": {"name": "hub5-2"}}))
+    done = command("workflows.check", "--experiment", wrong)
+    one_clear_error(done, "wrong.yaml: normaliser", "did you mean 'hub5-1'")
 
 
 @pytest.mark.parametrize(
