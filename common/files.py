@@ -16,7 +16,6 @@ from typing import Any
 
 from common.errors import UserError
 
-
 FULL = re.compile(r"No space left on device|Not enough free space to write|\d+ requested and \d+ written")
 """What the system and safetensors say of a full disk, and NumPy's two ways."""
 
@@ -59,7 +58,7 @@ def appending(path: Path | str) -> Iterator[None]:
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether `error`, or one that it came from, says that the disk (or the quota) is full.
 
-    safetensors has it in its text, NumPy in words of its own (`FULL`). torch hides it behind an error about positions, and only
+    safetensors has it in its text, NumPy in words of its own. torch hides it behind an error about positions, and only
     where it writes to a file that Python opened; given a path it does not say why it failed.
     """
     while error is not None:
