@@ -306,7 +306,7 @@ class CostsAtMost(Predicate):
 
     def name(self, evidence):
         times = "no more than" if self.times == 1 else f"at most {self.times:g} times"
-        return f"{self.noun} of {evidence.label(self.row)}: {times} of {evidence.label(self.of)}"
+        return f"{self.noun} of {evidence.label(self.row)}: {times} those of {evidence.label(self.of)}"
 
 
 class AllOf(Predicate):
