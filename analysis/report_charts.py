@@ -132,7 +132,10 @@ def _depth_row(point: dict[str, Any], reported: bool) -> dict:
 
 
 def cost_chart(results: Results) -> dict[str, Any] | None:
-    """Every offered point of the first seed with its costs and its WER; None where nothing was measured."""
+    """Every offered point of the first seed with its costs and its WER; None where nothing was measured.
+
+    `in_table` are those that a table reports, and all of a system that no table names.
+    """
     experiment = results.experiment
     decodes = [spec.decode for spec in experiment.tables.values()] or [*experiment.decodes]
     in_tables = {
@@ -140,6 +143,7 @@ def cost_chart(results: Results) -> dict[str, Any] | None:
         for name, spec in experiment.tables.items()
         for row in measure(results, name, spec).values()
     }
+    named = {system for system, _ in in_tables}
     points, seconds = [], None
     for system in systems_in_order(results):
         costs = results.costs(system, experiment.seeds[0])
@@ -147,9 +151,9 @@ def cost_chart(results: Results) -> dict[str, Any] | None:
             wanted = point.offered or (system, point.id) in in_tables
             decoded = all(results.decoded(point, decodes[0], name) for name in experiment.test_sets)
             if wanted and decoded and point.id in costs.points:
-                seconds = costs.audio_seconds
+                seconds, shown = costs.audio_seconds, system not in named or (system, point.id) in in_tables
                 wer = in_tables.get((system, point.id), _counts(results, point, decodes[0]).wer)
-                points.append(_cost_point(point, wer, costs.points[point.id], (system, point.id) in in_tables))
+                points.append(_cost_point(point, wer, costs.points[point.id], shown))
     if not points:
         return None
     axes = [{"key": key, "label": label, "unit": unit} for key, label, unit in AXES]

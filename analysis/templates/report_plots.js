@@ -94,7 +94,7 @@ function checkbox(label, checked, changed) {
 function paretoFront(points) {
   const front = [];
   for (const point of [...points].sort((a, b) => a.x - b.x || a.y - b.y))
-    if (!front.length || point.y < front.at(-1).y) front.push(point);
+    if (!front.length || point.y < front.at(-1).y || (point.y === front.at(-1).y && point.x === front.at(-1).x)) front.push(point);
   return front;
 }
 

@@ -6,6 +6,8 @@ import json
 import random
 import re
 import shutil
+import subprocess
+import sys
 import urllib.parse
 from html.parser import HTMLParser
 
@@ -20,7 +22,7 @@ from analysis.report_alignments import hypothesis, ranked
 from analysis.report_charts import LONGEST_CURVE, learning_chart
 from analysis.report_tables import beside
 from analysis.results import Results
-from tests.analysis.conftest import command, one_clear_error
+from tests.analysis.conftest import ROOT, command, one_clear_error
 from tests.analysis.report_folder import CLAIMS, HOSTILE, complete, hostile_folder
 from tests.analysis.results_folder import make, write_json
 
@@ -214,6 +216,13 @@ def test_the_command_writes_equal_bytes_twice(tmp_path):
         assert done.returncode == 0, done.stderr
         pages.append((folder / "report.html").read_bytes())
     assert pages[0] == pages[1] and len(pages[0]) < 8e6
+
+
+def test_it_needs_no_torch(pristine):
+    code = "import sys; from pathlib import Path; from analysis.report import report; "
+    code += f"report(Path({str(pristine)!r})); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_that_is_evidence_carries_no_warning(folder):
