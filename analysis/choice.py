@@ -57,14 +57,16 @@ def _candidates(results: Results, row: Row, seed: int, where: str) -> list[Point
     points = results.points(row.system, seed).points
     if row.path is not None:
         found, wanted = [point for point in points if point.path == row.path], f"path {list(row.path)}"
+    elif row.point is not None:
+        found, wanted = [point for point in points if point.id == row.point], f"point '{row.point}'"
     elif row.depth is not None:
         found, wanted = offered_at(results, row.system, seed, row.depth), f"point of depth {row.depth}"
     else:
-        raise UserError(f"{where}: names neither 'depth' nor 'path'")
+        raise UserError(f"{where}: names neither 'depth' nor 'path' nor 'point'")
     if not found:
         depths = sorted({point.depth for point in points if point.offered and point.depth})
         raise UserError(
             f"{where}: system '{row.system}' (seed {seed}) has no {wanted} (offered depths: "
             f"{', '.join(map(str, depths)) or 'none'})"
         )
-    return found[:1] if row.path is not None else found
+    return found if row.depth is not None else found[:1]

@@ -12,10 +12,12 @@ class _Read(BaseModel):
 
 
 class Row(_Read):
-    """What stands behind one row of a table: all offered paths of a depth, or one path (also written `1 1 2 2`)."""
+    """What stands behind one row of a table: all offered paths of a depth, one path (also written `1 1 2 2`), or one
+    point by its id (a width, a precision)."""
 
     system: str
     depth: int | None = None
+    point: str | None = None
     path: tuple[int, ...] | None = None
 
     @field_validator("path", mode="before")

@@ -59,16 +59,18 @@ class SystemEntry(Settings):
 
 
 class Row(Settings):
-    """A table row: a system at a depth (the path is chosen among the offered ones) or at one path."""
+    """A table row: a system at a depth (the path is chosen among the offered ones), at one path, or at one point (its
+    id)."""
 
     system: str
     depth: int | None = None
     path: str | None = None
+    point: str | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "Row":
-        if (self.depth is None) == (self.path is None):
-            raise ValueError("a row needs either depth or path")
+    def _one_of_them(self) -> "Row":
+        if sum(value is not None for value in (self.depth, self.path, self.point)) != 1:
+            raise ValueError("a row needs one of depth, path and point")
         return self
 
 

@@ -1,5 +1,6 @@
 """The whole workflow through the real commands, on an experiment that trains next to nothing."""
 
+import csv
 import json
 import os
 import shutil
@@ -86,6 +87,14 @@ def test_tables_figures_and_summary(run):
     summary = (run / "RESULTS.md").read_text()
     assert "not evidence" in summary and "train_system" in summary
     assert "Not evidence." in (run / "report.html").read_text()
+
+
+def test_points_that_are_not_paths_have_rows_and_costs(run):
+    with (run / "tables/table1.csv").open() as file:
+        rows = {row["sys"]: row for row in csv.DictReader(file)}
+    assert {"W1", "W2", "Q1"} <= set(rows) and float(rows["W2"]["wer"]) > 0
+    costs = (run / "tables/costs.csv").read_text()
+    assert "widths" in costs and "int8" in costs
 
 
 def test_a_second_call_has_nothing_to_do(run):

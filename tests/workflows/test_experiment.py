@@ -47,7 +47,7 @@ WRONG = [
     (put("tables", "table1", "reference", "9"), "tables.table1.reference: unknown row '9'"),
     (put("systems", "a4", "paths", ["1 1 1"]), "systems.a4: path '1 1 1' has 3 counts for 4 physical layers"),
     (put("systems", "a4", "paths", ["1 1 x 1"]), "'1 1 x 1' is not a path"),
-    (put("tables", "table4", "rows", "1", {"system": "a4"}), "a row needs either depth or path"),
+    (put("tables", "table4", "rows", "1", {"system": "a4"}), "a row needs one of depth, path and point"),
     (put("systems", "a-4", {"method": "baselines.all_physical"}), "'a-4' is not a plain name"),
     (put("systems", "a4", "training", {"stepz": 1}), "systems.a4.training: unknown key 'stepz'"),
 ]

@@ -9,26 +9,32 @@ from analysis.choice import median_point
 from analysis.counts import Counts
 from analysis.trn import Transcript
 from methods.contract import Point
-from workflows.experiment import Experiment
+from workflows.experiment import Experiment, Row
 
 Decoded = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Set -> point id -> utterance id -> words."""
 
 
-def wanted_points(experiment: Experiment, system: str, points: list[Point]) -> list[Point]:
-    """Points that may stand in a table: the row's path, or every offered point of the row's depth.
+def table_rows(experiment: Experiment, system: str) -> list[Row]:
+    """The rows of all tables that show a system."""
+    return [row for table in experiment.tables.values() for row in table.rows.values() if row.system == system]
 
-    A system without rows gives all its points: methods whose points are not paths have no depth to ask for.
+
+def wanted_points(experiment: Experiment, system: str, points: list[Point]) -> list[Point]:
+    """Points that may stand in a table: the row's path or point, or every offered point of the row's depth.
+
+    A system without rows gives all its points, so that it has costs.
     """
-    rows = [row for table in experiment.tables.values() for row in table.rows.values() if row.system == system]
+    rows = table_rows(experiment, system)
     if not rows:
         return points
-    depths = {row.depth for row in rows if row.path is None}
+    depths = {row.depth for row in rows if row.depth is not None}
+    named = {row.point for row in rows}
     further = set(experiment.further_paths(system))
     return [
         point
         for point in points
-        if point.path is None or point.path in further or (point.offered and point.depth in depths)
+        if point.id in named or point.path in further or (point.offered and point.depth in depths)
     ]
 
 
@@ -41,7 +47,8 @@ def table_points(
 ) -> list[Point]:
     """The points that table rows show: of several at one depth, the one with the median errors over the test sets."""
     wanted = wanted_points(experiment, system, points)
-    alone = [point for point in wanted if point.path is None or not point.offered]
+    named = {row.point for row in table_rows(experiment, system)}
+    alone = [point for point in wanted if point.path is None or not point.offered or point.id in named]
     ordered = sorted((point for point in wanted if point not in alone), key=lambda point: (point.depth, point.path))
     chosen = []
     for _, group in groupby(ordered, key=lambda point: point.depth):
