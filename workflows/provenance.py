@@ -67,7 +67,7 @@ def describe_run(device: str, threads: int, wall_seconds: float) -> dict[str, An
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": threads,
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall_seconds, 2),
         "command": " ".join(["python", *sys.orig_argv[1:]]),

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.workflows.commands import ROOT, TINY, read, snakemake
 
 
@@ -136,24 +138,32 @@ def test_report_holds_the_summary_and_needs_no_network(run, tmp_path):
     assert "RESULTS.md" in report.read_text() and "figure2" in report.read_text()
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(run, tmp_path):
-    """SIGKILL after the first checkpoint; the rerun resumes and is bit-identical to the run that was not killed."""
-    out = tmp_path / "f2"
-    command = [sys.executable, "-m", "workflows.train", "--experiment", TINY, "--system", "f2"]
+@pytest.mark.parametrize(
+    ("system", "checkpoint", "inputs"),
+    [("f2", "stage0/checkpoint.pt", []), ("student", "stage1/checkpoint.pt", ["a4"])],
+    ids=["in the only stage", "in the second stage, with a teacher and a changed shape"],
+)
+def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(run, tmp_path, system, checkpoint, inputs):
+    """SIGKILL after a checkpoint; the rerun resumes and is bit-identical to the run that was not killed."""
+    out = tmp_path / system
+    command = [sys.executable, "-m", "workflows.train", "--experiment", TINY, "--system", system]
     command += ["--data", str(run / "data/synth"), "--out", str(out)]
+    command += [word for name in inputs for word in ("--input", f"{name}={run}/systems/{name}/seed0")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    checkpoint = out / "work" / "stage0" / "checkpoint.pt"
+    reached = out / "work" / checkpoint
     deadline = time.monotonic() + 120
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
+    while not reached.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert checkpoint.exists() and not (out / "model.safetensors").exists(), "the training was too quick to be killed"
+    assert reached.exists() and not (out / "model.safetensors").exists(), "the training was too quick to be killed"
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    steps = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("train ")]
-    assert steps[0] != "2/8", "it did not resume"
-    expected = run / "systems/f2/seed0/model.safetensors"
+    lines = [
+        line.split() for line in done.stderr.splitlines() if "/" in line and line.startswith(("train ", "distil "))
+    ]
+    assert lines[0][0] == "train" and int(lines[0][1].split("/")[0]) > 2, "it did not resume"
+    expected = run / f"systems/{system}/seed0/model.safetensors"
     assert (out / "model.safetensors").read_bytes() == expected.read_bytes()
     assert not (out / "work").exists()
 
