@@ -58,6 +58,12 @@ class Edges:
         """GPUs of one training."""
         return self.experiment.training_of(wildcards.system).devices
 
+    def glm_files(self) -> list[str]:
+        """Files that text normalisation reads: ours, and the GLM that the experiment or its corpus names."""
+        entry = read_register().get(self.experiment.corpus.name)
+        chosen = self.experiment.normaliser or entry
+        return ["analysis/*.glm", *([chosen.glm] if chosen is not None and chosen.glm else [])]
+
     def data_settings(self) -> str:
         """Everything that decides what is prepared, the corpus's entry in the register among it."""
         experiment = self.experiment

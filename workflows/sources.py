@@ -15,18 +15,26 @@ PACKAGES = ("common", "asr", "methods", "baselines", "analysis", "workflows", "t
 
 def sources_hash(*modules: str) -> str:
     """SHA-256 over the files of `modules` and everything in this repository that they import, by content."""
-    digest = hashlib.sha256()
-    for path in sorted({path for module in modules for path in needed_files(module)}):
-        digest.update(str(path.relative_to(ROOT)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return _hash({path for module in modules for path in needed_files(module)})
 
 
-def files_hash(pattern: str) -> str:
-    """SHA-256 over the names and contents of the files of this repository that match a pattern: templates, say."""
+def files_hash(*patterns: str) -> str:
+    """SHA-256 over the names and contents of the files that match the patterns: templates, say. Patterns are relative to
+    this repository; a path from elsewhere stands for itself."""
+    found: set[Path] = set()
+    for pattern in patterns:
+        elsewhere = Path(pattern)
+        if elsewhere.is_absolute():
+            found |= {elsewhere} if elsewhere.is_file() else set()
+        else:
+            found |= set(ROOT.glob(pattern))
+    return _hash(found)
+
+
+def _hash(paths: set[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(ROOT.glob(pattern)):
-        digest.update(str(path.relative_to(ROOT)).encode())
+    for path in sorted(paths):
+        digest.update(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

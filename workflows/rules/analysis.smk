@@ -39,7 +39,7 @@ rule analyse:
     params:
         folder=subpath(output.summary, parent=True),
         sources=sources_hash("analysis.render"),
-        claims=files_hash("analysis/claims.yaml"),
+        data=files_hash("analysis/claims.yaml", "analysis/published/*.csv", "analysis/templates/table*", *edges.glm_files()),
     log:
         "<results>/logs/analyse.log",
     benchmark:

@@ -15,6 +15,7 @@ rule check_experiment:
     params:
         experiment=EXPERIMENT,
         sources=sources_hash("workflows.check", *methods_used),
+        register=files_hash("config/corpora.yaml"),
     log:
         "<results>/logs/check_experiment.log",
     benchmark:
