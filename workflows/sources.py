@@ -19,8 +19,10 @@ def sources_hash(*modules: str) -> str:
 
 
 def files_hash(*patterns: str) -> str:
-    """SHA-256 over the names and contents of the files that match the patterns: templates, say. Patterns are relative to
-    this repository; a path from elsewhere stands for itself."""
+    """SHA-256 over the names and contents of the files that match the patterns: templates, say.
+
+    Patterns are relative to this repository; an absolute path stands for itself.
+    """
     found: set[Path] = set()
     for pattern in patterns:
         elsewhere = Path(pattern)

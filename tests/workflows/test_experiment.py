@@ -213,3 +213,15 @@ def test_editing_a_method_touches_its_systems_only(tmp_path, monkeypatch):
     assert "asr/training.py" in train and "methods/contract.py" in train
     assert not {"methods/unfolding.py", "baselines/all_physical.py"} & train
     assert not any(path.startswith("analysis/") for path in train)
+
+
+def test_data_files_are_hashed_by_content(tmp_path):
+    from workflows.sources import files_hash
+
+    rules = tmp_path / "rules.glm"
+    rules.write_text("a")
+    before = files_hash("analysis/published/*.csv", str(rules))
+    assert before == files_hash(str(rules), "analysis/published/*.csv")
+    rules.write_text("b")
+    assert files_hash("analysis/published/*.csv", str(rules)) != before
+    assert files_hash(str(rules)) != before
