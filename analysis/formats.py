@@ -113,7 +113,9 @@ def markdown_body(table: Table) -> str:
 
 def escape_latex(text: str) -> str:
     """`text` as LaTeX prints it literally."""
-    return "".join(LATEX.get(char, char) for char in " ".join(text.split()))
+    escaped = "".join(LATEX.get(char, char) for char in " ".join(text.split()))
+    # Behind the line break of a table row, `[` and `*` would be read as its argument.
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
 
 
 def to_latex(table: Table) -> str:

@@ -6,8 +6,10 @@ the loop seeds torch before each step, so no generator state has to be saved, an
 bit-identical.
 """
 
+import contextlib
 import dataclasses
 import json
+import math
 import random
 import sys
 import time
@@ -103,38 +105,45 @@ def run_stage(
     if start == 0 and fabric.is_global_zero:
         keeper.clear()
     fabric.barrier()
-    log = _Log(folder, name, settings, start, fabric.is_global_zero)
+    log = _Log(fabric, folder, name, settings, start)
     batches = data.train(start * settings.accumulate, fabric.global_rank, fabric.world_size)
-    for index in range(start, settings.steps):
-        for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
-            group["lr"] = rate * factor(index)
-        seed_step(seed, name, index, fabric.global_rank)
-        forward.train()
-        for part in range(settings.accumulate):
-            batch = next(batches)
-            with fabric.no_backward_sync(forward, enabled=part < settings.accumulate - 1):
-                terms = forward(batch, index)
-                if not torch.isfinite(terms["total"]):
-                    _report_not_finite(folder, module, batch, terms, index)
-                fabric.backward(terms["total"] / settings.accumulate)
-            log.add(terms)
-        fabric.clip_gradients(forward, optimiser, max_norm=adamw.clip_norm, error_if_nonfinite=False)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        objective.after_step(module, index)
-        log.step(index, optimiser.param_groups[0]["lr"])
-        last = index + 1 == settings.steps
-        if last or (index + 1) % settings.validate_every == 0:
-            # Every device validates the whole (small) dev set: the same number everywhere, without communication.
-            scores = validate(forward, data.dev(), index)
-            log.validated(index, scores)
-            if fabric.is_global_zero:
-                keeper.offer(scores["total"], index + 1, module)
-        if fabric.is_global_zero and not last and (index + 1) % settings.checkpoint_every == 0:
-            _save_checkpoint(folder / "checkpoint.pt", module, optimiser, keeper, fingerprint, index + 1)
-    fabric.barrier()
+    with contextlib.closing(log):
+        for index in range(start, settings.steps):
+            for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
+                group["lr"] = rate * factor(index)
+            seed_step(seed, name, index, fabric.global_rank)
+            forward.train()
+            for part in range(settings.accumulate):
+                batch = next(batches)
+                with fabric.no_backward_sync(forward, enabled=part < settings.accumulate - 1):
+                    terms = forward(batch, index)
+                    if not torch.isfinite(terms["total"]):
+                        _report_not_finite(folder, module, batch, terms, index)
+                    fabric.backward(terms["total"] / settings.accumulate)
+                log.add(terms)
+            norm = fabric.clip_gradients(forward, optimiser, max_norm=adamw.clip_norm, error_if_nonfinite=False)
+            if not torch.isfinite(norm):
+                _report_not_finite(folder, module, batch, {**terms, "gradient_norm": norm}, index)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            objective.after_step(module, index)
+            log.step(index, optimiser.param_groups[0]["lr"])
+            last = index + 1 == settings.steps
+            if last or (index + 1) % settings.validate_every == 0:
+                # Every device validates the whole (small) dev set: the same number everywhere, without communication.
+                scores = validate(forward, data.dev(), index)
+                log.validated(index, scores)
+                if not math.isfinite(scores["total"]):
+                    _report_not_finite(
+                        folder, module, batch, {f"dev.{k}": torch.tensor(v) for k, v in scores.items()}, index
+                    )
+                if fabric.is_global_zero:
+                    keeper.offer(scores["total"], index + 1, module)
+            if fabric.is_global_zero and not last and (index + 1) % settings.checkpoint_every == 0:
+                _save_checkpoint(folder / "checkpoint.pt", module, optimiser, keeper, fingerprint, index + 1)
+    # Only rank 0 knows which states are the best; its files are complete once the others have waited for it.
+    keeper.best = fabric.broadcast(keeper.best)
     module.load_state_dict(keeper.average(fabric.device))
-    log.close()
 
 
 def seed_step(seed: int, stage: str, index: int, rank: int) -> None:
@@ -176,8 +185,6 @@ class _Keeper:
             path.unlink()
 
     def offer(self, loss: float, step: int, module: nn.Module) -> None:
-        if loss != loss:
-            loss = float("inf")
         self.best = sorted([*self.best, (loss, step)])
         if (loss, step) in self.best[: self.count]:
             save_state(self.path(step), module.state_dict())
@@ -187,8 +194,7 @@ class _Keeper:
 
     def average(self, device: torch.device) -> dict[str, Tensor]:
         """Floating-point tensors averaged in float64, others from the best state (ESPnet's rule)."""
-        # Every rank finds the files by name; only rank 0 knows the losses.
-        paths = [self.path(step) for _, step in self.best] or sorted(self.folder.glob("best-*.pt"))
+        paths = [self.path(step) for _, step in self.best]
         states = [torch.load(path, map_location=device, weights_only=True) for path in paths]
         averaged = dict(states[0])
         for name, value in averaged.items():
@@ -265,19 +271,22 @@ def _report_not_finite(folder: Path, module: nn.Module, batch: Batch, terms: dic
 class _Log:
     """JSONL and TensorBoard, a progress bar on a terminal, plain lines elsewhere; and the all-blank alarm."""
 
-    def __init__(self, folder: Path, stage: str, settings: TrainingSettings, start: int, active: bool):
-        self.settings, self.stage, self.active = settings, stage, active
+    def __init__(self, fabric: Fabric, folder: Path, stage: str, settings: TrainingSettings, start: int):
+        self.settings, self.stage, self.active = settings, stage, fabric.is_global_zero
+        self.fabric = fabric
         self.sums: dict[str, float] = defaultdict(float)
         self.count = 0
         self.began = time.monotonic()
+        self.earlier = 0.0
         self.bar = self.board = None
-        if not active:
+        if not self.active:
             return
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "log.jsonl"
         kept = self.path.read_text().splitlines() if self.path.exists() else []
         kept = [line for line in kept if (row := json.loads(line))["stage"] != stage or row["step"] <= start]
         self.path.write_text("".join(line + "\n" for line in kept))
+        self.earlier = json.loads(kept[-1])["seconds"] if start and kept else 0.0
         if settings.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -302,6 +311,8 @@ class _Log:
             return
         means = {name: float(value) / self.count for name, value in self.sums.items()}
         self.sums, self.count = defaultdict(float), 0
+        if "blank_fraction" in means:  # of all devices, so that all of them stop or none
+            means["blank_fraction"] = float(self.fabric.all_reduce(torch.tensor(means["blank_fraction"])))
         self._write(index, {"learning_rate": rate, **means})
         # Past a quarter of the steps the plateau has to be over (the trials' rule of thumb).
         if means.get("blank_fraction", 0.0) > 0.995 and index + 1 >= self.settings.steps / 4:
@@ -320,7 +331,12 @@ class _Log:
     def _write(self, index: int, values: dict[str, float]) -> None:
         if not self.active:
             return
-        row = {"stage": self.stage, "step": index + 1, "seconds": round(time.monotonic() - self.began, 2), **values}
+        row = {
+            "stage": self.stage,
+            "step": index + 1,
+            "seconds": round(self.earlier + time.monotonic() - self.began, 2),
+            **values,
+        }
         with appending(self.path), self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if self.board:

@@ -12,7 +12,7 @@ trained; `points` offers every path of every depth that the unfolding rule allow
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from asr.backbones import Backbone, Batch, EncoderState, LayerDrop, Outputs
@@ -26,13 +26,20 @@ class KL(Settings):
     """The regulariser. The paper states neither distributions nor reduction; its alpha only means something with
     them."""
 
-    distributions: list[Literal["ctc", "decoder"]] = ["ctc", "decoder"]
+    distributions: list[Literal["ctc", "decoder"]] = Field(["ctc", "decoder"], min_length=1)
     """Both are mixed with the backbone's lambda as the losses are; one alone counts fully."""
     reduction: Literal["batch", "sum", "mean"] = "batch"
     """Summed over positions and classes, then: divided by the batch size, left, or divided by the number of
     positions."""
     start_step: int = Field(0, ge=0)
     """The term sets in at this step: 0, or after the all-blank plateau of short runs."""
+
+    @field_validator("distributions")
+    @classmethod
+    def _each_once(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"each distribution counts once, not {names}")
+        return names
 
 
 class Unfolding(Method):
@@ -90,14 +97,15 @@ class Unfolding(Method):
 
     def deepest_path(self, step: Step) -> Path:
         """The path of the deep pass at this step."""
-        if len(self.training_paths) == 1:
-            return self.training_paths[0]
+        if len(self.training_paths) == 1 or not step.training:
+            return self.training_paths[0]  # on the dev set always the same one, so that validations compare
         number = torch.randint(len(self.training_paths), (1,), generator=step.generator("path"))
         return self.training_paths[int(number)]
 
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         config = self.config
-        with_kl = config.alpha_kl > 0 and step.index >= config.kl.start_step
+        # On the dev set from the start: states from before and after the term sets in are to be compared.
+        with_kl = config.alpha_kl > 0 and (not step.training or step.index >= config.kl.start_step)
         deep_state, seed_state = self._both_passes(module, batch, step, with_kl)
         terms, total, outputs = {}, 0.0, {}
         for name, weight, state in (("deep", config.alpha_f, deep_state), ("seed", config.alpha_p, seed_state)):

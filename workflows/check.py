@@ -14,8 +14,12 @@ from workflows.experiment import Experiment, experiment_file, load_experiment
 from workflows.normaliser import chosen_normaliser
 
 
-def check_systems(experiment: Experiment, where: str) -> None:
-    """Build every method (no weights) with its settings. Raises `UserError` naming file and key."""
+def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
+    """Make every method (no weights) with its settings; return the full settings of method and backbone by system.
+
+    Raises `UserError` naming file and key.
+    """
+    full = {}
     from asr.backbones import BackboneFactory
     from common.settings import parse
     from methods.contract import load_method, make_method
@@ -35,6 +39,11 @@ def check_systems(experiment: Experiment, where: str) -> None:
         if not needed <= set(experiment.needs(name)):
             missing = ", ".join(sorted(needed - set(experiment.needs(name))))
             raise UserError(f"{key}.settings: the method needs {missing}; name it as {{system: {missing}}}")
+        full[name] = {
+            "settings": config.model_dump(mode="json"),
+            "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
+        }
+    return full
 
 
 def main() -> None:
@@ -47,9 +56,20 @@ def main() -> None:
     experiment = load_experiment(arguments.experiment)
     where = str(experiment_file(arguments.experiment))
     normaliser = chosen_normaliser(experiment, where)
-    check_systems(experiment, where)
+    full = check_systems(experiment, where)
     if arguments.out:
-        write_json(arguments.out, {**experiment.resolved, "normaliser": normaliser.model_dump()})
+        systems = {name: {**entry, **full[name]} for name, entry in experiment.resolved["systems"].items()}
+        corpus = {"name": experiment.corpus.name, "settings": corpus_settings(experiment, where)}
+        everything = {"systems": systems, "corpus": corpus, "normaliser": normaliser.model_dump()}
+        write_json(arguments.out, {**experiment.resolved, **everything})
+
+
+def corpus_settings(experiment: Experiment, where: str) -> dict:
+    """The corpus's settings with all defaults. Raises `UserError` naming file and key."""
+    from asr.corpora import settings_of
+
+    found = settings_of(experiment.corpus.name, experiment.corpus.settings, f"{where}: corpus")
+    return found.model_dump(mode="json")
 
 
 if __name__ == "__main__":

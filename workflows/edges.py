@@ -27,6 +27,9 @@ def all_cores(workflow: Any, otherwise: int) -> int:
         return otherwise
 
 
+NO_DATA = {"normaliser", "glm", "note", "licence", "size"}
+
+
 class Edges:
     """What the rules of one experiment ask for, by wildcards `system` and `seed`. `results` is the experiment's
     folder."""
@@ -69,8 +72,9 @@ class Edges:
         experiment = self.experiment
         entry = read_register().get(experiment.corpus.name)
         settings = {
-            "corpus": experiment.corpus.model_dump(),
-            "register": None if entry is None else entry.model_dump(mode="json"),
+            "corpus": experiment.corpus_identity(),
+            # Where the recordings come from; not how they are licensed, described or scored.
+            "register": None if entry is None else entry.model_dump(mode="json", exclude=NO_DATA),
             "tokenizer": experiment.tokenizer.model_dump(),
             "features": experiment.features.model_dump(),
             "sets": [experiment.dev_set, *experiment.test_sets],
@@ -89,6 +93,12 @@ class Edges:
     def evaluation_settings(self, wildcards: Any) -> str:
         """Everything beside the trained system that decides what is decoded."""
         return json.dumps(self.experiment.evaluation_inputs(wildcards.system), sort_keys=True)
+
+    def measure_settings(self) -> str:
+        """What is measured: the settings, and the points that table rows ask for."""
+        asked = {name: self.experiment.evaluation_inputs(name) for name in self.experiment.systems}
+        points = {name: [inputs["paths"], inputs["rows"]] for name, inputs in asked.items()}
+        return json.dumps([self.experiment.measure.model_dump(), points], sort_keys=True)
 
     def sources(self, step: str) -> Callable[[Any], str]:
         """Hash of the source files that `step` needs for a system: the step, the system's method, the backbone."""

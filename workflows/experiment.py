@@ -9,7 +9,7 @@ import json
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, model_validator
@@ -116,7 +116,7 @@ class Experiment(Settings):
     measure: MeasureSettings = MeasureSettings()
     threads: int = Field(1, gt=0)
     """CPU threads of one job; the same numbers come out on any machine."""
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     systems: dict[str, SystemEntry] = Field(min_length=1)
     headline: str | None = None
     """The system of which the summary says whether its deepest point beats its seed."""
@@ -136,6 +136,11 @@ class Experiment(Settings):
         ):
             if not NAME.fullmatch(name):
                 raise ValueError(f"'{name}' is not a plain name (letters, digits, underscore)")
+        for key, values in (("test_sets", self.test_sets), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key}: each may be named once, not {values}")
+        if self.dev_set in self.test_sets:
+            raise ValueError(f"test_sets: '{self.dev_set}' is the dev set, on which choices are made")
         for table, entry in self.tables.items():
             self._must_exist("decode", entry.decode, self.decodes, f"tables.{table}.decode")
             self._must_exist("row", entry.reference, entry.rows, f"tables.{table}.reference")
@@ -221,12 +226,17 @@ class Experiment(Settings):
         ]
         return sorted({parse_path(text) for text in texts})
 
+    def corpus_identity(self) -> dict[str, Any]:
+        """What decides the content of the corpus: not how many processes make it, or from which copy."""
+        settings = {key: value for key, value in self.corpus.settings.items() if key not in ("workers", "archive")}
+        return {"name": self.corpus.name, "settings": settings}
+
     def training_inputs(self, system: str) -> dict[str, Any]:
         """Everything that decides what training this system gives, as JSON: a change here, and only here, retrains
         it."""
         entry = self.systems[system]
         return {
-            "corpus": self.corpus.model_dump(),
+            "corpus": self.corpus_identity(),
             "dev_set": self.dev_set,
             "tokenizer": self.tokenizer.model_dump(),
             "features": self.features.model_dump(),

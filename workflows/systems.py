@@ -23,7 +23,7 @@ def save_system(folder: Path, module: nn.Module, method: Method, description: di
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with replacing(folder / "model.safetensors") as temporary:
         save_file(state, temporary)
-    backbone = {"name": method.backbone.name, "settings": method.backbone.settings}
+    backbone = {"name": method.backbone.name, "settings": method.backbone.config.model_dump(mode="json")}
     architecture = method.architecture(module)
     write_json(
         folder / "system.json", {"schema": SCHEMA, "backbone": backbone, "architecture": architecture, **description}

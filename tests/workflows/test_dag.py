@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -106,12 +107,10 @@ def test_a_second_call_has_nothing_to_do(run):
 
 
 def planned(run):
-    """Jobs that one dry run announces, by rule, with the systems that they are for."""
+    """Messages of the jobs that one dry run announces."""
     done = snakemake(run.parent, "-n")
     assert done.returncode == 0, done.stderr
-    return sorted(
-        line.split(": ", 1)[1] for line in (done.stdout + done.stderr).splitlines() if line.startswith("Job ")
-    )
+    return sorted(re.findall(r"^Job \d+: (.*)$", done.stdout + done.stderr, re.MULTILINE))
 
 
 def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_one_call(run):
@@ -129,6 +128,26 @@ def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_o
 
 
 A4_CHANGED = "a4: {method: baselines.all_physical, backbone: {layer_drop: 0.2}}"
+
+
+def test_a_failed_job_leaves_the_earlier_results(run):
+    """Snakemake would delete a job's outputs before it starts; ours stay until there are better ones."""
+    damaged = {
+        run / "systems/f2/seed0/eval/greedy/test_a/d02_00.trn": "analyse",
+        run / "data/synth/tokenizer.json": "train_system",
+    }
+    kept = [run / "RESULTS.md", run / "tables/table1.html", run / "systems/f2/seed0/model.safetensors"]
+    before = {path: path.read_bytes() for path in kept}
+    for path, rule in damaged.items():
+        content = path.read_bytes()
+        try:
+            path.write_bytes(content[: len(content) // 2])
+            target = run / ("RESULTS.md" if rule == "analyse" else "systems/f2/seed0/model.safetensors")
+            done = snakemake(run.parent, str(target), "--forcerun", rule, "--rerun-triggers", "params")
+            assert done.returncode != 0 and "error: " in done.stdout + done.stderr
+            assert {path: path.read_bytes() for path in kept} == before
+        finally:
+            path.write_bytes(content)
 
 
 def test_report_holds_the_summary_and_needs_no_network(run, tmp_path):

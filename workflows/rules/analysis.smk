@@ -12,7 +12,7 @@ rule analyse:
     output:
         figures=[
             report(
-                f"<results>/figures/{name}.svg",
+                update(f"<results>/figures/{name}.svg"),
                 caption="../report/figure.rst",
                 category="Figures",
                 labels={"figure": name},
@@ -21,7 +21,7 @@ rule analyse:
         ],
         tables=[
             report(
-                f"<results>/tables/{name}.html",
+                update(f"<results>/tables/{name}.html"),
                 caption="../report/table.rst",
                 category="Tables",
                 labels={"table": name},
@@ -29,13 +29,13 @@ rule analyse:
             for name in [*experiment.tables, "costs"]
         ],
         summary=report(
-            "<results>/results.html",
+            update("<results>/results.html"),
             caption="../report/results.rst",
             category="Summary",
             labels={"page": "everything on one page"},
         ),
-        text="<results>/RESULTS.md",
-        claims=["<results>/claims.json", "<results>/claims.csv"],
+        text=update("<results>/RESULTS.md"),
+        claims=update(["<results>/claims.json", "<results>/claims.csv"]),
     params:
         folder=subpath(output.summary, parent=True),
         sources=sources_hash("analysis.render"),
@@ -57,7 +57,7 @@ rule write_report:
         "<results>/RESULTS.md",
         "<results>/claims.json",
     output:
-        "<results>/report.html",
+        update("<results>/report.html"),
     params:
         folder=subpath(output[0], parent=True),
         sources=sources_hash("analysis.report"),

@@ -8,7 +8,7 @@ rule check_experiment:
         experiment_files(EXPERIMENT),
         "config/corpora.yaml",
     output:
-        "<results>/experiment.json",
+        update("<results>/experiment.json"),
     # First of all jobs that are ready, so that a wrong setting is said before any work. No job waits for its output: what
     # they read stands in their own parameters, which is how Snakemake sees that a setting was changed.
     priority: 100
@@ -30,10 +30,10 @@ rule prepare_data:
     message:
         "Prepare the corpus: recordings, manifests, tokenizer, features"
     output:
-        corpus="<data>/corpus.json",
-        tokenizer="<data>/tokenizer.json",
-        statistics="<data>/cmvn.json",
-        references=expand("<data>/{name}.trn", name=[experiment.dev_set, *experiment.test_sets]),
+        corpus=update("<data>/corpus.json"),
+        tokenizer=update("<data>/tokenizer.json"),
+        statistics=update("<data>/cmvn.json"),
+        references=update(expand("<data>/{name}.trn", name=[experiment.dev_set, *experiment.test_sets])),
     params:
         experiment=EXPERIMENT,
         folder=subpath(output.corpus, parent=True),

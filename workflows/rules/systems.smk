@@ -1,4 +1,7 @@
 # Train, evaluate and measure systems. Snakemake knows systems; their points are in points.json.
+#
+# Outputs are marked `update`: a job that fails leaves the results of the last one that did not. The commands write each
+# file whole or not at all.
 
 
 rule train_system:
@@ -9,10 +12,10 @@ rule train_system:
         corpus="<data>/corpus.json",
         tokenizer="<data>/tokenizer.json",
     output:
-        model="<results>/systems/{system}/seed{seed}/model.safetensors",
-        description="<results>/systems/{system}/seed{seed}/system.json",
-        provenance="<results>/systems/{system}/seed{seed}/provenance.json",
-        history="<results>/systems/{system}/seed{seed}/log.jsonl",
+        model=update("<results>/systems/{system}/seed{seed}/model.safetensors"),
+        description=update("<results>/systems/{system}/seed{seed}/system.json"),
+        provenance=update("<results>/systems/{system}/seed{seed}/provenance.json"),
+        history=update("<results>/systems/{system}/seed{seed}/log.jsonl"),
     params:
         experiment=EXPERIMENT,
         starts_from=edges.input_arguments,
@@ -42,7 +45,7 @@ rule evaluate_system:
         description="<results>/systems/{system}/seed{seed}/system.json",
         corpus="<data>/corpus.json",
     output:
-        points="<results>/systems/{system}/seed{seed}/eval/points.json",
+        points=update("<results>/systems/{system}/seed{seed}/eval/points.json"),
     params:
         experiment=EXPERIMENT,
         settings=edges.evaluation_settings,
@@ -71,10 +74,10 @@ rule measure_costs:
         models=edges.every("model.safetensors"),
         corpus="<data>/corpus.json",
     output:
-        edges.every("measured/costs.json"),
+        update(edges.every("measured/costs.json")),
     params:
         experiment=EXPERIMENT,
-        settings=experiment.measure.model_dump(),
+        settings=edges.measure_settings(),
         sources=sources_hash("workflows.steps.measure", *methods_used),
         data=subpath(input.corpus, parent=True),
         systems=edges.every(""),

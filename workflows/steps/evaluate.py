@@ -120,8 +120,10 @@ def _write(
         listed = _listed(points)
         write_json(stage / "points.json", {"schema": SCHEMA, **description, "points": listed, "decodes": decodes})
         (out / "points.json").unlink(missing_ok=True)
+        for folder in out.iterdir():  # decodes of an earlier experiment file among them
+            if folder.is_dir() and folder != stage:
+                shutil.rmtree(folder)
         for decode in decoded:
-            shutil.rmtree(out / decode, ignore_errors=True)
             (stage / decode).replace(out / decode)
         (stage / "points.json").replace(out / "points.json")
     finally:

@@ -23,6 +23,7 @@ from methods.contract import Method, Stage, Step, load_method, make_method
 from workflows.data import PreparedData, leave_out_too_long, stage_data
 from workflows.experiment import Experiment
 from workflows.provenance import describe_run
+from workflows.sources import sources_hash
 from workflows.systems import load_inputs, save_system
 
 
@@ -42,19 +43,28 @@ def train_system(
     kind = load_method(entry.method, where)
     needs = kind.needs(parse(kind.Config, entry.settings, f"{where}.settings"))
     method = make_method(entry.method, entry.settings, backbone, load_inputs(needs, folders, fabric.device), where)
-    configuration = experiment.training_inputs(name)
-    # An input system that was trained anew makes this another configuration too.
-    weights = {role: sha256(folders[system] / "model.safetensors") for role, system in needs.items()}
-    fingerprint = _plain({**configuration, "inputs": weights, "seed": seed})
+    configuration = {
+        **experiment.training_inputs(name),
+        "corpus": {"name": data.corpus["name"], "settings": data.corpus["settings"]},
+        "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
+        "settings": method.config.model_dump(mode="json"),
+        # Data, sources or an input system that were made anew are another configuration too.
+        "data": {file: sha256(data_folder / file) for file in ("train.jsonl.gz", "tokenizer.json", "cmvn.json")},
+        "sources": sources_hash("workflows.steps.train", entry.method, f"asr.backbones.{backbone.name}"),
+        "inputs": {role: sha256(folders[system] / "model.safetensors") for role, system in needs.items()},
+    }
+    fingerprint = _plain({**configuration, "seed": seed})
     work = out / "work"
+    earlier = _seconds_so_far(work)
     run = _Run(fabric, method, data, training, experiment.dev_set, experiment.features.speed_factors, seed, work)
     module = run.all_stages(fingerprint).eval()
-    module = method.finish(module, _calibration(data, training, fabric.device))
+    seed_step(seed, "finish", 0, 0)
+    module = method.finish(module, _calibration(data, method, module, training, fabric.device))
     if fabric.is_global_zero:
-        description = {"name": name, "seed": seed, "method": entry.method, "settings": entry.settings}
+        description = {"name": name, "seed": seed, "method": entry.method, "settings": configuration["settings"]}
         save_system(out, module, method, {**description, "vocabulary": len(data.tokenizer)})
         device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "cpu"
-        facts = describe_run(device, experiment.threads, time.monotonic() - began)
+        facts = describe_run(device, experiment.threads, earlier + time.monotonic() - began)
         _finish_files(out, work, {"configuration": fingerprint, "seed": seed, **facts})
     fabric.barrier()
 
@@ -132,9 +142,18 @@ class _AtStage:
         return self.method.parameter_groups(module, self.stage)
 
 
-def _calibration(data: PreparedData, training: TrainingSettings, device: torch.device) -> Iterator[Batch]:
+def _seconds_so_far(work: Path) -> float:
+    """Training seconds of earlier, interrupted processes, as far as their logs tell."""
+    lines = [path.read_text().splitlines() for path in work.glob("stage*/log.jsonl")]
+    return sum(json.loads(rows[-1])["seconds"] for rows in lines if rows)
+
+
+def _calibration(
+    data: PreparedData, method: Method, module: nn.Module, training: TrainingSettings, device: torch.device
+) -> Iterator[Batch]:
     """Training batches in a fixed order, read lazily: as many as `finish` takes."""
     speech = data.speech_set("train", labelled=True)
+    leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), "train")
     batch_frames = training.batch_seconds * speech.extractor.frames_per_second
     order = BatchOrder([example.frames for example in speech.examples], batch_frames, training.buckets, 0)
     for indices in order.epoch(0):
@@ -146,6 +165,7 @@ def _finish_files(out: Path, work: Path, provenance: dict[str, Any]) -> None:
     stages = sorted(folder for folder in work.glob("stage*") if folder.is_dir())
     logs = [folder / "log.jsonl" for folder in stages]
     write_text(out / "log.jsonl", "".join(path.read_text() for path in logs))
+    shutil.rmtree(out / "tensorboard", ignore_errors=True)
     for folder in stages:
         if (folder / "tensorboard").exists():
             shutil.copytree(folder / "tensorboard", out / "tensorboard" / folder.name, dirs_exist_ok=True)
