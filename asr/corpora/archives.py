@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from asr.corpora.register import ROOT, Entry
+from asr.corpora.register import REGISTER, ROOT, Entry
 from common.errors import UserError
 from common.files import replacing
 
@@ -30,6 +30,10 @@ def find_archive(entry: Entry, configured: Path | None) -> Path:
         if not configured.is_file():
             raise UserError(f"{configured}: no such archive (setting 'archive'); fetch {entry.url} and put it there")
         return configured
+    if entry.keep is None:
+        raise UserError(
+            f"{REGISTER.relative_to(ROOT)}: the corpus has 'archives' or 'url' but no 'keep', the place of a download"
+        )
     keep = ROOT / entry.keep
     for candidate in (*(ROOT / each for each in entry.archives), keep):
         if candidate.is_file():

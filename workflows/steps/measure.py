@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from asr.batches import BatchOrder
 from asr.decoding import greedy
 from common.errors import UserError, run
 from common.files import write_json
-from methods.contract import Point, TrainedSystem, all_points
-from workflows.data import PreparedData
+from methods.contract import Point, Step, TrainedSystem, all_points
+from workflows.data import PreparedData, leave_out_too_long
 from workflows.experiment import Experiment
 from workflows.steps.choice import wanted_points
 from workflows.steps.evaluate import load_description
@@ -62,6 +63,8 @@ def _measure_one(experiment: Experiment, data_folder: Path, folder: Path) -> Non
         if key not in measured:
             measured[key] = measure_point(system, data, point, experiment, before, device)
         costs[point.id] = measured[key]
+    peak = training_peak_bytes(system, data, experiment, before, device)
+    costs = {point: {**cost, "training_peak_memory_bytes": peak} for point, cost in costs.items()}
     about = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": experiment.threads,
@@ -107,6 +110,33 @@ def measure_point(
         },
         "peak_memory_bytes": peak,
     }
+
+
+def training_peak_bytes(
+    system: TrainedSystem, data: PreparedData, experiment: Experiment, before: int, device: torch.device
+) -> int | None:
+    """Peak memory of a training step of the last stage: weights, gradients, AdamW's state, activations of one batch.
+
+    The batch is the same for all systems of an experiment. None for methods that train nothing or need another system.
+    """
+    method, module = system.method, system.module
+    training = experiment.training_of(system.name)
+    stages = method.stages(training)
+    if not stages or method.needs(method.config):
+        return None
+    speech = data.speech_set("train", labelled=True)
+    leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), "train")
+    batch_frames = training.batch_seconds * speech.extractor.frames_per_second
+    order = BatchOrder([example.frames for example in speech.examples], batch_frames, training.buckets, 0)
+    batch = speech.batch(order.in_order()[-1], device, stages[-1].labelled)
+    module.train().requires_grad_(True)
+    optimiser = torch.optim.AdamW(method.parameter_groups(module, stages[-1]), lr=1e-6)
+    reset_peak(device)
+    for _ in range(2):
+        method.losses(module, batch, Step(stages[-1].name, training.steps - 1, 0))["total"].backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes() - before
 
 
 def count_macs(forward: Callable[[], Any]) -> int:
