@@ -14,10 +14,12 @@ from asr.corpora import Utterance, read_audio, read_cuts
 from asr.features import FeatureExtractor, Normaliser, perturb_speed
 from asr.settings import FeatureSettings, TrainingSettings
 from asr.training import make_fabric
+from common.files import sha256
 from methods.contract import TrainedSystem
 from tests.workflows.commands import ROOT, TINY, read
 from workflows.data import PreparedData, leave_out_too_long, stage_data
 from workflows.experiment import load_experiment
+from workflows.sources import sources_hash
 from workflows.steps.evaluate import Decoder
 from workflows.steps.prepare import prepare_features
 from workflows.systems import load_system
@@ -233,10 +235,29 @@ def test_provenance_is_present_and_true(run, tiny):
         assert configuration.pop("seed") == 0
         inputs = configuration.pop("inputs")
         assert inputs == {role: read_hash(run, name) for role, name in needed(tiny, folder.name).items()}
-        assert configuration == json.loads(json.dumps(tiny.training_inputs(folder.name)))
+        data = {name: sha256(run / "data/synth" / name) for name in ("train.jsonl.gz", "tokenizer.json", "cmvn.json")}
+        assert configuration.pop("data") == data
+        method, backbone = tiny.systems[folder.name].method, "asr.backbones.conformer"
+        assert configuration.pop("sources") == sources_hash("workflows.steps.train", method, backbone)
+        # Whatever the experiment says stands there, and every default that it leaves open beside it.
+        inputs = json.loads(json.dumps(tiny.training_inputs(folder.name)))
+        assert holds(configuration, inputs) and set(configuration) == set(inputs)
+        assert {"layer_drop", "ctc_weight", "label_smoothing", "mask_padding"} <= set(
+            configuration["backbone"]["settings"]
+        )
+        if folder.name == "f2":
+            assert configuration["settings"]["alpha_p"] == 0.25
+            assert configuration["settings"]["kl"]["reduction"] == "batch"
         finished = datetime.fromisoformat(found["finished"])
         assert timedelta(0) <= datetime.now(UTC) - finished < timedelta(days=1)
         assert 0 < found["wall_seconds"] < 600 and f"--system {folder.name}" in found["command"]
+
+
+def holds(whole, part):
+    """Whether `whole` says everything that `part` says."""
+    if isinstance(part, dict):
+        return all(key in whole and holds(whole[key], value) for key, value in part.items())
+    return whole == part
 
 
 def needed(experiment, system):
@@ -245,8 +266,6 @@ def needed(experiment, system):
 
 
 def read_hash(run, name):
-    from common.files import sha256
-
     return sha256(run / "systems" / name / "seed0/model.safetensors")
 
 
