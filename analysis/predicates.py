@@ -5,6 +5,7 @@ are pooled over the test sets and averaged over the training seeds; MAPSSWE (exa
 seed.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -60,13 +61,13 @@ class Predicate(Settings):
         except NotTestedHere as missing:
             return Outcome(NOT_TESTED, str(missing), name=self.name(evidence))
 
+    @abstractmethod
     def judged(self, evidence: Evidence) -> Outcome:
         """The verdict. Raises `NotTestedHere`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def name(self, evidence: Evidence) -> str:
         """The statement in a few words."""
-        raise NotImplementedError
 
 
 class WerPredicate(Predicate):
@@ -109,13 +110,13 @@ class WerPredicate(Predicate):
         """Where the interval must lie beyond, to be reproduced and to be contradicted, in points."""
         return margin, margin
 
+    @abstractmethod
     def measured(self, evidence: Evidence, seeds: Sequence[int]) -> tuple[Estimate, float, float | None]:
         """The effect, the WER that a relative margin is a share of, and p where two systems are compared."""
-        raise NotImplementedError
 
+    @abstractmethod
     def effect(self, evidence: Evidence) -> str:
         """What the effect is called."""
-        raise NotImplementedError
 
     def _reason(self, verdict: str, found: Estimate, margin: float, p: float | None, words: int | None) -> str:
         holds, bound = {"above": "above", "below": "below"}[self.side], self.bounds(margin)[0]
