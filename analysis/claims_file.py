@@ -5,13 +5,12 @@ A key, a predicate, a table or a row that does not exist is one clear error with
 
 from pathlib import Path
 
-import yaml
-
 from analysis.evidence import Evidence
 from analysis.predicates import AnyPredicate, Margin
 from analysis.published import FOLDER, published_table
 from analysis.results import Results
 from common.errors import UserError, unknown
+from common.files import read_yaml
 from common.settings import Settings, parse
 
 CLAIMS = Path(__file__).parent / "claims.yaml"
@@ -37,12 +36,7 @@ class ClaimsFile(Settings):
 
 def read_claims(path: Path) -> ClaimsFile:
     """Read and check a claims file by itself. Raises `UserError` naming file, claim and key."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(path)
     found = parse(ClaimsFile, values, str(path))
     names = [claim.id for claim in found.claims]
     for name in names:

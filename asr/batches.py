@@ -65,6 +65,11 @@ class SpeechSet:
         target_lengths = torch.tensor([len(row) for row in tokens])
         return Batch(ids, inputs, lengths.to(device), targets.to(device), target_lengths.to(device))
 
+    def order(self, batch_seconds: float, buckets: int = 1, seed: int = 0) -> "BatchOrder":
+        """The batch order of these examples, `batch_seconds` of audio a batch."""
+        frames = [example.frames for example in self.examples]
+        return BatchOrder(frames, batch_seconds * self.extractor.frames_per_second, buckets, seed)
+
     def _features(self, examples: list[Example], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         if self.stored is not None:
             rows = []

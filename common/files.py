@@ -91,6 +91,18 @@ def read_json(path: Path | str) -> Any:
         raise UserError(f"{path}: not a JSON file ({error})") from None
 
 
+def read_yaml(path: Path | str, what: str = "file") -> Any:
+    """Read a YAML file. Raises `UserError` naming the file when it is missing (`what` it should be) or is not YAML."""
+    import yaml  # not all that write files read YAML
+
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such {what}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
 def sha256(path: Path | str) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:

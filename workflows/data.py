@@ -84,13 +84,13 @@ def stage_data(
     """Batches of a training stage: endless shuffled training batches, and the first dev utterances in order of
     length."""
     per_second = train.extractor.frames_per_second
-    batch_frames = training.batch_seconds * per_second
-    order = BatchOrder([example.frames for example in train.examples], batch_frames, training.buckets, seed)
+    order = train.order(training.batch_seconds, training.buckets, seed)
     used, frames = 0, 0
     while used < len(dev) and (used == 0 or frames <= training.validation_seconds * per_second):
         frames += dev.examples[used].frames
         used += 1
-    dev_batches = BatchOrder([example.frames for example in dev.examples[:used]], batch_frames, 1, 0).in_order()
+    used_frames = [example.frames for example in dev.examples[:used]]
+    dev_batches = BatchOrder(used_frames, training.batch_seconds * per_second, 1, 0).in_order()
 
     def train_batches(start: int, rank: int, world: int) -> Iterator[Batch]:
         for indices in order.endless(start, rank, world):

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from asr.settings import DecodeSettings, FeatureSettings, TokenizerSettings, TrainingSettings
 from common.errors import UserError, unknown
+from common.files import read_yaml
 from common.settings import Settings, parse
 from methods.names import check_method_exists
 from methods.paths import check_shape, format_path, parse_path
@@ -304,12 +304,7 @@ def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
     while True:
         if path in [earlier for earlier, _ in chain]:
             raise UserError(f"{path}: extends itself in a circle")
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such experiment file") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        values = read_yaml(path, "experiment file")
         if not isinstance(values, dict):
             raise UserError(f"{path}: an experiment is a mapping of keys")
         chain.append((path, values))

@@ -62,6 +62,13 @@ def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSyst
     return TrainedSystem(description["name"], module, method)
 
 
+def load_description(model: Path) -> dict[str, Any]:
+    """Name, seed and physical layers of a system, for the files that analysis reads."""
+    description = read_json(model / "system.json")
+    layers = description["backbone"]["settings"].get("layers")
+    return {"system": description["name"], "seed": description["seed"], "physical_layers": layers}
+
+
 def load_inputs(
     needs: dict[str, str], folders: dict[str, Path], device: torch.device | str
 ) -> dict[str, TrainedSystem]:

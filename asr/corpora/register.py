@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
 from common.errors import UserError, unknown
+from common.files import read_yaml
 from common.settings import Settings, parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,12 +34,7 @@ class Entry(Settings):
 def read_register(path: Path | str = REGISTER) -> dict[str, Entry]:
     """All entries by corpus name. Raises `UserError` naming the file and the key."""
     path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such register of corpora") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML ({error})") from None
+    data = read_yaml(path, "register of corpora")
     if not isinstance(data, dict):
         raise UserError(f"{path}: a register maps the names of corpora to their entries")
     return {str(name): parse(Entry, entry, f"{path}: {name}") for name, entry in data.items()}

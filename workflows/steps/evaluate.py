@@ -8,15 +8,14 @@ from typing import Any
 import torch
 
 from analysis.trn import write_trn
-from asr.batches import BatchOrder
 from asr.decoding import greedy
 from asr.settings import DecodeSettings
-from common.files import read_json, write_json
+from common.files import write_json
 from methods.contract import Point, TrainedSystem, all_points
 from workflows.data import PreparedData
 from workflows.experiment import Experiment
 from workflows.steps.choice import table_points
-from workflows.systems import load_system
+from workflows.systems import load_description, load_system
 
 SCHEMA = 1
 Transcripts = dict[str, dict[str, str]]
@@ -63,11 +62,9 @@ class Decoder:
         """Words of each utterance of a set at each point."""
         speech = self.data.speech_set(name, labelled=False)
         speech.examples = speech.examples[: self.settings.utterances]
-        batch_frames = self.batch_seconds * speech.extractor.frames_per_second
-        order = BatchOrder([example.frames for example in speech.examples], batch_frames, 1, 0)
         found: Transcripts = {point.id: {} for point in points}
         method, module = self.system.method, self.system.module
-        for indices in order.in_order():
+        for indices in speech.order(self.batch_seconds).in_order():
             batch = speech.batch(indices, self.device, labelled=False)
             for point, encoded in method.encode_points(module, batch.inputs, batch.input_lengths, points):
                 ids = self._token_ids(point, encoded)
@@ -143,10 +140,3 @@ def _listed(points: list[Point]) -> list[dict[str, Any]]:
         }
         for point in points
     ]
-
-
-def load_description(model: Path) -> dict[str, Any]:
-    """Name, seed and physical layers of a system, for the files that analysis reads."""
-    description = read_json(model / "system.json")
-    layers = description["backbone"]["settings"].get("layers")
-    return {"system": description["name"], "seed": description["seed"], "physical_layers": layers}

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from asr.batches import BatchOrder
 from asr.decoding import greedy
 from common.errors import UserError, run
 from common.files import write_json
@@ -23,8 +22,7 @@ from methods.contract import Point, Step, TrainedSystem, all_points
 from workflows.data import PreparedData, leave_out_too_long
 from workflows.experiment import Experiment
 from workflows.steps.choice import wanted_points
-from workflows.steps.evaluate import load_description
-from workflows.systems import load_system
+from workflows.systems import load_description, load_system
 
 SCHEMA = 1
 WARM_UP = 2
@@ -126,8 +124,7 @@ def training_peak_bytes(
         return None
     speech = data.speech_set("train", labelled=True)
     leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), "train")
-    batch_frames = training.batch_seconds * speech.extractor.frames_per_second
-    order = BatchOrder([example.frames for example in speech.examples], batch_frames, training.buckets, 0)
+    order = speech.order(training.batch_seconds, training.buckets)
     batch = speech.batch(order.in_order()[-1], device, stages[-1].labelled)
     module.train().requires_grad_(True)
     optimiser = torch.optim.AdamW(method.parameter_groups(module, stages[-1]), lr=1e-6)

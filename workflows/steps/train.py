@@ -13,7 +13,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from asr.backbones import BackboneFactory, Batch
-from asr.batches import BatchOrder
 from asr.settings import TrainingSettings
 from asr.training import check_fingerprint, make_fabric, run_stage, save_state, seed_step
 from common.errors import UserError
@@ -154,9 +153,7 @@ def _calibration(
     """Training batches in a fixed order, read lazily: as many as `finish` takes."""
     speech = data.speech_set("train", labelled=True)
     leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), "train")
-    batch_frames = training.batch_seconds * speech.extractor.frames_per_second
-    order = BatchOrder([example.frames for example in speech.examples], batch_frames, training.buckets, 0)
-    for indices in order.epoch(0):
+    for indices in speech.order(training.batch_seconds, training.buckets).epoch(0):
         yield speech.batch(indices, device)
 
 
