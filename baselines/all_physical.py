@@ -3,7 +3,7 @@ baseline."""
 
 from torch import Tensor, nn
 
-from asr.backbones import Batch, LayerDrop
+from asr.backbones import Batch
 from methods.contract import Method, Point, Step, path_points
 
 
@@ -16,7 +16,7 @@ class AllPhysical(Method):
         ones = (1,) * module.layers
         drop = None
         if step.training:
-            drop = LayerDrop.draw(module.layer_drop, module.layers, step.generator("layer drop"))
+            drop = module.draw_layer_drop(module.layers, step.generator("layer drop"))
         state = module.run_path(ones, module.front_end(batch.inputs, batch.input_lengths), drop)
         return module.loss(module.outputs(module.finish(state), batch), batch)
 

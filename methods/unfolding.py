@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from asr.backbones import Backbone, Batch, EncoderState, LayerDrop, Outputs
+from asr.backbones import Backbone, Batch, EncoderState, Outputs
 from common.errors import UserError
 from common.settings import Settings
 from methods.contract import Method, Point, Step, path_points
@@ -134,16 +134,16 @@ class Unfolding(Method):
         deep = self.deepest_path(step)
         seed = (1,) * module.layers
         deep_drop = seed_drop = None
-        rate = module.layer_drop if step.training else 0.0
-        if rate:
-            deep_drop = LayerDrop.draw(rate, sum(deep), step.generator("layer drop"))
-            seed_drop = LayerDrop(rate, len(seed), deep_drop.draws)
+        if step.training:
+            deep_drop = module.draw_layer_drop(sum(deep), step.generator("layer drop"))
+            seed_drop = deep_drop and deep_drop.at_depth(len(seed))
         state = module.front_end(batch.inputs, batch.input_lengths)
         if config.alpha_p == 0 and not with_kl:
             return module.run_path(deep, state, deep_drop), None
         if config.alpha_f == 0 and not with_kl:
             return None, module.run_path(seed, state, seed_drop)
-        if (rate and not config.share_prefix) or deep == seed:
+        alike = config.share_prefix or deep_drop is None or deep_drop.same_at_any_depth
+        if not alike or deep == seed:
             return module.run_path(deep, state, deep_drop), module.run_path(seed, state, seed_drop)
         first = next(layer for layer, count in enumerate(deep) if count > 1)
         state = module.run_path(seed[: first + 1], state, deep_drop)

@@ -43,3 +43,41 @@ def batch(lengths=(90, 61, 40), targets=((1, 2, 3), (4, 5), (6,)), input_dim=20,
     padded = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=-1)
     ids = tuple(f"s-{number}" for number in range(len(lengths)))
     return Batch(ids, inputs, torch.tensor(lengths), padded, torch.tensor([len(row) for row in tokens]))
+
+
+SMALL_ENCODER = {
+    "layers": 3,
+    "width": 32,
+    "heads": 4,
+    "ffn": 48,
+    "conv_dim": [16, 16, 16],
+    "conv_kernel": [8, 3, 3],
+    "conv_stride": [4, 2, 2],
+    "positional_kernel": 16,
+    "positional_groups": 4,
+    "mask_time_length": 2,
+}
+"""A wav2vec2 or HuBERT that a test can afford: 16 samples a frame."""
+
+
+def small_encoder(name="wav2vec2", seed=0, vocabulary=32, **settings):
+    torch.manual_seed(seed)
+    model = BackboneFactory(name, {**SMALL_ENCODER, **settings}, vocabulary).build()
+    with torch.no_grad():  # norms away from their neutral start
+        for parameter_name, parameter in model.named_parameters():
+            if "norm" in parameter_name:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+    return model
+
+
+def waves(lengths=(900, 500, 731), targets=((5, 6), (7,), (8, 9)), seed=1):
+    """Waveforms with letters, as `batch`."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = [torch.randn(count, generator=generator) for count in lengths]
+    tokens = [torch.tensor(row) for row in targets]
+    pad = torch.nn.utils.rnn.pad_sequence
+    ids = tuple(f"s-{number}" for number in range(len(lengths)))
+    targets_of = pad(tokens, batch_first=True, padding_value=-1)
+    return Batch(
+        ids, pad(rows, batch_first=True), torch.tensor(lengths), targets_of, torch.tensor([len(r) for r in tokens])
+    )

@@ -5,11 +5,12 @@ repeats layers in place and never copies or aliases weights. The pieces (front e
 so that a method can share work between paths or replace what it needs to.
 """
 
+import contextlib
 import dataclasses
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ from common.errors import unknown
 class Batch:
     """Padded utterances of one step.
 
-    `inputs` (batch, time, features) and `input_lengths` (batch,) in frames, `targets` (batch, tokens) padded with -1
+    `inputs` (batch, time, features), or (batch, samples) for models that read the waveform, and `input_lengths`
+    (batch,) in the same frames or samples; `targets` (batch, tokens) padded with -1
     and `target_lengths` (batch,). An unlabelled batch has no targets.
     """
 
@@ -43,11 +45,13 @@ class Batch:
 @dataclasses.dataclass(frozen=True)
 class EncoderState:
     """What flows from layer to layer: `x` (batch, frames, width), which frames are real (batch, frames), and, where
-    the architecture has them, relative position embeddings. `executed` counts the layer executions so far."""
+    the architecture has them, relative position embeddings, and the attention mask in the form that its layers take
+    (None: everything is attended to). `executed` counts the layer executions so far."""
 
     x: Tensor
     valid: Tensor
     positions: Tensor | None = None
+    attention_mask: Tensor | None = None
     executed: int = 0
 
 
@@ -71,30 +75,52 @@ class Outputs:
 
 @dataclasses.dataclass(frozen=True)
 class LayerDrop:
-    """Stochastic depth of one training pass: execution i of `depth` is skipped with probability rate * i / depth.
+    """Which layer executions one training pass of `depth` executions skips. `draws` (at least `depth` uniform numbers)
+    decide; two passes with the same draws share one decision per execution.
 
-    `draws` (at least `depth` uniform numbers) decide; two passes with the same draws share one decision per execution.
-    Executions that are kept are scaled by 1 / (1 - p), as in ESPnet. The ramp reaches `rate` at the last executed
-    layer.
+    ramp: execution i of `depth`, counted from 1, is skipped with probability rate * i / depth, and one that is kept is
+    scaled by 1 / (1 - p), as in ESPnet's stochastic depth. The ramp reaches `rate` at the last executed layer.
+    uniform: each is skipped with probability `rate`, and nothing is scaled, as in transformers' layer drop.
     """
 
     rate: float
     depth: int
     draws: Sequence[float]
+    kind: Literal["ramp", "uniform"] = "ramp"
 
     @classmethod
-    def draw(cls, rate: float, depth: int, generator: torch.Generator) -> "LayerDrop":
+    def draw(
+        cls, rate: float, depth: int, generator: torch.Generator, kind: Literal["ramp", "uniform"] = "ramp"
+    ) -> "LayerDrop":
         """One uniform number an execution, from a generator of its own."""
-        return cls(rate, depth, torch.rand(depth, generator=generator).tolist())
+        return cls(rate, depth, torch.rand(depth, generator=generator).tolist(), kind)
+
+    def at_depth(self, depth: int) -> "LayerDrop":
+        """The same draws for a pass of another depth, at most the depth of this one."""
+        return dataclasses.replace(self, depth=depth)
+
+    @property
+    def same_at_any_depth(self) -> bool:
+        """Whether passes of different depths with the same draws treat their first executions alike."""
+        return self.kind == "uniform"
 
     def probability(self, execution: int) -> float:
         """Of skipping execution number `execution`, counted from 0."""
-        return self.rate * (execution + 1) / self.depth
+        return self.rate if self.kind == "uniform" else self.rate * (execution + 1) / self.depth
 
     def branch_scale(self, execution: int) -> float:
         """Factor of the residual branches: 0 when skipped."""
         probability = self.probability(execution)
-        return 0.0 if self.draws[execution] < probability else 1.0 / (1.0 - probability)
+        if self.draws[execution] < probability:
+            return 0.0
+        return 1.0 if self.kind == "uniform" else 1.0 / (1.0 - probability)
+
+
+def blank_fraction(outputs: Outputs) -> Tensor:
+    """Share of real frames whose best CTC label is blank; 1.0 is the all-blank plateau."""
+    with torch.no_grad():
+        real = torch.arange(outputs.ctc_logits.size(1), device=outputs.lengths.device) < outputs.lengths[:, None]
+        return ((outputs.ctc_logits.argmax(-1) == 0) & real).sum() / real.sum().clamp(min=1)
 
 
 class Backbone(nn.Module, ABC):
@@ -103,7 +129,7 @@ class Backbone(nn.Module, ABC):
     layers: int
     """Number of physical layers."""
     layer_drop: float
-    """Stochastic depth at the last executed layer."""
+    """Rate at which training skips layer executions; see `LayerDrop`."""
     ctc_weight: float
     """Share of CTC in the loss (lambda of arXiv 2505.21237, section 2.1); 1 without a decoder."""
 
@@ -161,6 +187,32 @@ class Backbone(nn.Module, ABC):
     def layer_module(self, layer: int) -> nn.Module:
         """The module that holds the weights of one physical layer."""
 
+    def draw_layer_drop(self, depth: int, generator: torch.Generator) -> LayerDrop | None:
+        """Which executions a training pass of `depth` executions skips; None when none ever is."""
+        return LayerDrop.draw(self.layer_drop, depth, generator) if self.layer_drop else None
+
+    @torch.no_grad()
+    def take_weights(self, source: "Backbone", kept: Sequence[int]) -> None:
+        """Copy everything from `source`, of its layers those that `kept` names (numbers from 0), in this order.
+
+        Raises ValueError when `kept` does not name one layer for each of ours.
+        """
+        if len(kept) != self.layers:
+            raise ValueError(f"{len(kept)} layers are kept for a model of {self.layers}")
+        for own, other in enumerate(kept):
+            self.layer_module(own).load_state_dict(source.layer_module(other).state_dict())
+        layers = [source.layer_module(layer) for layer in range(source.layers)]
+        of_layers = {id(tensor) for layer in layers for tensor in layer.state_dict(keep_vars=True).values()}
+        state = source.state_dict(keep_vars=True)
+        rest = {name: tensor for name, tensor in state.items() if id(tensor) not in of_layers}
+        unknown_names = self.load_state_dict(rest, strict=False).unexpected_keys
+        if unknown_names:
+            raise ValueError(f"the source has weights of another architecture: {', '.join(unknown_names[:3])}")
+
+    def eager_attention(self) -> contextlib.AbstractContextManager[None]:
+        """Attention as matrix products inside this context: operation counters see nothing in fused attention."""
+        return contextlib.nullcontext()
+
 
 class BackboneFactory:
     """Builds a backbone, as configured or changed: what a method gets to work with.
@@ -189,7 +241,7 @@ class BackboneFactory:
         return self.module.build(self.configure({**self.settings, **changes}), self.vocabulary)
 
 
-BACKBONES = ("conformer",)
+BACKBONES = ("conformer", "wav2vec2", "hubert")
 
 
 def load_module(name: str, where: str) -> Any:

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs
+from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction
 from common.settings import Settings
 
 with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
@@ -39,6 +39,7 @@ from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from espnet2.asr.specaug.specaug import SpecAug
 
+INPUT = "log_mel"
 IGNORED = -1
 """Padding of target tokens."""
 SHORTEST_INPUT_FRAMES = 7
@@ -206,13 +207,6 @@ class Conformer(Backbone):
 
     def scorers(self) -> dict[str, Any]:
         return {"decoder": self.decoder, "ctc": CTCPrefixScorer(ctc=self.ctc, eos=self.sos_eos)}
-
-
-def blank_fraction(outputs: Outputs) -> Tensor:
-    """Share of real frames whose best CTC label is blank; 1.0 is the all-blank plateau."""
-    with torch.no_grad():
-        real = torch.arange(outputs.ctc_logits.size(1), device=outputs.lengths.device) < outputs.lengths[:, None]
-        return ((outputs.ctc_logits.argmax(-1) == 0) & real).sum() / real.sum().clamp(min=1)
 
 
 def run_block(block: nn.Module, state: EncoderState, scale: float, mask_padding: bool) -> Tensor:

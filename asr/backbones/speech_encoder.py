@@ -1,0 +1,285 @@
+"""Speech foundation encoders with a CTC layer, on transformers' own modules; only the loop over layers is ours.
+
+wav2vec2 (Baevski et al., 2020) and HuBERT (Hsu et al., 2021) share one architecture: a convolutional feature encoder
+that reads the waveform, a positional convolution, and Transformer layers. The functions below run transformers'
+`Wav2Vec2ForCTC` or `HubertForCTC` along a path; with every repeat count 1 a single utterance gives its logits. What
+transformers does not have is `mask_padding` (default): base models are used without an attention mask, so their
+results depend on what else is in the batch. Masked, the feature encoder's group norm takes its statistics from the
+utterance's own frames, the positional convolution reads zeros behind them, and attention leaves padding out: an
+utterance in a batch comes out as it does alone.
+
+Sizes with a 32-way CTC layer: 94.396 / 80.221 / 66.045 / 51.869 / 37.693 / 30.605 / 23.518 M parameters for
+12 / 10 / 8 / 6 / 4 / 3 / 2 layers (arXiv 2505.21237, Tables 2 and 3).
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers.masking_utils import create_bidirectional_mask
+
+from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction
+from common.errors import UserError
+from common.settings import Settings
+
+BLANK = 0
+"""wav2vec2's `<pad>`."""
+
+
+class SpeechEncoderConfig(Settings):
+    """The shape and training settings of a model; the defaults are those of the published base models."""
+
+    layers: int = Field(12, gt=0)
+    width: int = Field(768, gt=0)
+    heads: int = Field(12, gt=0)
+    ffn: int = Field(3072, gt=0)
+    conv_dim: list[int] = [512] * 7
+    conv_kernel: list[int] = [10, 3, 3, 3, 3, 2, 2]
+    conv_stride: list[int] = [5, 2, 2, 2, 2, 2, 2]
+    conv_bias: bool = False
+    conv_norm: Literal["group", "layer"] = "group"
+    """group: base models, the first convolution's channels over time; layer: large models, every convolution."""
+    positional_kernel: int = Field(128, gt=0)
+    positional_groups: int = Field(16, gt=0)
+    pre_norm: bool = False
+    """Layer norm before attention and feed-forward, as in large models; base models have it behind them."""
+    sampling_rate: int = 16000
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    activation_dropout: float = 0.1
+    projection_dropout: float = 0.0
+    layer_drop: float = Field(0.1, ge=0, lt=1)
+    """Each execution is skipped with this probability in training, at every depth alike."""
+    mask_time_prob: float = Field(0.05, gt=0, le=1)
+    mask_time_length: int = Field(10, gt=0)
+    mask_feature_prob: float = Field(0.0, ge=0, le=1)
+    mask_feature_length: int = Field(10, gt=0)
+    ctc_reduction: Literal["sum", "mean"] = "sum"
+    """Over the batch: sum is transformers' default, and what the paper's loss weights belong to."""
+    mask_padding: bool = True
+    freeze_feature_encoder: bool = False
+    """Leave the convolutional feature encoder as it is."""
+    checkpoint_layers: bool = False
+    """Keep only each layer execution's input and compute the rest again in the backward pass."""
+    output_init: float = Field(1.0, gt=0)
+    """The output projections of all residual branches are multiplied by this once, when the weights are drawn."""
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> "SpeechEncoderConfig":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.width % self.positional_groups:
+            raise ValueError(f"width {self.width} is not a multiple of positional_groups {self.positional_groups}")
+        if not len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride):
+            raise ValueError("conv_dim, conv_kernel and conv_stride differ in length")
+        return self
+
+    def transformers_settings(self, vocabulary: int) -> dict[str, Any]:
+        """The same as keyword arguments of `Wav2Vec2Config` and `HubertConfig`."""
+        return {
+            "vocab_size": vocabulary,
+            "num_hidden_layers": self.layers,
+            **{theirs: getattr(self, ours) for ours, theirs in SHAPE.items()},
+            "hidden_dropout": self.dropout,
+            "final_dropout": self.dropout,
+            "attention_dropout": self.attention_dropout,
+            "activation_dropout": self.activation_dropout,
+            "feat_proj_dropout": self.projection_dropout,
+            "layerdrop": self.layer_drop,
+            "mask_time_prob": self.mask_time_prob,
+            "mask_time_length": self.mask_time_length,
+            "mask_feature_prob": self.mask_feature_prob,
+            "mask_feature_length": self.mask_feature_length,
+            "ctc_loss_reduction": self.ctc_reduction,
+            "ctc_zero_infinity": False,
+            "pad_token_id": BLANK,
+        }
+
+
+SHAPE = {
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "ffn": "intermediate_size",
+    "conv_dim": "conv_dim",
+    "conv_kernel": "conv_kernel",
+    "conv_stride": "conv_stride",
+    "conv_bias": "conv_bias",
+    "conv_norm": "feat_extract_norm",
+    "positional_kernel": "num_conv_pos_embeddings",
+    "positional_groups": "num_conv_pos_embedding_groups",
+    "pre_norm": "do_stable_layer_norm",
+}
+"""Our name -> transformers' name of everything that decides the shapes of the weights, the number of layers aside."""
+
+
+class SpeechEncoder(Backbone):
+    """`model` is transformers' `Wav2Vec2ForCTC` or `HubertForCTC`, with its parameter names under `model.`."""
+
+    ctc_weight = 1.0
+
+    def __init__(self, config: SpeechEncoderConfig, model: nn.Module):
+        super().__init__()
+        self.config = config
+        self.layers = config.layers
+        self.layer_drop = config.layer_drop
+        self.model = model
+        self.model.set_attn_implementation("sdpa")
+        with torch.no_grad():
+            for layer in layers_of(model):
+                for linear in (layer.attention.out_proj, layer.feed_forward.output_dense):
+                    linear.weight.mul_(config.output_init)
+
+    def layer_module(self, layer: int) -> nn.Module:
+        return layers_of(self.model)[layer]
+
+    def draw_layer_drop(self, depth: int, generator: torch.Generator) -> LayerDrop | None:
+        """The same rate at every execution and nothing rescaled, as in transformers (Fan et al., 2020)."""
+        return LayerDrop.draw(self.layer_drop, depth, generator, kind="uniform") if self.layer_drop else None
+
+    def output_lengths(self, lengths: Iterable[int]) -> list[int]:
+        return [output_frames(self.model, length) for length in lengths]
+
+    def front_end(self, inputs: Tensor, lengths: Tensor, masked: Tensor | None = None) -> EncoderState:
+        """`inputs` (batch, samples), `lengths` (batch,) in samples. In training some spans of frames are replaced by
+        the mask embedding: random ones, or those that `masked` (batch, frames) says."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_feature_encoder):
+            features, valid = convolve(self.model, inputs, lengths if self.config.mask_padding else None)
+        return embed(self.model, features, valid, masked)
+
+    def run_layer(self, layer: int, state: EncoderState, drop: LayerDrop | None = None) -> EncoderState:
+        if drop is not None and not drop.branch_scale(state.executed):
+            return dataclasses.replace(state, executed=state.executed + 1)
+        module = self.layer_module(layer)
+        if self.config.checkpoint_layers and self.training and torch.is_grad_enabled():
+            x = checkpoint(module.__call__, state.x, state.attention_mask, use_reentrant=False)
+        else:
+            x = module(state.x, attention_mask=state.attention_mask)
+        return dataclasses.replace(state, x=x, executed=state.executed + 1)
+
+    def finish(self, state: EncoderState) -> Encoded:
+        return Encoded(close(self.model, state.x), state.valid.sum(1))
+
+    def outputs(self, encoded: Encoded, batch: Batch) -> Outputs:
+        return Outputs(ctc_logits(self.model, encoded.frames), encoded.lengths)
+
+    def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """L = L_ctc (arXiv 2505.21237, section 2.1), summed over the batch or averaged as `ctc_reduction` says."""
+        log_probs = torch.log_softmax(outputs.ctc_logits.float(), -1).transpose(0, 1)
+        ctc = F.ctc_loss(
+            log_probs,
+            batch.targets.clamp(min=0),
+            outputs.lengths,
+            batch.target_lengths,
+            blank=BLANK,
+            reduction=self.config.ctc_reduction,
+        )
+        return {"total": ctc, "ctc": ctc, "blank_fraction": blank_fraction(outputs)}
+
+    def ctc_log_probs(self, encoded: Encoded) -> Tensor:
+        return torch.log_softmax(ctc_logits(self.model, encoded.frames).float(), -1)
+
+    def scorers(self) -> dict[str, Any]:
+        raise UserError("beam search needs an attention decoder; a system with a CTC layer only is decoded greedily")
+
+    @contextlib.contextmanager
+    def eager_attention(self) -> Iterator[None]:
+        self.model.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            self.model.set_attn_implementation("sdpa")
+
+
+def base_of(model: nn.Module) -> nn.Module:
+    """The encoder without its CTC layer."""
+    return getattr(model, model.base_model_prefix)
+
+
+def layers_of(model: nn.Module) -> nn.ModuleList:
+    """The physical layers."""
+    return base_of(model).encoder.layers
+
+
+def output_frames(model: nn.Module, samples: Any) -> Any:
+    """Encoder frames that so many samples give (an int or a tensor of them); 0 when there are too few for one."""
+    for kernel, stride in zip(model.config.conv_kernel, model.config.conv_stride, strict=True):
+        samples = (samples - kernel) // stride + 1
+    return samples.clamp(min=0) if isinstance(samples, Tensor) else max(0, samples)
+
+
+def shortest_input(model: nn.Module) -> int:
+    """Samples that one encoder frame needs."""
+    samples = 1
+    for kernel, stride in reversed(list(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))):
+        samples = (samples - 1) * stride + kernel
+    return samples
+
+
+def convolve(model: nn.Module, samples: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The convolutional feature encoder: `samples` (batch, samples) -> (batch, frames, channels) and which of the
+    frames are real (batch, frames).
+
+    The convolutions are not padded, so a real frame sees real samples only; what would let padding in is the group norm
+    over time. `lengths` (batch,) None: as transformers does it, all frames count as real.
+    """
+    shortest = shortest_input(model)
+    if samples.size(1) < shortest:
+        samples = F.pad(samples, (0, shortest - samples.size(1)))
+    x = samples[:, None]
+    for layer in base_of(model).feature_extractor.conv_layers:
+        norm = getattr(layer, "layer_norm", None)
+        if lengths is not None and isinstance(norm, nn.GroupNorm) and int(lengths.min()) < samples.size(1):
+            x = layer.conv(x)
+            frames = (lengths - layer.conv.kernel_size[0]) // layer.conv.stride[0] + 1
+            x = layer.activation(_group_norm_of_real_frames(norm, x, frames.tolist()))
+        else:
+            x = layer(x)
+    if lengths is None:
+        return x.transpose(1, 2), x.new_ones((len(x), x.size(2)), dtype=torch.bool)
+    frames = output_frames(model, lengths.to(x.device))
+    return x.transpose(1, 2), torch.arange(x.size(2), device=x.device)[None, :] < frames[:, None]
+
+
+def _group_norm_of_real_frames(norm: nn.GroupNorm, x: Tensor, frames: list[int]) -> Tensor:
+    """Utterance by utterance, so that the sums are the very ones that an utterance alone would give."""
+    parts = []
+    for row, count in zip(x.split(1), frames, strict=True):
+        count = min(max(count, 1), x.size(2))
+        parts.append(F.pad(norm(row[:, :, :count]), (0, x.size(2) - count)))
+    return torch.cat(parts)
+
+
+def embed(model: nn.Module, features: Tensor, valid: Tensor, masked: Tensor | None = None) -> EncoderState:
+    """From convolutional features to the input of the first layer: projection, masked spans (in training),
+    positions."""
+    base, encoder = base_of(model), base_of(model).encoder
+    x = base.feature_projection(features)
+    x = x[0] if isinstance(x, tuple) else x  # wav2vec2 returns the features before the projection too
+    if base.training:
+        x = base._mask_hidden_states(x, mask_time_indices=masked, attention_mask=valid.long())
+    attention_mask = None
+    if not valid.all():
+        x = x.masked_fill(~valid[:, :, None], 0.0)
+        keys = valid.clone()
+        keys[:, 0] = True  # an utterance too short for one frame attends to something; its output is not read
+        attention_mask = create_bidirectional_mask(config=model.config, inputs_embeds=x, attention_mask=keys)
+    x = x + encoder.pos_conv_embed(x)
+    if not model.config.do_stable_layer_norm:
+        x = encoder.layer_norm(x)
+    return EncoderState(encoder.dropout(x), valid, attention_mask=attention_mask)
+
+
+def close(model: nn.Module, x: Tensor) -> Tensor:
+    """What follows the last layer: the norm of large models."""
+    return base_of(model).encoder.layer_norm(x) if model.config.do_stable_layer_norm else x
+
+
+def ctc_logits(model: nn.Module, frames: Tensor) -> Tensor:
+    """(batch, frames, vocabulary)."""
+    return model.lm_head(model.dropout(frames))
