@@ -4,13 +4,22 @@ baseline."""
 from torch import Tensor, nn
 
 from asr.backbones import Batch
+from common.settings import Settings
 from methods.contract import Method, Point, Step, path_points
+from methods.start import Start, build_from
 
 
 class AllPhysical(Method):
     """The backbone as it is, trained with its own loss and stochastic depth."""
 
     kind = "all-physical"
+
+    class Config(Settings):
+        start: Start | None = None
+        """The trained system whose weights it begins with; None: random weights."""
+
+    def build(self) -> nn.Module:
+        return build_from(self.backbone, self.config.start, self.inputs)
 
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         ones = (1,) * module.layers

@@ -109,6 +109,9 @@ class TrainedSystem:
     name: str
     module: nn.Module
     method: "Method"
+    drop_order: tuple[int, ...] | None = None
+    """Its layers, numbered from 1, in the order in which they are dropped: the removal that hurts least first. None
+    where that was not measured."""
 
 
 class Method(ABC):
@@ -136,6 +139,12 @@ class Method(ABC):
         values = {name: getattr(config, name) for name in type(config).model_fields}
         return {name: value.system for name, value in values.items() if isinstance(value, SystemReference)}
 
+    @classmethod
+    def needs_in_training(cls, config: Settings) -> set[str]:
+        """Of the roles that `needs` names, those that the losses read, a teacher for one: by default all but `start`,
+        whose weights are only copied."""
+        return set(cls.needs(config)) - {"start"}
+
     def build(self) -> nn.Module:
         """The module to train, with random weights or weights taken from `self.inputs`."""
         return self.backbone.build()
@@ -144,8 +153,9 @@ class Method(ABC):
         """The training stages; none for a method that only converts. `training` is what the experiment asks for."""
         return [Stage("train", training)]
 
-    def begin_stage(self, module: nn.Module, stage: Stage) -> nn.Module:
-        """Called once before a stage; may return a module of another shape (prune, then distil again)."""
+    def begin_stage(self, module: nn.Module, stage: Stage, batches: Iterable[Batch]) -> nn.Module:
+        """Called once before a stage; may return a module of another shape (prune, then distil again). `batches` are
+        training batches of the stage in a fixed order, read as far as they are needed (to cluster features, say)."""
         return module
 
     def parameter_groups(self, module: nn.Module, stage: Stage) -> list[dict[str, Any]]:

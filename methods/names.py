@@ -7,7 +7,7 @@ from pathlib import Path
 from common.errors import unknown
 
 ROOT = Path(__file__).resolve().parent.parent
-HELPERS = ("methods.contract", "methods.names", "methods.paths")
+HELPERS = ("methods.contract", "methods.names", "methods.paths", "methods.start")
 
 
 def method_names() -> list[str]:

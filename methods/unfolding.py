@@ -20,6 +20,7 @@ from common.errors import UserError
 from common.settings import Settings
 from methods.contract import Method, Point, Step, path_points
 from methods.paths import Path, check_rule, enumerate_paths, format_path, offered_paths, parse_path
+from methods.start import Start, build_from
 
 
 class KL(Settings):
@@ -59,7 +60,10 @@ class Unfolding(Method):
         training_path: str | list[int] | None = None
         """The deepest path that is trained: counts, `random` (drawn at each step), or None where there is only one."""
         share_prefix: bool = False
-        """With layer drop: run what both passes have in common once, under the deep pass's rate. Without: always."""
+        """With layer drop that rises with depth: run what both passes have in common once, under the deep pass's rate.
+        Without it, or with the same rate at every depth: always."""
+        start: Start | None = None
+        """The trained system whose weights it begins with; None: random weights."""
 
         @model_validator(mode="after")
         def _something_is_trained(self) -> "Unfolding.Config":
@@ -94,6 +98,9 @@ class Unfolding(Method):
                 f"settings.training_path: {len(choices)} paths lead from {physical} layers to depth {config.depth}; "
                 f"name one ('{format_path(choices[0])}'), or 'random', or restrict them with settings.last"
             )
+
+    def build(self) -> nn.Module:
+        return build_from(self.backbone, self.config.start, self.inputs)
 
     def deepest_path(self, step: Step) -> Path:
         """The path of the deep pass at this step."""

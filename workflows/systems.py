@@ -1,6 +1,7 @@
 """A system on disk: `system.json` says how to rebuild the module, `model.safetensors` holds its weights, physical
 layers once."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,29 @@ def load_description(model: Path) -> dict[str, Any]:
 def load_inputs(
     needs: dict[str, str], folders: dict[str, Path], device: torch.device | str
 ) -> dict[str, TrainedSystem]:
-    """The trained systems that a method starts from, by role. `folders` maps system names to their folders."""
+    """The trained systems that a method starts from, by role, with their drop orders where these were measured.
+    `folders` maps system names to their folders."""
     for role, name in needs.items():
         if name not in folders:
             raise UserError(
                 f"settings.{role}: system '{name}' is needed but its folder was not given (--input {name}=FOLDER)"
             )
-    return {role: load_system(folders[name], device) for role, name in needs.items()}
+    systems = {role: load_system(folders[name], device) for role, name in needs.items()}
+    return {
+        role: dataclasses.replace(system, drop_order=load_drop_order(folders[needs[role]]))
+        for role, system in systems.items()
+    }
+
+
+def load_drop_order(folder: Path) -> tuple[int, ...] | None:
+    """The order in which a system's layers, numbered from 1, are dropped; None where it was not measured."""
+    path = folder / "sensitivity.json"
+    if not path.exists():
+        return None
+    order = read_json(path).get("drop_order")
+    if not isinstance(order, list) or sorted(order) != list(range(1, len(order) + 1)):
+        raise UserError(f"{path}: 'drop_order' does not name every layer once; measure the sensitivity again")
+    return tuple(order)
 
 
 def name_folders(pairs: Iterable[str]) -> dict[str, Path]:

@@ -54,7 +54,7 @@ def make(name, backbone=None):
     method = make_method(name, settings, backbone, inputs)
     module = method.build()
     for stage in method.stages(TRAINING):
-        module = method.begin_stage(module, stage)
+        module = method.begin_stage(module, stage, iter([batch(), batch(seed=3)]))
     return Made(name, settings, method, module)
 
 

@@ -3,6 +3,7 @@
 The student starts from another system's first layers; between the stages its shape changes.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class TwoStages(Method):
         half = training.model_copy(update={"steps": max(4, training.steps // 2)})
         return [Stage("distil", half, labelled=False), Stage("train", half)]
 
-    def begin_stage(self, module: nn.Module, stage: Stage) -> nn.Module:
+    def begin_stage(self, module: nn.Module, stage: Stage, batches: Iterable[Batch]) -> nn.Module:
         if stage.name == "train":
             with torch.no_grad():
                 resize(module, round(self.config.keep * module.config.ffn))

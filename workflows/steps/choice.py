@@ -62,10 +62,12 @@ def table_points(
 
 def _counts(point: Point, sets: list[str], decoded: Decoded, references: Mapping[str, Mapping[str, str]]) -> Counts:
     """The counts of a point, pooled over sets."""
-    return sum(
-        (align(_transcript(references[name]), _transcript(decoded[name][point.id])).counts for name in sets),
-        Counts.zero(),
-    )
+    return sum((counts_of(references[name], decoded[name][point.id]) for name in sets), Counts.zero())
+
+
+def counts_of(reference: Mapping[str, str], hypothesis: Mapping[str, str]) -> Counts:
+    """The counts of one set, both given as utterance id -> words."""
+    return align(_transcript(reference), _transcript(hypothesis)).counts
 
 
 def _transcript(texts: Mapping[str, str]) -> Transcript:

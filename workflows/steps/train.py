@@ -41,7 +41,8 @@ def train_system(
     )
     kind = load_method(entry.method, where)
     needs = kind.needs(parse(kind.Config, entry.settings, f"{where}.settings"))
-    method = make_method(entry.method, entry.settings, backbone, load_inputs(needs, folders, fabric.device), where)
+    inputs = load_inputs(needs, folders, fabric.device)
+    method = make_method(entry.method, entry.settings, backbone, inputs, where)
     configuration = {
         **experiment.training_inputs(name),
         "corpus": {"name": data.corpus["name"], "settings": data.corpus["settings"]},
@@ -51,6 +52,7 @@ def train_system(
         "data": {file: sha256(data_folder / file) for file in ("train.jsonl.gz", "tokenizer.json", "cmvn.json")},
         "sources": sources_hash("workflows.steps.train", entry.method, f"asr.backbones.{backbone.name}"),
         "inputs": {role: sha256(folders[system] / "model.safetensors") for role, system in needs.items()},
+        "drop_orders": {role: system.drop_order for role, system in inputs.items()},
     }
     fingerprint = _plain({**configuration, "seed": seed})
     work = out / "work"
@@ -58,7 +60,8 @@ def train_system(
     run = _Run(fabric, method, data, training, experiment.dev_set, experiment.features.speed_factors, seed, work)
     module = run.all_stages(fingerprint).eval()
     seed_step(seed, "finish", 0, 0)
-    module = method.finish(module, _calibration(data, method, module, training, fabric.device))
+    calibration = Stage("finish", training)
+    module = method.finish(module, _fixed_batches(data, method, module, calibration, fabric.device))
     if fabric.is_global_zero:
         description = {"name": name, "seed": seed, "method": entry.method, "settings": configuration["settings"]}
         save_system(out, module, method, {**description, "vocabulary": len(data.tokenizer)})
@@ -92,7 +95,9 @@ class _Run:
             if done.exists():
                 module = self._load_stage(done, expected)
                 continue
-            module = self.method.begin_stage(module, stage)
+            module = module.to(self.fabric.device)
+            fixed = _fixed_batches(self.data, self.method, module, stage, self.fabric.device)
+            module = self.method.begin_stage(module, stage, fixed)
             self._run(module, stage, self.work / f"stage{number}", expected)
             if self.fabric.is_global_zero:
                 self._save_stage(done, module, expected)
@@ -147,14 +152,15 @@ def _seconds_so_far(work: Path) -> float:
     return sum(json.loads(rows[-1])["seconds"] for rows in lines if rows)
 
 
-def _calibration(
-    data: PreparedData, method: Method, module: nn.Module, training: TrainingSettings, device: torch.device
+def _fixed_batches(
+    data: PreparedData, method: Method, module: nn.Module, stage: Stage, device: torch.device
 ) -> Iterator[Batch]:
-    """Training batches in a fixed order, read lazily: as many as `finish` takes."""
-    speech = data.speech_set("train", labelled=True)
-    leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), "train")
+    """Training batches in a fixed order, read lazily: as many as a method takes."""
+    speech = data.speech_set(stage.set, stage.labelled)
+    leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), stage.set)
+    training = stage.training
     for indices in speech.order(training.batch_seconds, training.buckets).epoch(0):
-        yield speech.batch(indices, device)
+        yield speech.batch(indices, device, stage.labelled)
 
 
 def _finish_files(out: Path, work: Path, provenance: dict[str, Any]) -> None:
