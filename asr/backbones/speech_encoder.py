@@ -146,8 +146,8 @@ class SpeechEncoder(Backbone):
         return [output_frames(self.model, length) for length in lengths]
 
     def front_end(self, inputs: Tensor, lengths: Tensor, masked: Tensor | None = None) -> EncoderState:
-        """`inputs` (batch, samples), `lengths` (batch,) in samples. In training some spans of frames are replaced by
-        the mask embedding: random ones, or those that `masked` (batch, frames) says."""
+        """`inputs` (batch, samples), `lengths` (batch,) in samples. Spans of frames are replaced by the mask embedding:
+        those that `masked` (batch, frames) says, else, in training, random ones."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_feature_encoder):
             features, valid = convolve(self.model, inputs, lengths if self.config.mask_padding else None)
         return embed(self.model, features, valid, masked)
@@ -261,7 +261,7 @@ def embed(model: nn.Module, features: Tensor, valid: Tensor, masked: Tensor | No
     base, encoder = base_of(model), base_of(model).encoder
     x = base.feature_projection(features)
     x = x[0] if isinstance(x, tuple) else x  # wav2vec2 returns the features before the projection too
-    if base.training:
+    if base.training or masked is not None:
         x = base._mask_hidden_states(x, mask_time_indices=masked, attention_mask=valid.long())
     attention_mask = None
     if not valid.all():

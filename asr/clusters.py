@@ -1,0 +1,82 @@
+"""Clusters of speech frames, one label for each frame of a speech encoder: k-means over MFCCs (HuBERT, section 2.1)."""
+
+import warnings
+
+import numpy as np
+import torch
+from lhotse.features.kaldi.layers import Wav2MFCC
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+from asr.backbones.speech_encoder import SpeechEncoder, shortest_input
+from common.errors import UserError
+
+COEFFICIENTS = 13
+FEWEST_FRAMES = 10
+"""For each cluster, on average."""
+
+
+class Clusters(nn.Module):
+    """Nearest centroids of standardised MFCCs with their first and second differences (39 numbers a frame).
+
+    A window is as long as what one encoder frame sees, and they are as far apart, so frames and labels agree in number.
+    """
+
+    def __init__(self, backbone: SpeechEncoder, clusters: int):
+        super().__init__()
+        config = backbone.config
+        self.shortest = shortest_input(backbone.model)
+        with warnings.catch_warnings():
+            # lhotse warns that its own manifests of features expect another number of frames; we keep none.
+            warnings.filterwarnings("ignore", message="Setting snip_edges=True")
+            self.mfcc = Wav2MFCC(
+                sampling_rate=config.sampling_rate,
+                frame_length=self.shortest / config.sampling_rate,
+                frame_shift=int(np.prod(config.conv_stride)) / config.sampling_rate,
+                num_ceps=COEFFICIENTS,
+                snip_edges=True,
+            ).eval()
+        for parameter in self.mfcc.parameters():
+            parameter.requires_grad_(False)
+        self.register_buffer("mean", torch.zeros(3 * COEFFICIENTS))
+        self.register_buffer("deviation", torch.ones(3 * COEFFICIENTS))
+        self.register_buffer("centroids", torch.zeros(clusters, 3 * COEFFICIENTS))
+
+    @torch.no_grad()
+    def features(self, waveforms: Tensor) -> Tensor:
+        """`waveforms` (batch, samples) -> (batch, frames, 39)."""
+        if waveforms.size(1) < self.shortest:
+            waveforms = torch.nn.functional.pad(waveforms, (0, self.shortest - waveforms.size(1)))
+        steady = self.mfcc(waveforms.float())
+        first = _difference(steady)
+        return torch.cat([steady, first, _difference(first)], dim=-1)
+
+    @torch.no_grad()
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """The cluster of each frame: (batch, frames)."""
+        standard = (self.features(waveforms) - self.mean) / self.deviation
+        return torch.cdist(standard, self.centroids.expand(len(standard), -1, -1)).argmin(-1)
+
+    def fit(self, frames: np.ndarray, seed: int) -> None:
+        """Find the centroids of `frames` (frames, 39). Raises `UserError` when there are too few."""
+        from sklearn.cluster import MiniBatchKMeans
+
+        count = len(self.centroids)
+        if len(frames) < FEWEST_FRAMES * count:
+            raise UserError(
+                f"settings.clusters: {count} clusters need at least {FEWEST_FRAMES * count} frames of speech; "
+                f"there are {len(frames)}"
+            )
+        mean, deviation = frames.mean(0), frames.std(0) + 1e-6
+        kmeans = MiniBatchKMeans(count, n_init=3, batch_size=10000, random_state=seed)
+        with threadpool_limits(torch.get_num_threads()):  # sums in another order would give other centroids
+            kmeans.fit((frames - mean) / deviation)
+        found = ((self.mean, mean), (self.deviation, deviation), (self.centroids, kmeans.cluster_centers_))
+        for buffer, values in found:
+            buffer.copy_(torch.as_tensor(values, dtype=torch.float32))
+
+
+def _difference(frames: Tensor) -> Tensor:
+    """Half the difference between the next frame and the last, the ends repeated: (batch, frames, numbers)."""
+    padded = torch.cat([frames[:, :1], frames, frames[:, -1:]], dim=1)
+    return 0.5 * (padded[:, 2:] - padded[:, :-2])
