@@ -234,10 +234,10 @@ def convolve(model: nn.Module, samples: Tensor, lengths: Tensor | None) -> tuple
     x = samples[:, None]
     for layer in base_of(model).feature_extractor.conv_layers:
         norm = getattr(layer, "layer_norm", None)
-        if lengths is not None and isinstance(norm, nn.GroupNorm) and int(lengths.min()) < samples.size(1):
+        if lengths is not None and isinstance(norm, nn.GroupNorm) and holds_anywhere(lengths < samples.size(1)):
             x = layer.conv(x)
             frames = (lengths - layer.conv.kernel_size[0]) // layer.conv.stride[0] + 1
-            x = layer.activation(_group_norm_of_real_frames(norm, x, frames.tolist()))
+            x = layer.activation(_group_norm_of_real_frames(norm, x, frames))
         else:
             x = layer(x)
     if lengths is None:
@@ -246,13 +246,25 @@ def convolve(model: nn.Module, samples: Tensor, lengths: Tensor | None) -> tuple
     return x.transpose(1, 2), torch.arange(x.size(2), device=x.device)[None, :] < frames[:, None]
 
 
-def _group_norm_of_real_frames(norm: nn.GroupNorm, x: Tensor, frames: list[int]) -> Tensor:
-    """Utterance by utterance, so that the sums are the very ones that an utterance alone would give."""
+def _group_norm_of_real_frames(norm: nn.GroupNorm, x: Tensor, frames: Tensor) -> Tensor:
+    """Utterance by utterance, so that the sums are the very ones that an utterance alone would give; all at once in an
+    exported graph, which cannot count utterances."""
+    frames = frames.clamp(min=1, max=x.size(2))
+    if torch.compiler.is_exporting():
+        real = torch.arange(x.size(2), device=x.device)[None, None, :] < frames[:, None, None]
+        count = frames[:, None, None]
+        centred = (x - (x * real).sum(2, keepdim=True) / count) * real
+        scaled = centred * (centred.square().sum(2, keepdim=True) / count + norm.eps).rsqrt()
+        return (scaled * norm.weight[:, None] + norm.bias[:, None]) * real
     parts = []
-    for row, count in zip(x.split(1), frames, strict=True):
-        count = min(max(count, 1), x.size(2))
+    for row, count in zip(x.split(1), frames.tolist(), strict=True):
         parts.append(F.pad(norm(row[:, :, :count]), (0, x.size(2) - count)))
     return torch.cat(parts)
+
+
+def holds_anywhere(condition: Tensor) -> bool:
+    """Whether any element is true. An exported graph serves all inputs: there it may always be."""
+    return torch.compiler.is_exporting() or bool(condition.any())
 
 
 def embed(model: nn.Module, features: Tensor, valid: Tensor, masked: Tensor | None = None) -> EncoderState:
@@ -264,7 +276,7 @@ def embed(model: nn.Module, features: Tensor, valid: Tensor, masked: Tensor | No
     if base.training or masked is not None:
         x = base._mask_hidden_states(x, mask_time_indices=masked, attention_mask=valid.long())
     attention_mask = None
-    if not valid.all():
+    if holds_anywhere(~valid):
         x = x.masked_fill(~valid[:, :, None], 0.0)
         keys = valid.clone()
         keys[:, 0] = True  # an utterance too short for one frame attends to something; its output is not read
