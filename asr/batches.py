@@ -7,7 +7,7 @@ its step number.
 
 import dataclasses
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 
 from asr.backbones import Batch
 from asr.corpora import Utterance, read_audio
-from asr.features import FeatureExtractor, Normaliser, perturb_speed
+from asr.features import FeatureExtractor, WaveformExtractor, perturb_speed
 from common.files import read_json
 
 
@@ -30,7 +30,8 @@ class Example:
 
 
 class SpeechSet:
-    """The utterances of a set as examples, with features read from the store or computed from audio.
+    """The utterances of a set as examples, with features read from the store or computed from audio. `normaliser` is
+    applied to the features of a batch.
 
     `store` is the prefix of `<store>.npy` and `<store>.json` written by `prepare`; None: compute on `device`.
     """
@@ -38,8 +39,8 @@ class SpeechSet:
     def __init__(
         self,
         examples: Sequence[Example],
-        extractor: FeatureExtractor,
-        normaliser: Normaliser,
+        extractor: FeatureExtractor | WaveformExtractor,
+        normaliser: Callable[[torch.Tensor], torch.Tensor],
         store: Path | None = None,
     ):
         self.examples = list(examples)
@@ -65,10 +66,12 @@ class SpeechSet:
         target_lengths = torch.tensor([len(row) for row in tokens])
         return Batch(ids, inputs, lengths.to(device), targets.to(device), target_lengths.to(device))
 
-    def order(self, batch_seconds: float, buckets: int = 1, seed: int = 0) -> "BatchOrder":
-        """The batch order of these examples, `batch_seconds` of audio a batch."""
+    def order(
+        self, batch_seconds: float, buckets: int = 1, seed: int = 0, batch_utterances: int | None = None
+    ) -> "BatchOrder":
+        """The batch order of these examples, `batch_seconds` of audio a batch, or `batch_utterances` examples."""
         frames = [example.frames for example in self.examples]
-        return BatchOrder(frames, batch_seconds * self.extractor.frames_per_second, buckets, seed)
+        return BatchOrder(frames, batch_seconds * self.extractor.frames_per_second, buckets, seed, batch_utterances)
 
     def _features(self, examples: list[Example], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         if self.stored is not None:
@@ -91,11 +94,19 @@ class SpeechSet:
 class BatchOrder:
     """Which examples form which batch, for each epoch."""
 
-    def __init__(self, frames: Sequence[int], batch_frames: float, buckets: int, seed: int):
+    def __init__(
+        self,
+        frames: Sequence[int],
+        batch_frames: float,
+        buckets: int,
+        seed: int,
+        batch_utterances: int | None = None,
+    ):
         """`frames` of each example; `batch_frames` is the most a padded batch may hold (one longer example may exceed
-        it)."""
+        it). With `batch_utterances` a batch holds so many examples instead, whatever their length."""
         self.frames = list(frames)
         self.batch_frames = batch_frames
+        self.batch_utterances = batch_utterances
         self.seed = seed
         by_length = sorted(range(len(self.frames)), key=lambda index: (self.frames[index], index))
         size = max(1, -(-len(by_length) // buckets))
@@ -120,11 +131,21 @@ class BatchOrder:
         longest = 0
         for index in indices:
             longest = max(longest, self.frames[index])
-            if not batches or longest * (len(batches[-1]) + 1) > self.batch_frames:
+            if not batches or self._is_full(longest, len(batches[-1])):
                 batches.append([])
                 longest = self.frames[index]
             batches[-1].append(index)
         return batches
+
+    def _is_full(self, longest: int, count: int) -> bool:
+        """Whether a batch of `count` examples takes no other, when the longest would then have `longest` frames."""
+        if self.batch_utterances is not None:
+            return count == self.batch_utterances
+        return longest * (count + 1) > self.batch_frames
+
+    def largest(self) -> list[int]:
+        """The batch in order of length that holds most, padding counted; of equals the last."""
+        return max(reversed(self.in_order()), key=lambda batch: len(batch) * max(self.frames[index] for index in batch))
 
     def endless(self, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[list[int]]:
         """Batches from number `start` of this rank on, epoch after epoch. Ranks take turns and get equally many."""

@@ -1,4 +1,5 @@
-"""Log-mel filter banks: lhotse's torch layer (Kaldi-compatible), on the device of the audio, one batch at a time."""
+"""What models read, made on the device of the audio, one batch at a time: log-mel filter banks (lhotse's torch layer,
+Kaldi-compatible), or the normalised waveform."""
 
 import dataclasses
 import warnings
@@ -47,6 +48,44 @@ class FeatureExtractor:
             waveforms = torch.nn.functional.pad(waveforms, (0, self.window - waveforms.size(1)))
         features = self.layer.to(waveforms.device)(waveforms.float())
         return features, torch.tensor([self.frames(length) for length in lengths])
+
+
+class WaveformExtractor:
+    """The waveform itself, each utterance with mean zero and variance one, for models that read samples.
+
+    (x - mean) / sqrt(variance + 1e-7) over the utterance's own samples, zeros behind them: what transformers'
+    `Wav2Vec2FeatureExtractor` does with `do_normalize` and an attention mask.
+    """
+
+    def __init__(self, sampling_rate: int):
+        self.frames_per_second = float(sampling_rate)
+
+    def frames(self, samples: int) -> int:
+        """A frame is a sample."""
+        return samples
+
+    @torch.no_grad()
+    def __call__(self, waveforms: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
+        """`waveforms` (batch, samples), zero-padded, and their lengths in samples -> (batch, samples), (batch,)."""
+        normalised = torch.zeros_like(waveforms, dtype=torch.float32)
+        for row, waveform, length in zip(normalised, waveforms, lengths, strict=True):
+            if length:
+                samples = waveform[:length].float()
+                variance, mean = torch.var_mean(samples, correction=0)
+                row[:length] = (samples - mean) / torch.sqrt(variance + 1e-7)
+        return normalised, torch.tensor(lengths)
+
+
+def make_extractor(settings: FeatureSettings, sampling_rate: int) -> FeatureExtractor | WaveformExtractor:
+    """The extractor of the settings' kind."""
+    if settings.kind == "waveform":
+        return WaveformExtractor(sampling_rate)
+    return FeatureExtractor(settings, sampling_rate)
+
+
+def as_they_are(features: Tensor) -> Tensor:
+    """In place of a `Normaliser` where the extractor has normalised."""
+    return features
 
 
 @dataclasses.dataclass(frozen=True)

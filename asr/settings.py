@@ -3,16 +3,21 @@
 Every class refuses unknown keys (`common.settings`). Units are in the names.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from common.settings import Settings
 
 
 class FeatureSettings(Settings):
-    """Log-mel features (Kaldi-compatible filter banks), normalised by the training set's mean and deviation."""
+    """What a model reads.
 
+    log_mel: Kaldi-compatible filter banks, normalised by the training set's mean and deviation. waveform: the samples,
+    normalised utterance by utterance; of the other settings only `speed_factors` goes with it.
+    """
+
+    kind: Literal["log_mel", "waveform"] = "log_mel"
     mels: int = Field(80, gt=0)
     frame_length_seconds: float = 0.025
     frame_shift_seconds: float = 0.01
@@ -22,11 +27,36 @@ class FeatureSettings(Settings):
     store: bool = False
     """Compute once and keep on disk: right for corpora of a few hours on CPU; off, they are computed on the device."""
 
+    @model_validator(mode="after")
+    def _waveforms_have_no_filters(self) -> "FeatureSettings":
+        if self.kind == "waveform":
+            meaningless = sorted(self.model_fields_set - WAVEFORM_KEYS)
+            if meaningless:
+                raise ValueError(f"{', '.join(meaningless)}: not for kind 'waveform', which reads the samples")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_has_a_meaning(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = handler(self)
+        return {key: values[key] for key in values if self.kind == "log_mel" or key in WAVEFORM_KEYS}
+
+
+WAVEFORM_KEYS = {"kind", "speed_factors"}
+
 
 class TokenizerSettings(Settings):
-    units: Literal["word", "char", "bpe"] = "bpe"
+    units: Literal["word", "char", "bpe", "letter"] = "bpe"
+    """letter: a fixed list, that of wav2vec2's published models or the one in `letters`."""
     vocabulary: int = 2000
-    """Number of BPE pieces; the other units take what the training transcripts hold."""
+    """Number of BPE pieces; word and char units take what the training transcripts hold."""
+    letters: str | None = None
+    """For letter units: a `vocab.json` in Hugging Face's layout; None: the 32 entries of wav2vec2-base-100h."""
+
+    @model_validator(mode="after")
+    def _letters_go_with_their_unit(self) -> "TokenizerSettings":
+        if self.letters is not None and self.units != "letter":
+            raise ValueError("letters: a list of letters goes with units 'letter'")
+        return self
 
 
 class OptimiserSettings(Settings):
@@ -54,6 +84,9 @@ class TrainingSettings(Settings):
     steps: int = Field(gt=0)
     batch_seconds: float = Field(320.0, gt=0)
     """Audio in a batch on one device, padding counted."""
+    batch_utterances: int | None = Field(None, gt=0)
+    """Instead, so many utterances in a training batch on one device, whatever their length; decoding keeps to
+    `batch_seconds`."""
     buckets: int = Field(10, gt=0)
     accumulate: int = Field(1, gt=0)
     """Batches whose gradients are summed before one optimiser step; losses are divided by it."""

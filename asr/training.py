@@ -2,7 +2,7 @@
 
 `run_stage` trains a module with an `Objective`, validates, keeps the best states, averages them, and can be killed at
 any time: it goes on from the last checkpoint in its folder. Everything random about a step follows from (seed, step):
-the loop seeds torch before each step, so no generator state has to be saved, and on CPU a resumed run is
+the loop seeds torch and numpy before each step, so no generator state has to be saved, and on CPU a resumed run is
 bit-identical.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
@@ -147,10 +148,11 @@ def run_stage(
 
 
 def seed_step(seed: int, stage: str, index: int, rank: int) -> None:
-    """Seed dropout, masks and warps of one step on one device."""
+    """Seed dropout, masks and warps of one step on one device (transformers draws its masks with numpy)."""
     number = random.Random(f"{seed} {stage} {index} {rank}").getrandbits(48)
     torch.manual_seed(number)
     random.seed(number)
+    np.random.seed(number % 2**32)
 
 
 @torch.no_grad()
