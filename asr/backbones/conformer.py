@@ -96,6 +96,33 @@ def build(config: Config, vocabulary: int) -> "Conformer":
     return Conformer(config, vocabulary)
 
 
+def encoder_settings(config: Config) -> dict[str, Any]:
+    """What ESPnet calls `encoder_conf`: keyword arguments of its `ConformerEncoder`."""
+    return {
+        "output_size": config.width,
+        "attention_heads": config.heads,
+        "linear_units": config.ffn,
+        "num_blocks": config.layers,
+        "dropout_rate": config.dropout,
+        "positional_dropout_rate": config.dropout,
+        "attention_dropout_rate": config.attention_dropout,
+        "macaron_style": True,
+        "rel_pos_type": "latest",
+        "cnn_module_kernel": config.kernel,
+    }
+
+
+def decoder_settings(config: Config) -> dict[str, Any]:
+    """What ESPnet calls `decoder_conf`: keyword arguments of its `TransformerDecoder`."""
+    return {
+        "attention_heads": config.decoder_heads,
+        "linear_units": config.decoder_ffn,
+        "num_blocks": config.decoder_layers,
+        "dropout_rate": config.dropout,
+        "positional_dropout_rate": config.dropout,
+    }
+
+
 class Conformer(Backbone):
     """Encoder, attention decoder and CTC layer with ESPnet's parameter names (`encoder.*`, `decoder.*`, `ctc.*`)."""
 
@@ -106,28 +133,8 @@ class Conformer(Backbone):
         self.layer_drop = config.layer_drop
         self.ctc_weight = config.ctc_weight
         self.sos_eos = vocabulary - 1
-        self.encoder = ConformerEncoder(
-            input_size=config.input_dim,
-            output_size=config.width,
-            attention_heads=config.heads,
-            linear_units=config.ffn,
-            num_blocks=config.layers,
-            dropout_rate=config.dropout,
-            positional_dropout_rate=config.dropout,
-            attention_dropout_rate=config.attention_dropout,
-            macaron_style=True,
-            rel_pos_type="latest",
-            cnn_module_kernel=config.kernel,
-        )
-        self.decoder = TransformerDecoder(
-            vocab_size=vocabulary,
-            encoder_output_size=config.width,
-            attention_heads=config.decoder_heads,
-            linear_units=config.decoder_ffn,
-            num_blocks=config.decoder_layers,
-            dropout_rate=config.dropout,
-            positional_dropout_rate=config.dropout,
-        )
+        self.encoder = ConformerEncoder(config.input_dim, **encoder_settings(config))
+        self.decoder = TransformerDecoder(vocabulary, config.width, **decoder_settings(config))
         self.ctc = CTC(odim=vocabulary, encoder_output_size=config.width)
         self.attention_loss = LabelSmoothingLoss(vocabulary, IGNORED, config.label_smoothing)
         self.spec_augment = _spec_augment(config.spec_augment)
