@@ -208,9 +208,9 @@ class BytePairs(DecoderTokenizer):
     units = "bpe"
 
     def __init__(self, tokens: Sequence[str], model: bytes):
-        """`model` is the sentencepiece model."""
         super().__init__(tokens)
-        self._model = model
+        self.model = model
+        """The sentencepiece model."""
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
         if self._pieces.get_piece_size() != len(self.tokens) - 1:
             raise ValueError("the model and the token list differ in size")
@@ -238,7 +238,7 @@ class BytePairs(DecoderTokenizer):
         return "".join(tokens).replace(PIECE_SPACE, " ")
 
     def _model_text(self) -> str:
-        return base64.b64encode(self._model).decode()
+        return base64.b64encode(self.model).decode()
 
 
 class Letters(Tokenizer):
