@@ -7,11 +7,15 @@ python -m workflows.check --experiment smoke --out results/smoke/experiment.json
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError, run
 from common.files import write_json
 from workflows.experiment import Experiment, experiment_file, load_experiment
 from workflows.normaliser import chosen_normaliser
+
+if TYPE_CHECKING:
+    from asr.backbones import BackboneFactory
 
 
 def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
@@ -24,26 +28,63 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
     from common.settings import parse
     from methods.contract import load_method, make_method
 
+    rate = corpus_settings(experiment, where).get("sampling_rate")
     for name, entry in experiment.systems.items():
         key = f"{where}: systems.{name}"
         # The vocabulary is known after data preparation; no check depends on it.
-        backbone = BackboneFactory(experiment.backbone.name, experiment.backbone_of(name), 3, f"{key}.backbone")
-        inputs = getattr(backbone.config, "input_dim", experiment.features.mels)
-        if inputs != experiment.features.mels:
-            raise UserError(
-                f"{key}.backbone: input_dim is {inputs}, but features.mels gives {experiment.features.mels} features"
-            )
+        backbone = BackboneFactory(**experiment.backbone_of(name), vocabulary=3, where=f"{key}.backbone")
+        _check_family(experiment, name, backbone, rate, key)
         config = parse(load_method(entry.method, key).Config, entry.settings, f"{key}.settings")
         method = make_method(entry.method, entry.settings, backbone, where=key)
         needed = set(method.needs(config).values())
         if not needed <= set(experiment.needs(name)):
             missing = ", ".join(sorted(needed - set(experiment.needs(name))))
             raise UserError(f"{key}.settings: the method needs {missing}; name it as {{system: {missing}}}")
+        for other in needed:
+            if _inputs(experiment, other) != _inputs(experiment, name):
+                raise UserError(f"{key}.settings: '{other}' reads other features than '{name}'")
         full[name] = {
             "settings": config.model_dump(mode="json"),
             "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
         }
     return full
+
+
+def _check_family(experiment: Experiment, system: str, backbone: "BackboneFactory", rate: Any, key: str) -> None:
+    """Backbone, features, tokenizer and decodes of a system fit each other."""
+    family, config = experiment.family_of(system), backbone.config
+    entry = experiment.systems[system].family
+    place = f"families.{entry}." if entry else ""
+    if family.features.kind != backbone.module.INPUT:
+        raise UserError(
+            f"{key}.backbone: {backbone.name} reads {backbone.module.INPUT}, but {place}features.kind is "
+            f"{family.features.kind}"
+        )
+    if family.features.kind == "log_mel" and config.input_dim != family.features.mels:
+        raise UserError(
+            f"{key}.backbone: input_dim is {config.input_dim}, but {place}features.mels gives {family.features.mels} "
+            "features"
+        )
+    if family.features.kind == "waveform" and rate is not None and config.sampling_rate != rate:
+        raise UserError(
+            f"{key}.backbone: sampling_rate is {config.sampling_rate}, but the corpus has {rate} Hz; set it to that"
+        )
+    if hasattr(config, "decoder_layers"):
+        if family.tokenizer.units == "letter":
+            raise UserError(f"{key}: {place}tokenizer.units 'letter' have no start for {backbone.name}'s decoder")
+    else:
+        for name, decode in experiment.decodes_of(system).items():
+            if decode.kind == "beam":
+                raise UserError(
+                    f"{key}: decode '{name}' is a beam search, for which {backbone.name} has no decoder; name the "
+                    f"others in {place}decodes"
+                )
+
+
+def _inputs(experiment: Experiment, system: str) -> dict[str, Any]:
+    """What decides what a system reads, as far as another system could not read it too."""
+    features = experiment.family_of(system).features.model_dump()
+    return {key: value for key, value in features.items() if key not in ("speed_factors", "store")}
 
 
 def main() -> None:

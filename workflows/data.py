@@ -10,24 +10,33 @@ import torch
 from asr.backbones import Batch
 from asr.batches import BatchOrder, Example, SpeechSet
 from asr.corpora import Utterance, read_cuts
-from asr.features import FeatureExtractor, Normaliser
+from asr.features import Normaliser, as_they_are, make_extractor
 from asr.settings import FeatureSettings, TrainingSettings
 from asr.tokenizer import Tokenizer
 from asr.training import StageData
 from common.errors import UserError
 from common.files import read_json
+from workflows.experiment import Experiment
+
+
+def open_data(experiment: Experiment, system: str, folder: Path) -> "PreparedData":
+    """The prepared data as a system of the experiment reads it."""
+    return PreparedData(folder, experiment.family_of(system).features, experiment.systems[system].family)
 
 
 class PreparedData:
-    """A folder written by `workflows.prepare`."""
+    """A folder written by `workflows.prepare` and `workflows.inputs`, with the tokenizer and features of one model
+    family (None: the experiment's own)."""
 
-    def __init__(self, folder: Path, features: FeatureSettings):
+    def __init__(self, folder: Path, features: FeatureSettings, family: str | None = None):
         self.folder = folder
         self.features = features
+        self.inputs = folder if family is None else folder / family
         self.corpus: dict[str, Any] = read_json(folder / "corpus.json")
-        self.tokenizer = Tokenizer.load(folder / "tokenizer.json")
-        self.normaliser = Normaliser.load(folder / "cmvn.json")
-        self.extractor = FeatureExtractor(features, self.corpus["sampling_rate"])
+        self.tokenizer = Tokenizer.load(self.inputs / "tokenizer.json")
+        self.extractor = make_extractor(features, self.corpus["sampling_rate"])
+        # Waveforms are normalised one by one, by the extractor.
+        self.normaliser = Normaliser.load(self.inputs / "cmvn.json") if features.kind == "log_mel" else as_they_are
 
     def utterances(self, name: str) -> list[Utterance]:
         """The utterances of a set, in the order of its file."""
@@ -41,7 +50,7 @@ class PreparedData:
             samples = round(utterance.seconds * utterance.sampling_rate)
             for speed in speeds:
                 examples.append(Example(utterance, speed, self.extractor.frames(round(samples / speed)), tokens))
-        store = self.folder / f"features_{name}" if self.features.store else None
+        store = self.inputs / f"features_{name}" if self.features.store else None
         return SpeechSet(examples, self.extractor, self.normaliser, store)
 
     def _tokens(self, name: str, utterance: Utterance) -> tuple[int, ...]:
@@ -84,13 +93,14 @@ def stage_data(
     """Batches of a training stage: endless shuffled training batches, and the first dev utterances in order of
     length."""
     per_second = train.extractor.frames_per_second
-    order = train.order(training.batch_seconds, training.buckets, seed)
+    order = train.order(training.batch_seconds, training.buckets, seed, training.batch_utterances)
     used, frames = 0, 0
     while used < len(dev) and (used == 0 or frames <= training.validation_seconds * per_second):
         frames += dev.examples[used].frames
         used += 1
     used_frames = [example.frames for example in dev.examples[:used]]
-    dev_batches = BatchOrder(used_frames, training.batch_seconds * per_second, 1, 0).in_order()
+    dev_order = BatchOrder(used_frames, training.batch_seconds * per_second, 1, 0, training.batch_utterances)
+    dev_batches = dev_order.in_order()
 
     def train_batches(start: int, rank: int, world: int) -> Iterator[Batch]:
         for indices in order.endless(start, rank, world):

@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from asr.corpora.register import read_register
 from workflows.experiment import Experiment
-from workflows.sources import sources_hash
+from workflows.sources import files_hash, sources_hash
 
 
 def use_this_python() -> None:
@@ -37,6 +37,7 @@ class Edges:
     def __init__(self, experiment: Experiment, results: str):
         self.experiment = experiment
         self.results = results
+        self.data = f"{results}/data/{experiment.corpus.name}"
 
     def folder(self, system: str, seed: int | str) -> str:
         """The folder of a trained system."""
@@ -68,18 +69,37 @@ class Edges:
         return ["analysis/*.glm", *([chosen.glm] if chosen is not None and chosen.glm else [])]
 
     def data_settings(self) -> str:
-        """Everything that decides what is prepared, the corpus's entry in the register among it."""
+        """Everything that decides what the corpus is, its entry in the register among it."""
         experiment = self.experiment
         entry = read_register().get(experiment.corpus.name)
         settings = {
             "corpus": experiment.corpus_identity(),
             # Where the recordings come from; not how they are licensed, described or scored.
             "register": None if entry is None else entry.model_dump(mode="json", exclude=NO_DATA),
-            "tokenizer": experiment.tokenizer.model_dump(),
-            "features": experiment.features.model_dump(),
-            "sets": [experiment.dev_set, *experiment.test_sets],
+            "sets": experiment.decoded_sets,
         }
         return json.dumps(settings, sort_keys=True)
+
+    def input_settings(self, family: str | None) -> str:
+        """Everything beside the corpus that decides what a family reads (None: the experiment's own)."""
+        experiment, entry = self.experiment, self.experiment.family(family)
+        settings = {
+            "tokenizer": entry.tokenizer.model_dump(),
+            "letters": files_hash(entry.tokenizer.letters) if entry.tokenizer.letters else None,
+            "features": entry.features.model_dump(),
+            "dev_set": experiment.dev_set,
+        }
+        if entry.features.kind == "log_mel" and entry.features.store:
+            settings["sets"] = experiment.decoded_sets
+        return json.dumps(settings, sort_keys=True)
+
+    def input_files(self, family: str | None) -> list[str]:
+        """What a family reads beside the manifests."""
+        return [f"{self.data}/{file}" for file in self.experiment.input_files(family)]
+
+    def input_files_of(self, wildcards: Any) -> list[str]:
+        """What a system reads beside the manifests: the files of its family."""
+        return self.input_files(self.experiment.systems[wildcards.system].family)
 
     def data_sources(self) -> str:
         """Hash of the source files that data preparation needs, those of the corpus among them."""
@@ -105,6 +125,7 @@ class Edges:
 
         def of_system(wildcards: Any) -> str:
             method = self.experiment.systems[wildcards.system].method
-            return sources_hash(f"workflows.steps.{step}", method, f"asr.backbones.{self.experiment.backbone.name}")
+            backbone = self.experiment.family_of(wildcards.system).backbone.name
+            return sources_hash(f"workflows.steps.{step}", method, f"asr.backbones.{backbone}")
 
         return of_system

@@ -44,16 +44,32 @@ class BackboneEntry(Settings):
     settings: dict[str, Any] = {}
 
 
-class SystemEntry(Settings):
-    """One system: a method with its settings on the experiment's backbone."""
+class FamilyEntry(Settings):
+    """Models that share a backbone, a tokenizer and features, beside the experiment's own."""
 
+    title: str
+    """What these models are, in words: a note under every table that shows one of them."""
+    backbone: BackboneEntry
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    features: FeatureSettings = FeatureSettings()
+    training: dict[str, Any] = {}
+    """Overrides of the experiment's training settings."""
+    decodes: list[str] | None = Field(None, min_length=1)
+    """Which of the experiment's decodes apply; None: all."""
+
+
+class SystemEntry(Settings):
+    """One system: a method with its settings on the backbone of its family."""
+
+    family: str | None = None
+    """A name of `families`; None: the experiment's own backbone, tokenizer and features."""
     method: str
     """Module path, `methods.unfolding`."""
     settings: dict[str, Any] = {}
     backbone: dict[str, Any] = {}
     """Overrides of the backbone's settings, `{layers: 6}`."""
     training: dict[str, Any] = {}
-    """Overrides of the experiment's training settings."""
+    """Overrides of the training settings of the experiment and the family."""
     paths: list[str] = []
     """Further paths to evaluate, beside the offered ones."""
 
@@ -75,9 +91,11 @@ class Row(Settings):
 
 
 class TableEntry(Settings):
-    kind: Literal["table1", "table4"]
+    kind: Literal["table1", "table2", "table3", "table4"]
     published: str
     decode: str
+    sets: list[str] | None = Field(None, min_length=1)
+    """Sets with a column each; None: the test sets."""
     reference: str
     """The row that the others are tested against (System 1)."""
     rows: dict[str, Row]
@@ -88,6 +106,10 @@ class FigureEntry(Settings):
     decode: str
     systems: list[str]
     baselines: list[str] = []
+    table: str | None = None
+    """The table whose published rows are the other panel; None: the first of kind table1."""
+    sensitivity: str | None = None
+    """A system whose sensitivity is the inset."""
 
 
 class MeasureSettings(Settings):
@@ -108,9 +130,13 @@ class Experiment(Settings):
     """None: the one that `config/corpora.yaml` names for the corpus."""
     dev_set: str = "dev"
     test_sets: list[str] = Field(min_length=1)
+    further_sets: list[str] = []
+    """Decoded too, shown where a table's `sets` name them, never pooled."""
     tokenizer: TokenizerSettings = TokenizerSettings()
     features: FeatureSettings = FeatureSettings()
     backbone: BackboneEntry
+    families: dict[str, FamilyEntry] = {}
+    """Further model families; `tokenizer`, `features` and `backbone` above are the experiment's own."""
     training: TrainingSettings
     decodes: dict[str, DecodeSettings] = Field(min_length=1)
     measure: MeasureSettings = MeasureSettings()
@@ -125,31 +151,16 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Experiment":
-        for name in (
-            self.name,
-            *self.systems,
-            *self.decodes,
-            *self.tables,
-            *self.figures,
-            *self.test_sets,
-            self.dev_set,
-        ):
-            if not NAME.fullmatch(name):
-                raise ValueError(f"'{name}' is not a plain name (letters, digits, underscore)")
-        for key, values in (("test_sets", self.test_sets), ("seeds", self.seeds)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"{key}: each may be named once, not {values}")
-        if self.dev_set in self.test_sets:
-            raise ValueError(f"test_sets: '{self.dev_set}' is the dev set, on which choices are made")
-        for table, entry in self.tables.items():
-            self._must_exist("decode", entry.decode, self.decodes, f"tables.{table}.decode")
-            self._must_exist("row", entry.reference, entry.rows, f"tables.{table}.reference")
-            for row in entry.rows.values():
-                self._must_exist("system", row.system, self.systems, f"tables.{table}.rows")
-        for figure, entry in self.figures.items():
-            self._must_exist("decode", entry.decode, self.decodes, f"figures.{figure}.decode")
-            for system in [*entry.systems, *entry.baselines]:
-                self._must_exist("system", system, self.systems, f"figures.{figure}")
+        self._check_names()
+        self._check_sets()
+        for name, family in self.families.items():
+            for decode in family.decodes or []:
+                self._must_exist("decode", decode, self.decodes, f"families.{name}.decodes")
+            self._family_training(name)
+        for name, system in self.systems.items():
+            if system.family is not None:
+                self._must_exist("family", system.family, self.families, f"systems.{name}.family")
+        self._check_tables_and_figures()
         if self.headline is not None:
             self._must_exist("system", self.headline, self.systems, "headline")
         for name, system in self.systems.items():
@@ -160,6 +171,56 @@ class Experiment(Settings):
             self._check_paths(name)
         self._check_no_cycle()
         return self
+
+    def _check_names(self) -> None:
+        named = (self.systems, self.decodes, self.tables, self.figures, self.families, self.test_sets)
+        for name in (self.name, self.dev_set, *self.further_sets, *(name for names in named for name in names)):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"'{name}' is not a plain name (letters, digits, underscore)")
+        if "audio" in self.families:
+            raise ValueError("families: 'audio' is the folder of the recordings; take another name")
+
+    def _check_sets(self) -> None:
+        for key, values in (("test_sets", self.test_sets), ("further_sets", self.further_sets), ("seeds", self.seeds)):
+            self._each_once(key, values)
+        if self.dev_set in self.test_sets:
+            raise ValueError(f"test_sets: '{self.dev_set}' is the dev set, on which choices are made")
+        for name in self.further_sets:
+            if name in (self.dev_set, *self.test_sets):
+                raise ValueError(f"further_sets: '{name}' is the dev set or a test set already")
+
+    def _check_tables_and_figures(self) -> None:
+        for table, entry in self.tables.items():
+            self._must_exist("decode", entry.decode, self.decodes, f"tables.{table}.decode")
+            self._must_exist("row", entry.reference, entry.rows, f"tables.{table}.reference")
+            if entry.sets is not None:
+                self._each_once(f"tables.{table}.sets", entry.sets)
+                for name in entry.sets:
+                    self._must_exist("set", name, self.decoded_sets, f"tables.{table}.sets")
+            for key, row in entry.rows.items():
+                self._must_exist("system", row.system, self.systems, f"tables.{table}.rows")
+                self._must_decode(row.system, entry.decode, f"tables.{table}.decode", f"row '{key}'")
+        for figure, entry in self.figures.items():
+            self._must_exist("decode", entry.decode, self.decodes, f"figures.{figure}.decode")
+            for system in [*entry.systems, *entry.baselines]:
+                self._must_exist("system", system, self.systems, f"figures.{figure}")
+                self._must_decode(system, entry.decode, f"figures.{figure}.decode", f"system '{system}'")
+            if entry.table is not None:
+                self._must_exist("table", entry.table, self.tables, f"figures.{figure}.table")
+            if entry.sensitivity is not None:
+                self._must_exist("system", entry.sensitivity, self.systems, f"figures.{figure}.sensitivity")
+
+    def _must_decode(self, system: str, decode: str, key: str, what: str) -> None:
+        if decode not in self.decodes_of(system):
+            raise ValueError(
+                f"{key}: {what} is of family '{self.systems[system].family}', which is decoded by "
+                f"{', '.join(self.decodes_of(system))}, not by '{decode}'"
+            )
+
+    @staticmethod
+    def _each_once(key: str, values: list[Any]) -> None:
+        if len(set(values)) < len(values):
+            raise ValueError(f"{key}: each may be named once, not {values}")
 
     @staticmethod
     def _must_exist(kind: str, name: str, known: Any, where: str) -> None:
@@ -174,7 +235,7 @@ class Experiment(Settings):
             raise ValueError(str(error)) from None
 
     def _check_paths(self, name: str) -> None:
-        layers = self.backbone_of(name).get("layers")
+        layers = self.backbone_of(name)["settings"].get("layers")
         try:
             for path in self.further_paths(name):
                 if isinstance(layers, int):
@@ -200,18 +261,66 @@ class Experiment(Settings):
             visit(name, [])
 
     def needs(self, system: str) -> list[str]:
-        """Systems that this one starts from: every `{system: name}` in its settings."""
+        """Systems that this one starts from: every mapping with a `system` in its settings."""
         return sorted(_references(self.systems[system].settings))
 
+    @property
+    def decoded_sets(self) -> list[str]:
+        """All sets that are decoded: dev set, test sets, further sets."""
+        return [self.dev_set, *self.test_sets, *self.further_sets]
+
+    def family(self, name: str | None) -> FamilyEntry:
+        """A family by its name; None: the experiment's own."""
+        if name is not None:
+            return self.families[name]
+        own = {"backbone": self.backbone, "tokenizer": self.tokenizer, "features": self.features}
+        return FamilyEntry.model_construct(title="", training={}, decodes=None, **own)
+
+    def family_of(self, system: str) -> FamilyEntry:
+        """What a system's family shares: backbone, tokenizer, features, training, decodes."""
+        return self.family(self.systems[system].family)
+
+    def input_files(self, family: str | None) -> list[str]:
+        """What a family's systems read beside the manifests, as paths below the corpus's folder."""
+        folder = "" if family is None else f"{family}/"
+        names = (
+            ["tokenizer.json", "cmvn.json"] if self.family(family).features.kind == "log_mel" else ["tokenizer.json"]
+        )
+        return [folder + name for name in names]
+
     def backbone_of(self, system: str) -> dict[str, Any]:
-        """Backbone settings of a system: the experiment's with the system's overrides."""
-        return _merge(self.backbone.settings, self.systems[system].backbone)
+        """Name and settings of a system's backbone: its family's with the system's overrides."""
+        backbone = self.family_of(system).backbone
+        return {"name": backbone.name, "settings": _merge(backbone.settings, self.systems[system].backbone)}
+
+    def decodes_of(self, system: str) -> dict[str, DecodeSettings]:
+        """The decodes that apply to a system, in the experiment's order."""
+        chosen = self.family_of(system).decodes
+        return {name: settings for name, settings in self.decodes.items() if chosen is None or name in chosen}
 
     def training_of(self, system: str) -> TrainingSettings:
-        """Training settings of a system. Raises ValueError naming the key."""
-        merged = _merge(self.training.model_dump(), self.systems[system].training)
+        """Training settings of a system: the experiment's with the overrides of its family and its own.
+
+        Raises ValueError naming the key.
+        """
+        entry = self.systems[system]
+        base = self._family_training(entry.family).model_dump()
+        return self._training(_merge(base, entry.training), f"systems.{system}.training")
+
+    def decoding_batch_seconds(self, system: str) -> float:
+        """Audio in a batch when a system is decoded: that of its family's training, whatever the system's own."""
+        return self._family_training(self.systems[system].family).batch_seconds
+
+    def _family_training(self, family: str | None) -> TrainingSettings:
+        overrides = self.family(family).training
+        if not overrides:
+            return self.training
+        return self._training(_merge(self.training.model_dump(), overrides), f"families.{family}.training")
+
+    @staticmethod
+    def _training(settings: dict[str, Any], where: str) -> TrainingSettings:
         try:
-            return parse(TrainingSettings, merged, f"systems.{system}.training")
+            return parse(TrainingSettings, settings, where)
         except UserError as error:
             raise ValueError(str(error)) from None
 
@@ -234,13 +343,13 @@ class Experiment(Settings):
     def training_inputs(self, system: str) -> dict[str, Any]:
         """Everything that decides what training this system gives, as JSON: a change here, and only here, retrains
         it."""
-        entry = self.systems[system]
+        entry, family = self.systems[system], self.family_of(system)
         return {
             "corpus": self.corpus_identity(),
             "dev_set": self.dev_set,
-            "tokenizer": self.tokenizer.model_dump(),
-            "features": self.features.model_dump(),
-            "backbone": {"name": self.backbone.name, "settings": self.backbone_of(system)},
+            "tokenizer": family.tokenizer.model_dump(),
+            "features": family.features.model_dump(),
+            "backbone": self.backbone_of(system),
             "method": entry.method,
             "settings": entry.settings,
             "training": self.training_of(system).model_dump(),
@@ -251,9 +360,10 @@ class Experiment(Settings):
         """Everything beside the trained system that decides what is decoded."""
         tables = {name: table.model_dump() for name, table in self.tables.items()}
         return {
-            "decodes": {name: decode.model_dump() for name, decode in self.decodes.items()},
+            "decodes": {name: decode.model_dump() for name, decode in self.decodes_of(system).items()},
             "test_sets": self.test_sets,
             "dev_set": self.dev_set,
+            "further_sets": self.further_sets,
             "paths": [format_path(path) for path in self.further_paths(system)],
             "rows": [row for table in tables.values() for row in table["rows"].values() if row["system"] == system],
         }
@@ -263,9 +373,10 @@ class Experiment(Settings):
         """The experiment as plain JSON with all defaults, as `experiment.json` holds it."""
         value = json.loads(self.model_dump_json())
         for name in self.systems:
-            value["systems"][name]["backbone"] = {"name": self.backbone.name, "settings": self.backbone_of(name)}
+            value["systems"][name]["backbone"] = self.backbone_of(name)
             value["systems"][name]["training"] = self.training_of(name).model_dump(mode="json")
         for table in value["tables"].values():
+            table["sets"] = table["sets"] or self.test_sets
             for row in table["rows"].values():
                 row["path"] = None if row["path"] is None else list(parse_path(row["path"]))
         return value
@@ -323,11 +434,10 @@ def _merge(base: Any, changes: Any) -> Any:
 
 
 def _references(value: Any) -> set[str]:
-    """Names in `{system: name}` mappings, wherever they stand."""
+    """Names in mappings with a key `system`, `{system: name, ...}`, wherever they stand."""
     if isinstance(value, dict):
-        if set(value) == {"system"} and isinstance(value["system"], str):
-            return {value["system"]}
-        return {name for inner in value.values() for name in _references(inner)}
+        named = {value["system"]} if isinstance(value.get("system"), str) else set()
+        return named | {name for inner in value.values() for name in _references(inner)}
     if isinstance(value, list):
         return {name for inner in value for name in _references(inner)}
     return set()

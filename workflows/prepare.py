@@ -1,4 +1,4 @@
-"""Prepare an experiment's data: recordings and manifests, reference transcripts, tokenizer, feature statistics.
+"""Prepare an experiment's corpus: recordings, manifests, reference transcripts.
 
 python -m workflows.prepare --experiment smoke --out results/smoke/data/synth
 """
@@ -12,15 +12,15 @@ from workflows.experiment import load_experiment
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m workflows.prepare", description="Prepare an experiment's data.")
+    parser = argparse.ArgumentParser(prog="python -m workflows.prepare", description="Prepare an experiment's corpus.")
     parser.add_argument("--experiment", required=True, help="name of a file in config/, or a YAML file")
     parser.add_argument("--out", type=Path, required=True, help="folder for the corpus")
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
 
-    from workflows.steps.prepare import prepare_experiment
+    from workflows.steps.prepare import prepare_corpus
 
-    prepare_experiment(experiment, arguments.out)
+    prepare_corpus(experiment, arguments.out)
 
 
 if __name__ == "__main__":

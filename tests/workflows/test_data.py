@@ -21,7 +21,7 @@ from workflows.data import PreparedData, leave_out_too_long, stage_data
 from workflows.experiment import load_experiment
 from workflows.sources import sources_hash
 from workflows.steps.evaluate import Decoder
-from workflows.steps.prepare import prepare_features
+from workflows.steps.inputs import prepare_features
 from workflows.systems import load_system
 
 CPU = torch.device("cpu")

@@ -28,12 +28,10 @@ rule check_experiment:
 
 rule prepare_data:
     message:
-        "Prepare the corpus: recordings, manifests, tokenizer, features"
+        "Prepare the corpus: recordings, manifests, reference transcripts"
     output:
         corpus=update("<data>/corpus.json"),
-        tokenizer=update("<data>/tokenizer.json"),
-        statistics=update("<data>/cmvn.json"),
-        references=update(expand("<data>/{name}.trn", name=[experiment.dev_set, *experiment.test_sets])),
+        references=update(expand("<data>/{name}.trn", name=experiment.decoded_sets)),
     params:
         experiment=EXPERIMENT,
         folder=subpath(output.corpus, parent=True),
@@ -48,3 +46,32 @@ rule prepare_data:
         "../../environment.yml"
     shell:
         "python -m workflows.prepare --experiment {params.experiment} --out {params.folder} 2> {log}"
+
+
+# One rule for each model family (None: the experiment's own), so that a new family leaves the others as they are.
+for family in [None, *experiment.families]:
+
+    rule:
+        name:
+            f"prepare_inputs_{family}" if family else "prepare_inputs"
+        message:
+            f"Prepare tokenizer and features of {family}" if family else "Prepare tokenizer and features"
+        input:
+            corpus="<data>/corpus.json",
+        output:
+            update(edges.input_files(family)),
+        params:
+            experiment=EXPERIMENT,
+            folder=subpath(input.corpus, parent=True),
+            family=f"--family {family}" if family else "",
+            settings=edges.input_settings(family),
+            sources=sources_hash("workflows.steps.inputs"),
+        threads: experiment.threads
+        log:
+            f"<results>/logs/prepare_inputs{family or ''}.log",
+        benchmark:
+            f"<results>/benchmarks/prepare_inputs{family or ''}.tsv"
+        conda:
+            "../../environment.yml"
+        shell:
+            "python -m workflows.inputs --experiment {params.experiment} --data {params.folder} {params.family} 2> {log}"

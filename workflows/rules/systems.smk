@@ -10,7 +10,7 @@ rule train_system:
     input:
         models=edges.inputs_of,
         corpus="<data>/corpus.json",
-        tokenizer="<data>/tokenizer.json",
+        data=edges.input_files_of,
     output:
         model=update("<results>/systems/{system}/seed{seed}/model.safetensors"),
         description=update("<results>/systems/{system}/seed{seed}/system.json"),

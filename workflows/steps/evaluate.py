@@ -1,4 +1,4 @@
-"""Decoding one system: encoder outputs of all points through what they share, then every decode of the experiment."""
+"""Decoding one system: encoder outputs of all points through what they share, then every decode that applies to it."""
 
 import shutil
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from asr.decoding import greedy
 from asr.settings import DecodeSettings
 from common.files import write_json
 from methods.contract import Point, TrainedSystem, all_points
-from workflows.data import PreparedData
+from workflows.data import PreparedData, open_data
 from workflows.experiment import Experiment
 from workflows.steps.choice import table_points
 from workflows.systems import load_description, load_system
@@ -27,17 +27,18 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
     torch.set_num_threads(experiment.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     system = load_system(model, device)
-    data = PreparedData(data_folder, experiment.features)
+    data = open_data(experiment, name, data_folder)
     points = all_points(system.method, system.module, experiment.further_paths(name))
-    sets = [experiment.dev_set, *experiment.test_sets]
+    sets = experiment.decoded_sets
     references = {each: {u.id: u.text for u in data.utterances(each)} for each in sets}
     decoded: dict[str, dict[str, Transcripts]] = {}
-    for decode, settings in experiment.decodes.items():
+    # A model that recognises nothing yet has no points, and nothing is decoded.
+    for decode, settings in experiment.decodes_of(name).items() if points else ():
         chosen = points
         if settings.points == "tables":
             first = next(iter(decoded.values()), None) or {}
             chosen = table_points(experiment, name, points, first, references) if first else points
-        decoder = Decoder(system, data, settings, experiment.training.batch_seconds, device)
+        decoder = Decoder(system, data, settings, experiment.decoding_batch_seconds(name), device)
         decoded[decode] = {each: decoder.decode(each, chosen) for each in sets}
     _write(experiment, model, points, decoded, references, data_folder, out)
 

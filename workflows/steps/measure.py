@@ -3,6 +3,7 @@
 Each system is measured in a process of its own, forked before any model is loaded: its peak memory is then its own.
 """
 
+import contextlib
 import multiprocessing
 import resource
 import statistics
@@ -13,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from asr.backbones import Backbone
 from asr.decoding import greedy
 from common.errors import UserError, run
 from common.files import write_json
 from methods.contract import Point, Step, TrainedSystem, all_points
-from workflows.data import PreparedData, leave_out_too_long
+from workflows.data import PreparedData, leave_out_too_long, open_data
 from workflows.experiment import Experiment
 from workflows.steps.choice import wanted_points
 from workflows.systems import load_description, load_system
@@ -51,7 +54,7 @@ def _measure_one(experiment: Experiment, data_folder: Path, folder: Path) -> Non
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     description = load_description(folder)
     before = resident_bytes()
-    data = PreparedData(data_folder, experiment.features)
+    data = open_data(experiment, description["system"], data_folder)
     system = load_system(folder, device)
     points = all_points(system.method, system.module, experiment.further_paths(description["system"]))
     measured: dict[Any, dict[str, Any]] = {}
@@ -61,8 +64,9 @@ def _measure_one(experiment: Experiment, data_folder: Path, folder: Path) -> Non
         if key not in measured:
             measured[key] = measure_point(system, data, point, experiment, before, device)
         costs[point.id] = measured[key]
-    peak = training_peak_bytes(system, data, experiment, before, device)
-    costs = {point: {**cost, "training_peak_memory_bytes": peak} for point, cost in costs.items()}
+    if costs:
+        peak = training_peak_bytes(system, data, experiment, before, device)
+        costs = {point: {**cost, "training_peak_memory_bytes": peak} for point, cost in costs.items()}
     about = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": experiment.threads,
@@ -93,13 +97,15 @@ def measure_point(
     reset_peak(device)
     times = [timed(recognise, device) for _ in range(WARM_UP + experiment.measure.repeats)][WARM_UP:]
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes() - before
+    with eager_attention(system.module):
+        macs = count_macs(lambda: recogniser.ctc_log_probs(recogniser.encode(features, lengths.to(device))))
     count = system.method.parameters(system.module, point)
     return {
         "parameters_stored": count.stored,
         "parameters_nonzero": count.nonzero,
         "parameters_executed": count.executed,
         "stored_bytes": system.method.stored_bytes(system.module, [point]),
-        "macs": count_macs(lambda: recogniser.ctc_log_probs(recogniser.encode(features, lengths.to(device)))),
+        "macs": macs,
         "real_time_factor": {
             "median": statistics.median(times) / seconds,
             "min": min(times) / seconds,
@@ -115,17 +121,18 @@ def training_peak_bytes(
 ) -> int | None:
     """Peak memory of a training step of the last stage: weights, gradients, AdamW's state, activations of one batch.
 
-    The batch is the same for all systems of an experiment. None for methods that train nothing or need another system.
+    The batch, the largest of the training set, is the same for all systems of a family with the same training settings.
+    None for methods that train nothing or whose losses read another system.
     """
     method, module = system.method, system.module
     training = experiment.training_of(system.name)
     stages = method.stages(training)
-    if not stages or method.needs(method.config):
+    if not stages or method.needs_in_training(method.config):
         return None
     speech = data.speech_set("train", labelled=True)
     leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), "train")
-    order = speech.order(training.batch_seconds, training.buckets)
-    batch = speech.batch(order.in_order()[-1], device, stages[-1].labelled)
+    order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
+    batch = speech.batch(order.largest(), device, stages[-1].labelled)
     module.train().requires_grad_(True)
     optimiser = torch.optim.AdamW(method.parameter_groups(module, stages[-1]), lr=1e-6)
     reset_peak(device)
@@ -137,13 +144,15 @@ def training_peak_bytes(
 
 
 def count_macs(forward: Callable[[], Any]) -> int:
-    """Multiply-accumulates of matrix products and convolutions: half the operations of torch's counter.
-
-    ESPnet's attention is eager; inside fused attention the counter would see nothing on CPU.
-    """
+    """Multiply-accumulates of matrix products and convolutions: half the operations of torch's counter."""
     with FlopCounterMode(display=False) as counter:
         forward()
     return counter.get_total_flops() // 2
+
+
+def eager_attention(module: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Attention as matrix products inside this context: in fused attention the counter sees nothing on CPU."""
+    return module.eager_attention() if isinstance(module, Backbone) else contextlib.nullcontext()
 
 
 def timed(function: Callable[[], Any], device: torch.device) -> float:

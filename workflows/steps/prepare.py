@@ -1,76 +1,21 @@
-"""Data preparation: what every system of an experiment reads."""
+"""Data preparation: the corpus, which every system of an experiment reads."""
 
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from analysis.trn import write_trn
-from asr.corpora import Utterance, prepare, read_audio, read_cuts
-from asr.features import FeatureExtractor, Statistics, perturb_speed
-from asr.settings import FeatureSettings
-from asr.tokenizer import Tokenizer
+from asr.corpora import prepare, read_cuts
 from common.errors import UserError, unknown
-from common.files import replacing, write_json
 from workflows.experiment import Experiment
 
-STATISTICS_HOURS = 20.0
-"""Mean and deviation of the features settle long before; more is only time."""
 
-
-def prepare_experiment(experiment: Experiment, folder: Path) -> None:
-    """Write everything that training and evaluation read under `folder`. Raises `UserError`."""
+def prepare_corpus(experiment: Experiment, folder: Path) -> None:
+    """Write recordings, manifests and reference transcripts under `folder`. Raises `UserError`."""
     corpus = prepare(experiment.corpus.name, experiment.corpus.settings, folder)
-    names = ["train", experiment.dev_set, *experiment.test_sets]
-    for name in names:
+    for name in ("train", *experiment.decoded_sets):
         if name not in corpus["sets"]:
             raise unknown("set", name, corpus["sets"], f"{experiment.name}: corpus {experiment.corpus.name}")
-    sets = {name: read_cuts(folder / f"{name}.jsonl.gz") for name in names}
-    for name in names[1:]:
-        write_trn(folder / f"{name}.trn", [(utterance.id, utterance.text) for utterance in sets[name]])
-    if not sets["train"]:
+    if not read_cuts(folder / "train.jsonl.gz"):
         raise UserError(f"{experiment.name}: the training set is empty")
-    units = experiment.tokenizer
-    texts = [utterance.text for utterance in sets["train"]]
-    tokenizer = Tokenizer.train(texts, units.units, units.vocabulary if units.units == "bpe" else None)
-    tokenizer.check(sets["train"] + sets[experiment.dev_set])
-    tokenizer.save(folder / "tokenizer.json")
-    torch.set_num_threads(experiment.threads)
-    prepare_features(experiment.features, sets, corpus["sampling_rate"], folder)
-
-
-def prepare_features(
-    settings: FeatureSettings, sets: dict[str, list[Utterance]], sampling_rate: int, folder: Path
-) -> None:
-    """Feature statistics over the training set, and the feature store where the experiment asks for it."""
-    extractor = FeatureExtractor(settings, sampling_rate)
-    statistics = Statistics(settings.mels)
-    enough = STATISTICS_HOURS * 3600 * extractor.frames_per_second
-    for name, utterances in sets.items():
-        speeds = settings.speed_factors if name == "train" else [1.0]
-        blocks: list[np.ndarray] = []
-        places: list[tuple[str, float, int, int]] = []
-        total = 0
-        for utterance in utterances:
-            if not settings.store and (name != "train" or statistics.count > enough):
-                break
-            for speed in speeds:
-                frames = _frames(extractor, utterance, speed)
-                if name == "train":
-                    statistics.add(frames)
-                if settings.store:
-                    blocks.append(frames)
-                    places.append((utterance.id, speed, total, len(frames)))
-                    total += len(frames)
-        if settings.store:
-            with replacing(folder / f"features_{name}.npy") as temporary:
-                np.save(temporary, np.concatenate(blocks) if blocks else np.zeros((0, settings.mels), np.float32))
-            write_json(folder / f"features_{name}.json", {"utterances": places})
-    statistics.normaliser().save(folder / "cmvn.json")
-
-
-def _frames(extractor: FeatureExtractor, utterance: Utterance, speed: float) -> np.ndarray:
-    """(frames, mels) of one utterance."""
-    samples = torch.from_numpy(perturb_speed(read_audio(utterance), utterance.sampling_rate, speed))
-    features, lengths = extractor(samples[None], [len(samples)])
-    return features[0, : int(lengths[0])].numpy()
+    for name in experiment.decoded_sets:
+        utterances = read_cuts(folder / f"{name}.jsonl.gz")
+        write_trn(folder / f"{name}.trn", [(utterance.id, utterance.text) for utterance in utterances])

@@ -18,7 +18,7 @@ from common.files import write_json
 from methods.contract import Point
 from methods.paths import Path as LayerPath
 from methods.paths import format_path
-from workflows.data import PreparedData
+from workflows.data import open_data
 from workflows.experiment import Experiment
 from workflows.steps.choice import counts_of
 from workflows.steps.evaluate import Decoder
@@ -55,10 +55,10 @@ def measure_sensitivity(experiment: Experiment, name: str, data_folder: Path, mo
         raise UserError(
             f"{model}: '{name}' recognises nothing yet; fine-tune it with a CTC layer and measure that system"
         )
-    data = PreparedData(data_folder, experiment.features)
+    data = open_data(experiment, name, data_folder)
     points = leave_one_out(system.module.layers)
     decode = DecodeSettings(kind="greedy")
-    decoder = Decoder(system, data, decode, experiment.training.batch_seconds, device)
+    decoder = Decoder(system, data, decode, experiment.decoding_batch_seconds(name), device)
     words = decoder.decode(experiment.dev_set, points)
     references = {utterance.id: utterance.text for utterance in data.utterances(experiment.dev_set)}
     counts: dict[str, Counts] = {point: counts_of(references, found) for point, found in words.items()}

@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.files import sha256, write_json, write_text
 from common.settings import parse
 from methods.contract import Method, Stage, Step, load_method, make_method
-from workflows.data import PreparedData, leave_out_too_long, stage_data
+from workflows.data import PreparedData, leave_out_too_long, open_data, stage_data
 from workflows.experiment import Experiment
 from workflows.provenance import describe_run
 from workflows.sources import sources_hash
@@ -35,21 +35,22 @@ def train_system(
     entry, training = experiment.systems[name], experiment.training_of(name)
     where = f"{experiment.name}: systems.{name}"
     fabric = make_fabric(training)
-    data = PreparedData(data_folder, experiment.features)
+    data = open_data(experiment, name, data_folder)
     backbone = BackboneFactory(
-        experiment.backbone.name, experiment.backbone_of(name), len(data.tokenizer), f"{where}.backbone"
+        **experiment.backbone_of(name), vocabulary=len(data.tokenizer), where=f"{where}.backbone"
     )
     kind = load_method(entry.method, where)
     needs = kind.needs(parse(kind.Config, entry.settings, f"{where}.settings"))
     inputs = load_inputs(needs, folders, fabric.device)
     method = make_method(entry.method, entry.settings, backbone, inputs, where)
+    data_files = ("train.jsonl.gz", *experiment.input_files(entry.family))
     configuration = {
         **experiment.training_inputs(name),
         "corpus": {"name": data.corpus["name"], "settings": data.corpus["settings"]},
         "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
         "settings": method.config.model_dump(mode="json"),
         # Data, sources or an input system that were made anew are another configuration too.
-        "data": {file: sha256(data_folder / file) for file in ("train.jsonl.gz", "tokenizer.json", "cmvn.json")},
+        "data": {file: sha256(data_folder / file) for file in data_files},
         "sources": sources_hash("workflows.steps.train", entry.method, f"asr.backbones.{backbone.name}"),
         "inputs": {role: sha256(folders[system] / "model.safetensors") for role, system in needs.items()},
         "drop_orders": {role: system.drop_order for role, system in inputs.items()},
@@ -57,7 +58,7 @@ def train_system(
     fingerprint = _plain({**configuration, "seed": seed})
     work = out / "work"
     earlier = _seconds_so_far(work)
-    run = _Run(fabric, method, data, training, experiment.dev_set, experiment.features.speed_factors, seed, work)
+    run = _Run(fabric, method, data, training, experiment.dev_set, data.features.speed_factors, seed, work)
     module = run.all_stages(fingerprint).eval()
     seed_step(seed, "finish", 0, 0)
     calibration = Stage("finish", training)
@@ -159,7 +160,8 @@ def _fixed_batches(
     speech = data.speech_set(stage.set, stage.labelled)
     leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), stage.set)
     training = stage.training
-    for indices in speech.order(training.batch_seconds, training.buckets).epoch(0):
+    order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
+    for indices in order.epoch(0):
         yield speech.batch(indices, device, stage.labelled)
 
 
