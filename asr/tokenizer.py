@@ -261,7 +261,7 @@ class Letters(Tokenizer):
         """`upper`, `lower`, or None for a list that has both or neither."""
 
     def _special_tokens(self) -> Iterable[str]:
-        if self.tokens[0] != PAD or LETTER_SPACE not in self._ids:
+        if self.tokens[:1] != [PAD] or LETTER_SPACE not in self._ids:
             raise ValueError(f"it does not begin with {PAD}, CTC's blank, or has no '{LETTER_SPACE}' for the space")
         return [token for token in self.tokens if re.fullmatch(r"<.+>|\[.+\]", token)]
 

@@ -9,9 +9,9 @@ experiment. The audio stays where it is; the manifests name it by its absolute p
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from asr.corpora.settings import TestSetNames
+from asr.corpora.settings import FurtherSetNames, TestSetNames
 from asr.corpora.utterances import Utterance, open_audio
 from common.errors import UserError, unknown
 from common.settings import Settings as Strict
@@ -21,7 +21,8 @@ Parts = Annotated[tuple[str, ...], Field(min_length=1)]
 
 class Settings(Strict):
     """Settings of the corpus: the folder that holds `train-clean-100`, `dev-clean` and so on, and which of these parts
-    form which set. `lowercase` turns the transcripts, printed in capitals, to lower case."""
+    form which set. `further_sets` may name parts of dev and test sets again, to be scored on their own too. `lowercase`
+    turns the transcripts, printed in capitals, to lower case."""
 
     folder: Path
     sampling_rate: int = Field(16000, ge=4000, le=48000)
@@ -31,7 +32,15 @@ class Settings(Strict):
     test_sets: Annotated[dict[str, Parts], TestSetNames] = Field(
         {"test_clean": ("test-clean",), "test_other": ("test-other",)}, validate_default=True
     )
+    further_sets: Annotated[dict[str, Parts], FurtherSetNames] = {}
     workers: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> "Settings":
+        for name in self.further_sets:
+            if name in self.test_sets:
+                raise ValueError(f"further_sets: '{name}' is a test set already")
+        return self
 
 
 def prepare(settings: Settings, entry, folder: Path) -> dict[str, list[Utterance]]:
@@ -39,16 +48,18 @@ def prepare(settings: Settings, entry, folder: Path) -> dict[str, list[Utterance
 
     Raises `UserError` when the folder, one of its parts, or the audio of a transcript is missing.
     """
-    sets = {"train": settings.train, "dev": settings.dev, **settings.test_sets}
-    _check_folder(settings.folder, {part for parts in sets.values() for part in parts}, entry)
-    return {name: [each for part in parts for each in _read_part(part, settings)] for name, parts in sets.items()}
+    sets = {"train": settings.train, "dev": settings.dev, **settings.test_sets, **settings.further_sets}
+    named = sorted({part for parts in sets.values() for part in parts})
+    _check_folder(settings.folder, named, entry)
+    read = {part: _read_part(part, settings) for part in named}
+    return {name: [each for part in parts for each in read[part]] for name, parts in sets.items()}
 
 
-def _check_folder(folder: Path, parts: set[str], entry) -> None:
+def _check_folder(folder: Path, parts: list[str], entry) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder (setting 'folder'); fetch LibriSpeech from {entry.url} and name it")
     present = [path.name for path in folder.iterdir() if path.is_dir()]
-    for part in sorted(parts):
+    for part in parts:
         if part not in present:
             raise unknown("part of LibriSpeech", part, present, str(folder))
 

@@ -47,7 +47,9 @@ def prepare(
     with _staging(folder) as stage:
         sets = _module(name, register).prepare(parsed, entry, stage)
         sets = {set_name: _checked(set_name, utterances, stage) for set_name, utterances in sets.items()}
-        _check_ids(sets)
+        # Sets that a corpus calls further may hold utterances of dev and test sets again.
+        further = set(getattr(parsed, "further_sets", ()))
+        _check_ids(sets, further)
         for set_name, utterances in sets.items():
             write_cuts(stage / f"{set_name}.jsonl.gz", utterances)
         corpus = {
@@ -57,7 +59,7 @@ def prepare(
             "sampling_rate": next(utterances[0].sampling_rate for utterances in sets.values()),
             "sets": {set_name: _summary(utterances) for set_name, utterances in sets.items()},
             "dev_set": "dev",
-            "test_sets": [set_name for set_name in sets if set_name not in ("train", "dev")],
+            "test_sets": [set_name for set_name in sets if set_name not in ("train", "dev", *further)],
             "licence": entry.licence,
         }
         _install(stage, folder)
@@ -88,19 +90,23 @@ def _checked(set_name: str, utterances: list[Utterance], stage: Path) -> list[Ut
     return checked
 
 
-def _check_ids(sets: Sets) -> None:
-    """Raise `UserError` for an utterance that occurs twice, or whose id does not name its speaker as scoring needs
-    it."""
-    seen: dict[str, str] = {}
+def _check_ids(sets: Sets, further: set[str]) -> None:
+    """Raise `UserError` for an utterance that occurs twice, or whose id does not name its speaker as scoring needs it.
+
+    A set of `further` may repeat utterances of other sets, but none of the training set.
+    """
+    places: dict[str, list[str]] = {}
     for set_name, utterances in sets.items():
         for utterance in utterances:
-            if utterance.id in seen:
-                raise UserError(f"utterance {utterance.id} is in set '{seen[utterance.id]}' and in set '{set_name}'")
+            for other in places.setdefault(utterance.id, []):
+                both = {other, set_name}
+                if len(both) == 1 or "train" in both or not both & further:
+                    raise UserError(f"utterance {utterance.id} is in set '{other}' and in set '{set_name}'")
+            places[utterance.id].append(set_name)
             if not utterance.id.startswith(f"{utterance.speaker}-"):
                 raise UserError(
                     f"utterance {utterance.id}: the id does not begin with its speaker '{utterance.speaker}-'"
                 )
-            seen[utterance.id] = set_name
 
 
 def _summary(utterances: list[Utterance]) -> dict[str, Any]:

@@ -43,12 +43,17 @@ def _plain(names: dict) -> dict:
     for name in names:
         if name in ("train", "dev") or not name.isascii() or not name.replace("_", "").isalnum():
             raise ValueError(f"'{name}' cannot name a test set: use letters, digits and _, and not train or dev")
+    return names
+
+
+def _at_least_one(names: dict) -> dict:
     if not names:
         raise ValueError("name at least one test set")
     return names
 
 
-TestSetNames = AfterValidator(_plain)
+FurtherSetNames = AfterValidator(_plain)
+TestSetNames = AfterValidator(lambda names: _at_least_one(_plain(names)))
 
 
 def set_sizes(settings) -> Iterable[tuple[str, Size]]:

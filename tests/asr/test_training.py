@@ -2,7 +2,9 @@
 
 import json
 import math
+import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from asr.backbones import Batch
 from asr.batches import BatchOrder
 from asr.schedules import factor_at
 from asr.settings import ScheduleSettings, TrainingSettings
-from asr.training import StageData, make_fabric, run_stage
+from asr.training import StageData, make_fabric, run_stage, seed_step
 from common.errors import UserError
 
 
@@ -170,6 +172,31 @@ def test_batches_keep_to_their_size_and_hold_everything_once():
     assert order.epoch(0) != order.epoch(1)
     assert BatchOrder(frames, 400, 5, seed=3).epoch(1) == order.epoch(1)
     assert BatchOrder(frames, 400, 5, seed=4).epoch(1) != order.epoch(1)
+
+
+def test_batches_of_a_number_of_utterances():
+    frames = [(7 * n) % 90 + 10 for n in range(203)]
+    order = BatchOrder(frames, 1.0, 5, seed=3, batch_utterances=8)
+    batches = order.epoch(1)
+    assert sorted(index for batch in batches for index in batch) == list(range(203))
+    assert max(map(len, batches)) == 8 and sum(len(batch) < 8 for batch in batches) <= 5  # one rest in each bucket
+    in_order = order.in_order()
+    assert [len(batch) for batch in in_order] == [8] * 25 + [3]
+    assert order.largest() == in_order[-2]
+
+
+def test_the_largest_batch_is_no_rest():
+    order = BatchOrder([10] * 9 + [30], 40, 1, seed=0)
+    assert [len(batch) for batch in order.in_order()] == [4, 4, 1, 1]
+    assert order.largest() == order.in_order()[1]
+
+
+def test_every_random_generator_is_seeded_for_a_step():
+    draws = []
+    for index in (3, 4, 3):
+        seed_step(0, "train", index, 0)
+        draws.append((float(torch.rand(())), float(np.random.rand()), random.random()))
+    assert draws[0] == draws[2] and not set(draws[0]) & set(draws[1])
 
 
 def test_batches_start_anywhere_and_are_shared_among_devices():

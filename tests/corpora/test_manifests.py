@@ -129,6 +129,25 @@ def test_librispeech_comes_in_through_lhotse(librispeech, tmp_path):
     assert json.loads((tmp_path / "out" / "corpus.json").read_text()) == corpus
 
 
+def test_further_sets_of_librispeech_repeat_parts_of_others_but_not_of_training(librispeech, tmp_path):
+    further = {"dev_clean": ["dev-clean"], "everything": ["dev-clean", "test-clean"]}
+    settings = {**librispeech.settings, "further_sets": further}
+    corpus = prepare("librispeech", settings, tmp_path / "out")
+    assert corpus["test_sets"] == ["test_clean"]
+    ids = {name: [each.id for each in read_cuts(tmp_path / "out" / f"{name}.jsonl.gz")] for name in corpus["sets"]}
+    assert ids["dev_clean"] == ids["dev"] and ids["everything"] == ids["dev"] + ids["test_clean"]
+    for wrong, message in [
+        ({"again": ["train-clean-5"]}, "is in set 'train' and in set 'again'"),
+        ({"twice": ["dev-clean", "dev-clean"]}, "is in set 'twice' and in set 'twice'"),
+        ({"test_clean": ["dev-clean"]}, "further_sets: 'test_clean' is a test set already"),
+        ({"dev": ["dev-clean"]}, "'dev' cannot name a test set"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            prepare("librispeech", {**librispeech.settings, "further_sets": wrong}, tmp_path / "wrong")
+    with pytest.raises(UserError, match="is in set 'dev' and in set 'test_clean'"):
+        prepare("librispeech", {**librispeech.settings, "test_sets": {"test_clean": ["dev-clean"]}}, tmp_path / "wrong")
+
+
 def test_librispeech_at_another_rate_is_resampled(librispeech, tmp_path):
     corpus = prepare("librispeech", {**librispeech.settings, "sampling_rate": 8000}, tmp_path / "out")
     assert corpus["sampling_rate"] == 8000

@@ -1,14 +1,17 @@
 """Texts survive the way to ids and back, in all units; what the units cannot write is named."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr import tokenizer as tokenizers
 from asr.corpora import Utterance, grammar
-from asr.tokenizer import Tokenizer
+from asr.settings import TokenizerSettings
+from asr.tokenizer import LETTERS, Letters, Tokenizer
 from common.errors import UserError
 
 WORDS = st.text(st.characters(exclude_characters="▁", exclude_categories=("C", "Z")), min_size=1, max_size=8)
@@ -126,6 +129,9 @@ def test_impossible_training_is_said(texts, units, size, message):
         {"units": "word", "tokens": ["a", "<sos/eos>"], "model": None},
         {"units": "bpe", "tokens": ["<blank>", "a", "<sos/eos>"], "model": "AAAA"},
         {"units": "bpe", "tokens": ["<blank>", "a", "<sos/eos>"], "model": None},
+        {"units": "letter", "tokens": ["<blank>", "|", "A"], "model": None},
+        {"units": "letter", "tokens": ["<pad>", "A"], "model": None},
+        {"units": ["letter"], "tokens": ["<pad>", "|", "A"], "model": None},
     ],
 )
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path, data):
@@ -140,3 +146,96 @@ def test_an_id_outside_the_list_is_our_mistake():
     for number in (-1, 3):
         with pytest.raises(IndexError):
             tokenizer.decode([number])
+
+
+# What transformers' own tokenizer gives for these texts with the vocabulary of wav2vec2-base-100h.
+HUB = [("it's a quiz", [10, 6, 27, 12, 4, 7, 4, 30, 16, 10, 31]), ("ZERO  ONE", [31, 5, 13, 8, 4, 8, 9, 5])]
+
+
+@pytest.mark.parametrize(("text", "ids"), HUB)
+def test_letters_are_those_of_the_hub(text, ids):
+    letters = Letters()
+    assert len(letters) == 32 and letters.blank == 0
+    assert letters.encode(text) == ids
+    assert letters.decode(ids) == " ".join(text.upper().split())
+
+
+def test_letters_agree_with_transformers_own_tokenizer(tmp_path, sentences):
+    import transformers
+
+    vocab = tmp_path / "vocab.json"
+    vocab.write_text(json.dumps({token: number for number, token in enumerate(LETTERS)}))
+    theirs = transformers.Wav2Vec2CTCTokenizer(str(vocab))
+    ours = Tokenizer.from_vocab(vocab)
+    for text in sentences[:200]:
+        ids = ours.encode(text)
+        assert ids == theirs(text.upper()).input_ids
+        assert ours.decode(ids) == theirs.decode(ids, group_tokens=False)
+
+
+def test_letters_survive_saving_and_have_no_decoder(tmp_path):
+    letters = Letters()
+    letters.save(tmp_path / "tokenizer.json")
+    loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+    assert isinstance(loaded, Letters) and loaded.tokens == letters.tokens == list(LETTERS)
+    assert loaded.decode([0, 1, 2, 3, 24, 4, 4, 7]) == "B A"
+    assert not hasattr(loaded, "sos_eos")
+
+
+def test_another_case_is_said_once_a_process(capsys, monkeypatch):
+    monkeypatch.setattr(tokenizers, "_said", set())
+    Letters().encode("ONE")
+    assert capsys.readouterr().err == ""
+    Letters().encode("one")
+    Letters().encode("Two")
+    assert capsys.readouterr().err == "note: transcripts are brought to upper case, the tokenizer's case\n"
+
+
+def vocab(tmp_path, tokens):
+    path = tmp_path / "vocab.json"
+    path.write_text(json.dumps(tokens if isinstance(tokens, dict) else {t: n for n, t in enumerate(tokens)}))
+    return path
+
+
+def test_a_list_of_small_letters_keeps_small_letters(tmp_path):
+    letters = Tokenizer.from_vocab(vocab(tmp_path, ["<pad>", "[UNK]", "|", "a", "b"]))
+    assert letters.case == "lower" and letters.decode(letters.encode("A bA")) == "a ba"
+    both = Tokenizer.from_vocab(vocab(tmp_path, ["<pad>", "|", "a", "A"]))
+    assert both.case is None and both.decode(both.encode("aA")) == "aA"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([], "does not begin with <pad>"),
+        (["|", "<pad>", "A"], "does not begin with <pad>"),
+        (["<pad>", "A"], "has no '|' for the space"),
+        (["<pad>", "|", "AB"], "'AB' is no letter"),
+        ({"<pad>": 0, "|": 2}, "does not number its entries"),
+        ({"<pad>": 0, "|": "1"}, "not a list of letters"),
+    ],
+)
+def test_a_vocabulary_that_is_no_list_of_letters_is_named(tmp_path, tokens, message):
+    path = vocab(tmp_path, tokens)
+    with pytest.raises(UserError) as error:
+        Tokenizer.from_vocab(path)
+    assert message in str(error.value) and str(path) in str(error.value)
+
+
+def test_all_missing_letters_are_named(tmp_path):
+    letters = Tokenizer.from_vocab(vocab(tmp_path, ["<pad>", "|", "O", "N", "E"]))
+    texts = [SimpleNamespace(id=f"ann-{n}", text=text) for n, text in enumerate(["one", "two|", "one six"])]
+    letters.check(texts[:1])
+    with pytest.raises(UserError, match=r"lacks 'I' 'S' 'T' 'W' 'X' '\|', .*first: utterance ann-1"):
+        letters.check(texts)
+    with pytest.raises(UserError, match="transcript 'two': character 'T' is not in the tokenizer"):
+        letters.encode("two")
+
+
+def test_settings_choose_the_tokenizer(tmp_path):
+    texts = ["one two"]
+    assert Tokenizer.make(TokenizerSettings(units="letter"), texts).tokens == list(LETTERS)
+    path = vocab(tmp_path, ["<pad>", "|", "A"])
+    assert Tokenizer.make(TokenizerSettings(units="letter", letters=str(path)), texts).tokens == ["<pad>", "|", "A"]
+    assert Tokenizer.make(TokenizerSettings(units="word"), texts).tokens == ["<blank>", "one", "two", "<sos/eos>"]
+    assert len(Tokenizer.make(TokenizerSettings(vocabulary=7), texts)) == 9

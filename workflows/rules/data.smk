@@ -50,10 +50,11 @@ rule prepare_data:
 
 # One rule for each model family (None: the experiment's own), so that a new family leaves the others as they are.
 for family in [None, *experiment.families]:
+    of_family = f"prepare_inputs_{family}" if family else "prepare_inputs"
 
     rule:
         name:
-            f"prepare_inputs_{family}" if family else "prepare_inputs"
+            of_family
         message:
             f"Prepare tokenizer and features of {family}" if family else "Prepare tokenizer and features"
         input:
@@ -68,9 +69,9 @@ for family in [None, *experiment.families]:
             sources=sources_hash("workflows.steps.inputs"),
         threads: experiment.threads
         log:
-            f"<results>/logs/prepare_inputs{family or ''}.log",
+            f"<results>/logs/{of_family}.log",
         benchmark:
-            f"<results>/benchmarks/prepare_inputs{family or ''}.tsv"
+            f"<results>/benchmarks/{of_family}.tsv"
         conda:
             "../../environment.yml"
         shell:
