@@ -104,6 +104,7 @@ class Pretraining(nn.Module):
     def __init__(self, backbone: SpeechEncoder, config: MaskedPrediction.Config):
         super().__init__()
         self.backbone = backbone
+        self.backbone.model.lm_head.requires_grad_(False)  # no letters are learnt here
         self.temperature = config.temperature
         self.clusters = Clusters(backbone, config.clusters)
         self.projection = nn.Linear(backbone.config.width, config.projection)

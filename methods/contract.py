@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.backbones import Backbone, BackboneFactory, Batch, Encoded
-from asr.settings import TrainingSettings
+from asr.settings import TokenizerSettings, TrainingSettings
 from common.errors import UserError
 from common.settings import Settings, parse
 from methods.names import check_method_exists
@@ -122,15 +122,23 @@ class Method(ABC):
         """Settings under `settings:` of a system; unknown keys are refused."""
 
     kind: ClassVar[str] = "compressed"
+    backbones: ClassVar[tuple[str, ...] | None] = None
+    """Names of the backbones that it works on; None: any."""
 
     def __init__(self, config: Settings, backbone: BackboneFactory, inputs: Mapping[str, TrainedSystem] | None = None):
         self.config = config
         self.backbone = backbone
         self.inputs = dict(inputs or {})
+        if self.backbones is not None and backbone.name not in self.backbones:
+            raise UserError(f"this method works on {' and '.join(self.backbones)}, not on {backbone.name}")
         self.check()
 
     def check(self) -> None:
         """Refuse settings that do not fit the backbone, before any work. Raises `UserError`."""
+
+    def check_experiment(self, tokenizer: TokenizerSettings) -> None:
+        """Refuse an experiment's tokenizer, or files that the settings name, that do not fit: before any work too, but
+        never when a trained system is loaded. Asks no network. Raises `UserError`."""
 
     @classmethod
     def needs(cls, config: Settings) -> dict[str, str]:

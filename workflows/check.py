@@ -36,6 +36,10 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
         _check_family(experiment, name, backbone, rate, key)
         config = parse(load_method(entry.method, key).Config, entry.settings, f"{key}.settings")
         method = make_method(entry.method, entry.settings, backbone, where=key)
+        try:
+            method.check_experiment(experiment.family_of(name).tokenizer)
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from None
         needed = set(method.needs(config).values())
         if not needed <= set(experiment.needs(name)):
             missing = ", ".join(sorted(needed - set(experiment.needs(name))))

@@ -16,6 +16,8 @@ from methods.contract import Method, Point, Stage, Step, SystemReference, path_p
 
 
 class Int8(Method):
+    backbones = ("conformer",)
+
     class Config(Settings):
         source: SystemReference
         batches: int = 2

@@ -17,6 +17,8 @@ from methods.contract import Method, Point, Stage, Step, SystemReference, path_p
 
 
 class TwoStages(Method):
+    backbones = ("conformer",)
+
     class Config(Settings):
         teacher: SystemReference
         layers: int = 2

@@ -18,6 +18,8 @@ from methods.contract import Method, ParameterCount, Point, Step
 
 
 class WidthSlices(Method):
+    backbones = ("conformer",)
+
     class Config(Settings):
         shares: list[float] = [1.0, 0.5]
 
