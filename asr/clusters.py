@@ -1,5 +1,6 @@
 """Clusters of speech frames, one label for each frame of a speech encoder: k-means over MFCCs (HuBERT, section 2.1)."""
 
+import math
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from asr.backbones.speech_encoder import SpeechEncoder, shortest_input
 from common.errors import UserError
 
 COEFFICIENTS = 13
+LONGEST_WINDOW_SECONDS = 0.025
 FEWEST_FRAMES = 10
 """For each cluster, on average."""
 
@@ -19,20 +21,23 @@ FEWEST_FRAMES = 10
 class Clusters(nn.Module):
     """Nearest centroids of standardised MFCCs with their first and second differences (39 numbers a frame).
 
-    A window is as long as what one encoder frame sees, and they are as far apart, so frames and labels agree in number.
+    One window for each encoder frame, in the middle of what that frame sees.
     """
 
     def __init__(self, backbone: SpeechEncoder, clusters: int):
         super().__init__()
-        config = backbone.config
-        self.shortest = shortest_input(backbone.model)
+        rate = backbone.config.sampling_rate
+        self.seen = shortest_input(backbone.model)
+        self.shift = math.prod(backbone.config.conv_stride)
+        window = min(self.seen, round(LONGEST_WINDOW_SECONDS * rate))
+        self.offset = (self.seen - window) // 2
         with warnings.catch_warnings():
             # lhotse warns that its own manifests of features expect another number of frames; we keep none.
             warnings.filterwarnings("ignore", message="Setting snip_edges=True")
             self.mfcc = Wav2MFCC(
-                sampling_rate=config.sampling_rate,
-                frame_length=self.shortest / config.sampling_rate,
-                frame_shift=int(np.prod(config.conv_stride)) / config.sampling_rate,
+                sampling_rate=rate,
+                frame_length=window / rate,
+                frame_shift=self.shift / rate,
                 num_ceps=COEFFICIENTS,
                 snip_edges=True,
             ).eval()
@@ -45,9 +50,10 @@ class Clusters(nn.Module):
     @torch.no_grad()
     def features(self, waveforms: Tensor) -> Tensor:
         """`waveforms` (batch, samples) -> (batch, frames, 39)."""
-        if waveforms.size(1) < self.shortest:
-            waveforms = torch.nn.functional.pad(waveforms, (0, self.shortest - waveforms.size(1)))
-        steady = self.mfcc(waveforms.float())
+        if waveforms.size(1) < self.seen:
+            waveforms = torch.nn.functional.pad(waveforms, (0, self.seen - waveforms.size(1)))
+        frames = (waveforms.size(1) - self.seen) // self.shift + 1
+        steady = self.mfcc(waveforms[:, self.offset :].float())[:, :frames]
         first = _difference(steady)
         return torch.cat([steady, first, _difference(first)], dim=-1)
 

@@ -49,9 +49,18 @@ class Edges:
         return [f"{self.folder(system, seed)}/{file}" for system in self.experiment.systems for seed in seeds]
 
     def inputs_of(self, wildcards: Any) -> list[str]:
-        """Weights of the systems that this one starts from."""
+        """Weights of the systems that this one starts from, and their sensitivity where it decides what is kept."""
         needed = self.experiment.needs(wildcards.system)
-        return [f"{self.folder(name, wildcards.seed)}/model.safetensors" for name in needed]
+        ordered = self.experiment.needs_sensitivity(wildcards.system)
+        weights = [f"{self.folder(name, wildcards.seed)}/model.safetensors" for name in needed]
+        return weights + [f"{self.folder(name, wildcards.seed)}/sensitivity.json" for name in ordered]
+
+    def shown_sensitivities(self) -> list[str]:
+        """Sensitivity files that figures show."""
+        shown = {figure.sensitivity for figure in self.experiment.figures.values()} - {None}
+        return [
+            f"{self.folder(name, seed)}/sensitivity.json" for name in sorted(shown) for seed in self.experiment.seeds
+        ]
 
     def input_arguments(self, wildcards: Any) -> str:
         """The same as command-line arguments."""
@@ -113,6 +122,10 @@ class Edges:
     def evaluation_settings(self, wildcards: Any) -> str:
         """Everything beside the trained system that decides what is decoded."""
         return json.dumps(self.experiment.evaluation_inputs(wildcards.system), sort_keys=True)
+
+    def sensitivity_settings(self, wildcards: Any) -> str:
+        """Everything beside the trained system that decides its sensitivity."""
+        return json.dumps([self.experiment.dev_set, self.experiment.decoding_batch_seconds(wildcards.system)])
 
     def measure_settings(self) -> str:
         """What is measured: the settings, and the points that table rows ask for."""

@@ -262,7 +262,12 @@ class Experiment(Settings):
 
     def needs(self, system: str) -> list[str]:
         """Systems that this one starts from: every mapping with a `system` in its settings."""
-        return sorted(_references(self.systems[system].settings))
+        return sorted({reference["system"] for reference in _references(self.systems[system].settings)})
+
+    def needs_sensitivity(self, system: str) -> list[str]:
+        """Systems whose sensitivity decides which of their layers this one starts from."""
+        references = _references(self.systems[system].settings)
+        return sorted({each["system"] for each in references if each.get("layers") == "sensitivity"})
 
     @property
     def decoded_sets(self) -> list[str]:
@@ -433,11 +438,11 @@ def _merge(base: Any, changes: Any) -> Any:
     return changes
 
 
-def _references(value: Any) -> set[str]:
-    """Names in mappings with a key `system`, `{system: name, ...}`, wherever they stand."""
+def _references(value: Any) -> list[dict[str, Any]]:
+    """Mappings with a key `system`, `{system: name, ...}`, wherever they stand."""
     if isinstance(value, dict):
-        named = {value["system"]} if isinstance(value.get("system"), str) else set()
-        return named | {name for inner in value.values() for name in _references(inner)}
+        named = [value] if isinstance(value.get("system"), str) else []
+        return named + [found for inner in value.values() for found in _references(inner)]
     if isinstance(value, list):
-        return {name for inner in value for name in _references(inner)}
-    return set()
+        return [found for inner in value for found in _references(inner)]
+    return []

@@ -67,6 +67,8 @@ class SpeechEncoderConfig(Settings):
     """Leave the convolutional feature encoder as it is."""
     checkpoint_layers: bool = False
     """Keep only each layer execution's input and compute the rest again in the backward pass."""
+    initial_deviation: float = Field(0.02, gt=0)
+    """Standard deviation of the linear layers' random weights; 0.02 is small for a narrow model."""
     output_init: float = Field(1.0, gt=0)
     """The output projections of all residual branches are multiplied by this once, when the weights are drawn."""
 
@@ -99,6 +101,7 @@ class SpeechEncoderConfig(Settings):
             "ctc_loss_reduction": self.ctc_reduction,
             "ctc_zero_infinity": False,
             "pad_token_id": BLANK,
+            "initializer_range": self.initial_deviation,
         }
 
 

@@ -67,6 +67,37 @@ rule evaluate_system:
         " --data {params.data} --model {params.model} --out {params.folder} 2> {log}"
 
 
+rule measure_sensitivity:
+    message:
+        "Leave out each layer of {wildcards.system}, seed {wildcards.seed}, one at a time"
+    input:
+        model="<results>/systems/{system}/seed{seed}/model.safetensors",
+        description="<results>/systems/{system}/seed{seed}/system.json",
+        corpus="<data>/corpus.json",
+    output:
+        update("<results>/systems/{system}/seed{seed}/sensitivity.json"),
+    # Systems wait for it.
+    priority: 50
+    params:
+        experiment=EXPERIMENT,
+        settings=edges.sensitivity_settings,
+        sources=edges.sources("sensitivity"),
+        data=subpath(input.corpus, parent=True),
+        model=subpath(input.model, parent=True),
+    threads: experiment.threads
+    resources:
+        gpu=1,
+    log:
+        "<results>/logs/measure_sensitivity/{system}-{seed}.log",
+    benchmark:
+        "<results>/benchmarks/measure_sensitivity/{system}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m workflows.sensitivity --experiment {params.experiment} --system {wildcards.system}"
+        " --data {params.data} --model {params.model} --out {output} 2> {log}"
+
+
 rule measure_costs:
     message:
         "Measure parameters, bytes, MACs, speed and memory of all systems, nothing beside it"
