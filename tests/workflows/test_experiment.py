@@ -50,6 +50,37 @@ WRONG = [
     (put("tables", "table4", "rows", "1", {"system": "a4"}), "a row needs one of depth, path and point"),
     (put("systems", "a-4", {"method": "baselines.all_physical"}), "'a-4' is not a plain name"),
     (put("systems", "a4", "training", {"stepz": 1}), "systems.a4.training: unknown key 'stepz'"),
+    (put("systems", "w2", "family", "speach"), "systems.w2.family: unknown family 'speach'; did you mean 'speech'"),
+    (put("families", "speech", "titel", "x"), "families.speech: unknown key 'titel'; did you mean 'title'"),
+    (put("families", "speech", "training", {"steps": 0}), "families.speech.training: steps: Input should be greater"),
+    (
+        put("families", "speech", "decodes", ["greddy"]),
+        "families.speech.decodes: unknown decode 'greddy'; did you mean",
+    ),
+    (put("families", "spe ech", {"title": "x", "backbone": {"name": "wav2vec2"}}), "'spe ech' is not a plain name"),
+    (put("families", "audio", {"title": "x", "backbone": {"name": "wav2vec2"}}), "'audio' is the folder of the"),
+    (
+        put("families", "speech", "features", {"kind": "waveform", "mels": 80}),
+        "families.speech.features: mels: not for",
+    ),
+    (put("families", "speech", "features", {"kind": "waveform", "store": True}), "store: not for kind 'waveform'"),
+    (put("families", "speech", "tokenizer", {"units": "char", "letters": "x"}), "letters goes with units 'letter'"),
+    (put("further_sets", ["test_a"]), "further_sets: 'test_a' is the dev set or a test set already"),
+    (put("further_sets", ["test_c", "test_c"]), "further_sets: each may be named once"),
+    (put("tables", "table1", "sets", ["tset_a"]), "tables.table1.sets: unknown set 'tset_a'; did you mean 'test_a'"),
+    (put("tables", "table1", "sets", ["dev", "dev"]), "tables.table1.sets: each may be named once"),
+    (put("tables", "table1", "kind", "table5"), "tables.table1.kind"),
+    (
+        lambda values: values["tables"]["table1"].update(decode="beam", rows={"1": {"system": "w2", "depth": 2}}),
+        "tables.table1.decode: row '1' is of family 'speech', which is decoded by greedy, not by 'beam'",
+    ),
+    (
+        lambda values: values["figures"]["figure2"].update(decode="beam", baselines=["w2"]),
+        "figures.figure2.decode: system 'w2' is of family 'speech'",
+    ),
+    (put("figures", "figure2", "table", "table11"), "figures.figure2.table: unknown table 'table11'; did you mean"),
+    (put("figures", "figure2", "sensitivity", "w3"), "figures.figure2.sensitivity: unknown system 'w3'; did you mean"),
+    (put("training", "batch_utterances", 0), "training.batch_utterances: Input should be greater than 0"),
 ]
 
 
@@ -71,6 +102,28 @@ DEEPER = [
     (put("systems", "f2", "settings", {"dept": 4}), "unknown key 'dept'; did you mean 'depth'"),
     (put("backbone", "settings", "widht", 4), "unknown key 'widht'; did you mean 'width'"),
     (put("backbone", "name", "confromer"), "unknown backbone 'confromer'; did you mean 'conformer'"),
+    (
+        put("families", "speech", "features", {"kind": "log_mel"}),
+        "backbone: wav2vec2 reads waveform, but families.speech.features.kind is log_mel",
+    ),
+    (
+        put("features", {"kind": "waveform"}),
+        "backbone: conformer reads log_mel, but features.kind is waveform",
+    ),
+    (put("features", {"mels": 40}), "backbone: input_dim is 20, but features.mels gives 40 features"),
+    (
+        put("families", "speech", "backbone", "settings", "sampling_rate", 16000),
+        "backbone: sampling_rate is 16000, but the corpus has 8000 Hz",
+    ),
+    (
+        put("tokenizer", {"units": "letter"}),
+        ": tokenizer.units 'letter' have no start for conformer's decoder",
+    ),
+    (put("families", "speech", "decodes", None), "decode 'beam' is a beam search, for which wav2vec2 has no decoder"),
+    (
+        put("systems", "fw1", "settings", {"depth": 2, "start": {"system": "a4"}}),
+        "systems.fw1.settings: 'a4' reads other features than 'fw1'",
+    ),
 ]
 
 
@@ -155,6 +208,78 @@ def test_only_what_changes_a_system_changes_its_training_inputs(tmp_path):
     assert base.training_inputs("f2") == rows.training_inputs("f2")
 
 
+def test_a_family_decides_for_its_systems_only(tmp_path):
+    base = load_experiment(str(TINY))
+    own = [name for name, entry in base.systems.items() if entry.family is None]
+    before = {name: base.training_inputs(name) for name in base.systems}
+    assert before["w2"]["backbone"]["name"] == "wav2vec2" and before["w2"]["backbone"]["settings"]["layers"] == 2
+    assert before["fw1"]["backbone"]["settings"]["layers"] == 1
+    assert before["w2"]["tokenizer"]["units"] == "letter" and before["a4"]["tokenizer"]["units"] == "char"
+    assert before["w2"]["features"] == {"kind": "waveform", "speed_factors": [1.0]}
+    assert before["w2"]["training"]["batch_utterances"] == 4 and before["a4"]["training"]["batch_utterances"] is None
+    for change in (
+        put("families", "speech", "training", "accumulate", 3),
+        put("families", "speech", "features", "speed_factors", [0.9, 1.0]),
+        put("families", "speech", "backbone", "settings", "ffn", 16),
+        put("families", "speech", "tokenizer", {"units": "char"}),
+    ):
+        other = load_experiment(str(changed(tmp_path, change, "tiny")))
+        assert {name: other.training_inputs(name) for name in own} == {name: before[name] for name in own}
+        assert all(other.training_inputs(name) != before[name] for name in ("w2", "fw1"))
+    more = {"title": "more", "backbone": {"name": "hubert"}}
+    other = load_experiment(str(changed(tmp_path, put("families", "more", more), "tiny")))
+    assert {name: other.training_inputs(name) for name in other.systems} == before
+
+
+def test_training_is_overridden_by_family_then_by_system(tmp_path):
+    def change(values):
+        values["families"]["speech"]["training"] = {"steps": 5, "optimiser": {"learning_rate": 0.1}}
+        values["systems"]["w2"]["training"] = {"optimiser": {"clip_norm": 1.0}, "steps": 7, "batch_seconds": 1.0}
+
+    experiment = load_experiment(str(changed(tmp_path, change)))
+    of_w2 = experiment.training_of("w2")
+    assert (of_w2.steps, of_w2.optimiser.learning_rate, of_w2.optimiser.clip_norm) == (7, 0.1, 1.0)
+    assert experiment.training_of("fw1").steps == 5 and experiment.training_of("a4") == experiment.training
+    assert experiment.decoding_batch_seconds("w2") == 12
+
+
+def test_the_experiment_file_says_what_every_system_is(tmp_path):
+    experiment = load_experiment(str(changed(tmp_path, put("tables", "table4", "sets", ["dev", "test_c"]), "tiny")))
+    resolved = experiment.resolved
+    assert resolved["families"]["speech"]["title"] == "a tiny encoder that reads the waveform"
+    assert (resolved["systems"]["w2"]["family"], resolved["systems"]["a4"]["family"]) == ("speech", None)
+    assert resolved["systems"]["fw1"]["backbone"]["name"] == "wav2vec2"
+    assert resolved["systems"]["a4"]["backbone"]["name"] == "conformer"
+    assert resolved["tables"]["table1"]["sets"] == ["test_a", "test_b"]
+    assert resolved["tables"]["table4"]["sets"] == ["dev", "test_c"]
+    assert resolved["further_sets"] == ["test_c"]
+    decodes = {name: set(experiment.evaluation_inputs(name)["decodes"]) for name in ("w2", "a4")}
+    assert decodes == {"w2": {"greedy"}, "a4": {"greedy", "beam"}}
+
+
+def test_a_reference_may_say_more_than_a_name():
+    experiment = load_experiment(str(TINY))
+    assert set(experiment.systems["fw1"].settings["start"]) == {"system", "layers"}
+    assert experiment.needs("fw1") == ["w2"]
+
+
+def test_what_a_family_reads_is_in_a_folder_of_its_name():
+    edges = Edges(load_experiment(str(TINY)), "results/tiny")
+    data = "results/tiny/data/synth"
+    assert edges.input_files(None) == [f"{data}/tokenizer.json", f"{data}/cmvn.json"]
+    assert edges.input_files("speech") == [f"{data}/speech/tokenizer.json"]
+
+
+def test_another_list_of_letters_is_another_tokenizer(tmp_path):
+    letters = tmp_path / "vocab.json"
+    letters.write_text('{"<pad>": 0, "|": 1, "A": 2}')
+    change = put("families", "speech", "tokenizer", {"units": "letter", "letters": str(letters)})
+    edges = Edges(load_experiment(str(changed(tmp_path, change, "tiny"))), "results/tiny")
+    before = edges.input_settings("speech"), edges.input_settings(None)
+    letters.write_text('{"<pad>": 0, "|": 1, "B": 2}')
+    assert edges.input_settings("speech") != before[0] and edges.input_settings(None) == before[1]
+
+
 LAZY = """
 import sys
 {code}
@@ -169,7 +294,8 @@ assert not heavy, heavy
         "from workflows.experiment import load_experiment; load_experiment('smoke').resolved",
         "from workflows.sources import sources_hash; sources_hash('workflows.steps.train', 'methods.unfolding')",
         "import workflows.edges, methods.paths, methods.names, analysis.wer, analysis.mapsswe, analysis.render",
-        "import workflows.prepare, workflows.train, workflows.evaluate, workflows.measure, workflows.check",
+        "import workflows.prepare, workflows.inputs, workflows.train",
+        "import workflows.evaluate, workflows.measure, workflows.check",
         "import asr.settings, asr.corpora, asr.tokenizer",
     ],
 )
@@ -182,6 +308,7 @@ COMMANDS = (
     "asr.corpora",
     "workflows.check",
     "workflows.prepare",
+    "workflows.inputs",
     "workflows.train",
     "workflows.evaluate",
     "workflows.measure",
