@@ -1,0 +1,162 @@
+"""The arithmetic of the benchmarks of speech encoders, on a narrow encoder. Nothing is asserted of measured times."""
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from benchmarks.encoders import noise
+from benchmarks.joint_training import (
+    DEPTH,
+    LayerClock,
+    Setting,
+    StepTimes,
+    Trainee,
+    compare,
+    crossing,
+    kept_bytes,
+    time_step,
+)
+from benchmarks.sensitivity import measure
+from common.errors import UserError
+
+COMMAND = [sys.executable, "-m", "benchmarks.joint_training", "--small"]
+SETTING = Setting("small", seconds=0.5, threads=1, bf16=False, processor_time=False)
+
+
+@pytest.mark.parametrize(("layers", "executed"), [(8, 15), (6, 17), (4, 15), (3, 14), (2, 13)])
+def test_executions_of_a_joint_step(layers, executed):
+    """Two passes, less what they begin with; the front end once."""
+    found = time_step(Trainee(layers, True, SETTING), noise(1, 0.5))
+    assert (found.executed, found.front_ends) == (executed, 1)
+    assert 0 < found.layer_seconds < found.step_seconds
+
+
+def test_executions_of_the_baseline():
+    found = time_step(Trainee(DEPTH, False, SETTING), noise(1, 0.5))
+    assert (found.executed, found.front_ends) == (12, 1)
+
+
+@pytest.mark.parametrize(("layers", "executed"), [(8, 15), (6, 17)])
+@pytest.mark.parametrize("checkpoint_layers", [False, True])
+def test_the_clock_counts_all_of_the_layers_and_nothing_else(layers, executed, checkpoint_layers):
+    """By a clock that a layer's forward pass advances by 1, its backward pass by 2, and everything else by 1000."""
+    trainee = Trainee(layers, True, SETTING, checkpoint_layers)
+    passed = 0
+
+    def advance(seconds):
+        def hook(*_):
+            nonlocal passed
+            passed += seconds
+
+        return hook
+
+    for layer in range(layers):
+        trainee.module.layer_module(layer).register_forward_pre_hook(advance(1))
+        trainee.module.layer_module(layer).register_full_backward_hook(advance(2))
+    for other in (trainee.module.model.wav2vec2.encoder.layer_norm, trainee.module.model.lm_head):
+        other.register_forward_hook(advance(1000))
+        other.register_full_backward_hook(advance(1000))
+    clock = LayerClock(trainee.module, trainee.device, lambda: passed)
+    with clock.watching():
+        trainee.step(noise(1, 0.5))
+    forward_passes = 2 if checkpoint_layers else 1
+    assert clock.seconds() == executed * (forward_passes + 2)
+    assert passed == clock.seconds() + 6000, "the front end's norm once, the CTC layer twice"
+
+
+def test_a_watched_step_is_an_ordinary_step():
+    gradients = []
+    for watched in (False, True):
+        trainee = Trainee(6, True, SETTING)
+        trainee.module.eval()  # no dropout and no masks
+        clock = LayerClock(trainee.module, trainee.device, lambda: 0.0)
+        with clock.watching() if watched else contextlib.nullcontext():
+            trainee.loss(noise(2, 0.5)).backward()
+        assert bool(clock.marks) == watched
+        assert "run_layer" not in vars(trainee.module)
+        assert not any(module._forward_hooks for module in trainee.module.modules())
+        named = trainee.module.named_parameters()
+        gradients.append({name: weight.grad for name, weight in named if weight.grad is not None})
+    assert len(gradients[0]) > 6 * 16
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-4, rtol=1e-4)
+
+
+def test_overlapping_executions_are_refused():
+    clock = LayerClock(None, torch.device("cpu"), lambda: 0.0)
+    clock.marks = [("enter", 0.0), ("enter", 1.0), ("leave", 2.0), ("leave", 3.0)]
+    with pytest.raises(AssertionError, match="overlap"):
+        clock.seconds()
+
+
+def test_comparison_pair_by_pair():
+    baseline = [StepTimes(12, 1, 12.0, 20.0), StepTimes(12, 1, 24.0, 40.0), StepTimes(12, 1, 12.0, 20.0)]
+    seed = [StepTimes(15, 1, 15.0, 18.0), StepTimes(15, 1, 33.0, 38.0), StepTimes(15, 1, 18.0, 30.0)]
+    found = compare(list(zip(seed, baseline, strict=True)))
+    assert found["expected_ratio"] == 1.25
+    assert found["layer_ratio"] == {"median": 1.375, "min": 1.25, "max": 1.5, "repeats": 3}
+    assert found["above_expected"] == pytest.approx(0.1) and found["within_tolerance"]
+    assert found["step_ratio"]["median"] == pytest.approx(0.95)
+    slower = compare([(StepTimes(15, 1, 16.6, 20.0), StepTimes(12, 1, 12.0, 20.0))])
+    assert not slower["within_tolerance"]
+
+
+def test_where_a_seed_needs_more():
+    assert crossing(4, -600, 100) == 10, "600 less at 4 utterances, 100 more for each further one"
+    assert crossing(8, 300, 100) == 5
+    assert crossing(1, 300, 100) == 0, "at every batch"
+    assert crossing(4, -600, -5) is None and crossing(4, -600, 0) is None
+
+
+def test_kept_activations():
+    """A joint step keeps more than the baseline's, checkpointing less, and twice the batch twice as much."""
+    sizes = {}
+    for name, layers, joint, checkpoint_layers in [
+        ("baseline", DEPTH, False, False),
+        ("seed", 6, True, False),
+        ("checkpointed", 6, True, True),
+    ]:
+        trainee = Trainee(layers, joint, SETTING, checkpoint_layers)
+        sizes[name] = [kept_bytes(trainee, noise(utterances, 0.5)) for utterances in (1, 2, 4)]
+    assert sizes["checkpointed"][0] < sizes["baseline"][0] < sizes["seed"][0]
+    for one, two, four in sizes.values():
+        assert four - two == pytest.approx(2 * (two - one), rel=0.02)
+
+
+def test_the_command(tmp_path):
+    out = tmp_path / "joint.json"
+    settings = {"layers": 2, "seconds": 0.5, "batch": 1, "memory-batches": 1, "repeats": 1, "threads": 1, "json": out}
+    arguments = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "| 2 -> 12 | 13 | 1.083 |" in done.stdout
+    found = json.loads(out.read_text())
+    assert [(row["system"], row["checkpoint_layers"]) for row in found["memory"]["systems"]] == [
+        ("12", False),
+        ("12", True),
+        ("2 -> 12", False),
+        ("2 -> 12", True),
+    ]
+    assert all(peak > 0 for row in found["memory"]["systems"] for peak in row["peak_bytes"])
+    assert found["time"]["seeds"][0]["layer_ratio"]["repeats"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "cuda"), [({"bf16": True, "processor_time": False}, False), ({"processor_time": True}, True)]
+)
+def test_settings_that_do_not_fit_the_device(change, cuda):
+    if torch.cuda.is_available() != cuda:
+        pytest.skip("refused on the other device only")
+    with pytest.raises(UserError, match="CUDA device"):
+        Trainee(2, True, dataclasses.replace(SETTING, **change))
+
+
+def test_sensitivity_shares_executions():
+    found = measure("small", seconds=0.5, utterances=1, repeats=1, threads=1)
+    assert (found["executed_layers"], found["executed_layers_of_full_evaluations"]) == (78, 144)
+    assert found["largest_difference"] <= 1e-5
+    assert found["ratio"]["median"] > 0
