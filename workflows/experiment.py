@@ -430,9 +430,10 @@ def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def _merge(base: Any, changes: Any) -> Any:
-    """Mappings are merged key by key, everything else is replaced; so is a corpus or backbone of another `name`."""
+    """Mappings are merged key by key, everything else is replaced; so is a corpus or backbone of another `name`, or a
+    system of another `method`, whose settings are others."""
     if isinstance(base, dict) and isinstance(changes, dict):
-        if base.get("name") != changes.get("name", base.get("name")):
+        if any(base.get(key) != changes.get(key, base.get(key)) for key in ("name", "method")):
             return changes
         return {**base, **{key: _merge(base.get(key), value) for key, value in changes.items()}}
     return changes
