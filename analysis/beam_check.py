@@ -7,7 +7,7 @@ from analysis.alignment import Alignment, align
 from analysis.counts import Counts
 from analysis.formats import Column, Table
 from analysis.results import Results
-from analysis.rows import systems_in_order
+from analysis.rows import systems_in_order, table_decode
 from analysis.schemas import Point
 from analysis.trn import Transcript
 
@@ -25,15 +25,19 @@ COLUMNS = [
 
 
 def decode_table(results: Results) -> Table:
-    """One line for each point of every further decode, test sets pooled, first seed; no line where there is none."""
+    """One line for each point of every further decode, test sets pooled, first seed; no line where there is none.
+
+    A system whose family has not that decode has no line.
+    """
     experiment = results.experiment
     in_tables = [spec.decode for spec in experiment.tables.values()]
     rows = []
     for decode in experiment.decodes if in_tables else []:
         if decode not in in_tables:
             for system in systems_in_order(results):
-                rows += _rows(results, system, decode, in_tables[0])
+                rows += _rows(results, system, decode, table_decode(results, system))
     notes = ["Both decodes are scored on the same utterances, test sets pooled: to see that the search works, no more."]
+    notes += experiment.family_notes(row["system"] for row in rows)
     return Table("decodes", f"Further decodes ({experiment.name})", COLUMNS, rows, notes)
 
 

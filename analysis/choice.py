@@ -64,7 +64,7 @@ def _candidates(results: Results, row: Row, seed: int, where: str) -> list[Point
     else:
         raise UserError(f"{where}: names neither 'depth' nor 'path' nor 'point'")
     if not found:
-        depths = sorted({point.depth for point in points if point.offered and point.depth})
+        depths = results.points(row.system, seed).depths
         raise UserError(
             f"{where}: system '{row.system}' (seed {seed}) has no {wanted} (offered depths: "
             f"{', '.join(map(str, depths)) or 'none'})"

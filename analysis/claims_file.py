@@ -51,10 +51,10 @@ def read_claims(path: Path) -> ClaimsFile:
 
 
 def gather(results: Results, file: ClaimsFile, path: Path) -> Evidence:
-    """What an experiment has for the claims. Raises `UserError` for a row that neither a paper nor it knows."""
+    """What an experiment has for the claims. Raises `UserError` for a row or set that neither a paper nor it knows."""
     evidence = Evidence(results, file.tables, file.margin)
     for claim in file.claims:
-        for key, name in claim.holds_if.rows():
+        for key, name, sets in claim.holds_if.rows():
             where = f"{path}: claim '{claim.id}', {claim.holds_if.kind}.{key}"
             table, dot, row = name.partition(".")
             if not dot:
@@ -63,4 +63,7 @@ def gather(results: Results, file: ClaimsFile, path: Path) -> Evidence:
                 raise unknown("table", table, file.tables, where)
             if row not in (known := evidence.known_rows(table)):
                 raise unknown("row", row, known, f"{where}: {table}")
+            for one in sets:
+                if one not in (known := evidence.known_sets(table)):
+                    raise unknown("set", one, known, f"{where}: {table}")
     return evidence

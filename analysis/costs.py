@@ -41,9 +41,9 @@ def cost_table(results: Results) -> Table:
             f"seconds of audio: {', '.join(f'{s:g}' for s in sorted(audio_seconds)) or '–'}."
         ),
     ]
-    return Table(
-        "costs", f"Costs of the points in the tables ({results.experiment.name})", COLUMNS, [*rows.values()], notes
-    )
+    notes += results.experiment.family_notes(system for system, _ in rows)
+    title = f"Costs of the points in the tables ({results.experiment.name})"
+    return Table("costs", title, COLUMNS, [*rows.values()], notes)
 
 
 def _cells(point, costs: PointCosts | None, row) -> dict:

@@ -3,23 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from analysis.alignment import Alignment
 from analysis.choice import offered_at
 from analysis.contrasts import Estimate, SystemErrors, contrast, spread, system_errors
-from analysis.published import published_table
+from analysis.published import CELLS, published_table
 from analysis.results import Results
 from analysis.rows import MeasuredRow, measure, point_costs
-from analysis.schemas import TableSpec
+from analysis.schemas import Point, TableSpec
 from analysis.significance import significance
 from analysis.verdicts import NotTestedHere
 
 if TYPE_CHECKING:
     from analysis.predicates import Margin
 
+Sets = Sequence[str] | None
+
 
 class Evidence:
     """One experiment, as claims see it. `tables` maps the names that claims use to the published tables meant.
 
-    Rows are given as `table1.S1`. Everything raises `NotTestedHere` for a row that the experiment does not have.
+    Rows are given as `table1.S1`; `sets` are pooled, None are all test sets. Everything raises `NotTestedHere` for a
+    row or a set that the experiment does not have.
     """
 
     def __init__(self, results: Results, tables: Mapping[str, str], margin: "Margin"):
@@ -36,7 +40,7 @@ class Evidence:
         """Reference words of all test sets together; 0 where no table tells."""
         for name, spec in self.results.experiment.tables.items():
             row = measure(self.results, name, spec)[spec.reference]
-            return sum(alignment.counts.ref_words for alignment in row.alignments_by_seed[0])
+            return sum(alignment.counts.ref_words for alignment in row.alignments_by_seed()[0])
         return 0
 
     def known_rows(self, table: str) -> set[str]:
@@ -63,33 +67,39 @@ class Evidence:
         point = found.first.point
         return f"{point.system}@{point.depth or point.shown}"
 
-    def wer(self, name: str, seeds: Sequence[int]) -> float:
+    def known_sets(self, table: str) -> set[str]:
+        """The sets that a claim may name: those that the published table has apart, and the experiment's own."""
+        return {*CELLS.get(self.tables[table], ()), *self.results.experiment.decoded_sets}
+
+    def wer(self, name: str, seeds: Sequence[int], sets: Sets = None) -> float:
         """The row's WER in percent, averaged over seeds."""
-        return float(self._errors([name], seeds).wers.mean())
+        return float(self._errors([name], seeds, sets).wers.mean())
 
-    def contrast(self, names: Sequence[str], coefficients: Sequence[float], seeds: Sequence[int]) -> Estimate:
+    def contrast(
+        self, names: Sequence[str], coefficients: Sequence[float], seeds: Sequence[int], sets: Sets = None
+    ) -> Estimate:
         """The sum of the rows' WERs times `coefficients`, in points."""
-        return contrast(self._errors(names, seeds), coefficients)
+        return contrast(self._errors(names, seeds, sets), coefficients)
 
-    def difference(self, name: str, other: str, seeds: Sequence[int]) -> tuple[Estimate, float, float | None]:
+    def difference(
+        self, name: str, other: str, seeds: Sequence[int], sets: Sets = None
+    ) -> tuple[Estimate, float, float | None]:
         """The row's WER minus the other's, the other's WER, and p of their test for a single seed (else None)."""
-        estimate = self.contrast([name, other], [1, -1], seeds)
+        estimate = self.contrast([name, other], [1, -1], seeds, sets)
         p = None
         if len(seeds) == 1:
-            ours, theirs = (self._alignments(row, seeds)[0] for row in (name, other))
+            ours, theirs = (self._alignments(row, seeds, sets)[0] for row in (name, other))
             p = significance(list(zip(ours, theirs, strict=True))).p
-        return estimate, self.wer(other, seeds), p
+        return estimate, self.wer(other, seeds, sets), p
 
-    def path_spread(self, name: str, seeds: Sequence[int]) -> tuple[Estimate, float]:
+    def path_spread(self, name: str, seeds: Sequence[int], sets: Sets = None) -> tuple[Estimate, float]:
         """The standard deviation of the WER over all offered paths of the row's depth, and their mean WER."""
-        row, test_sets = self.row(name), self.results.experiment.test_sets
+        row, wanted = self.row(name), self._sets(sets)
         depth = row.first.point.depth
         paths = [offered_at(self.results, row.row.system, seed, depth) for seed in seeds]
         if len(paths[0]) < 2:
             raise NotTestedHere(f"{name}: only one path leads to depth {depth} here")
-        systems = [
-            [self.results.alignments(p, row.decode, test_sets) for p in same] for same in zip(*paths, strict=True)
-        ]
+        systems = [[self._decoded(name, p, wanted) for p in same] for same in zip(*paths, strict=True)]
         errors = system_errors(systems)
         return spread(errors), float(errors.wers.mean())
 
@@ -103,16 +113,32 @@ class Evidence:
             raise NotTestedHere(f"{name}: {quantity} was not measured")
         return found
 
-    def _alignments(self, name: str, seeds: Sequence[int]):
-        by_seed = self.row(name).alignments_by_seed
-        return [by_seed[self.seeds.index(seed)] for seed in seeds]
+    def _sets(self, sets: Sets) -> Sequence[str]:
+        """The sets that are pooled."""
+        experiment = self.results.experiment
+        for name in sets or ():
+            if name not in experiment.decoded_sets:
+                raise NotTestedHere(f"the set {name} is not part of this experiment")
+        return sets or experiment.test_sets
 
-    def _errors(self, names: Sequence[str], seeds: Sequence[int]) -> SystemErrors:
+    def _decoded(self, name: str, point: Point, sets: Sequence[str]) -> list[Alignment]:
+        """The alignments of a point that stands for a row."""
+        decode = self.row(name).decode
+        for one in sets:
+            if not self.results.decoded(point, decode, one):
+                raise NotTestedHere(f"{name}: not decoded on {one}")
+        return self.results.alignments(point, decode, sets)
+
+    def _alignments(self, name: str, seeds: Sequence[int], sets: Sets) -> list[list[Alignment]]:
+        choices, wanted = self.row(name).choices, self._sets(sets)
+        return [self._decoded(name, choices[self.seeds.index(seed)].point, wanted) for seed in seeds]
+
+    def _errors(self, names: Sequence[str], seeds: Sequence[int], sets: Sets) -> SystemErrors:
         decodes = {name: self.row(name).decode for name in names}
         if len({*decodes.values()}) > 1:
             found = ", ".join(f"{name} by {decode}" for name, decode in decodes.items())
             raise NotTestedHere(f"the rows were decoded differently ({found})")
-        return system_errors([self._alignments(name, seeds) for name in names])
+        return system_errors([self._alignments(name, seeds, sets) for name in names])
 
     def _spec(self, table: str) -> tuple[str, TableSpec | None]:
         """The experiment's table that reproduces the one meant; of several the one of that name, else the first."""

@@ -1,9 +1,10 @@
-"""Figure 2 of the paper: WER against executed depth, for every path of every depth, beside the published curves.
+"""Figures 2 and 3 of the paper: WER against executed depth, for every path of every depth, beside the published curves.
 
 A solid marker is a depth that was trained (the seed and the deepest), a hollow one a depth that was not; it stands at
 the path that the tables report. The band is the mean ± standard deviation over all paths of a depth, whiskers reach to
-the extremes. Systems differ in colour (Okabe and Ito's, safe for colour-blind readers) and in marker. Equal results
-give equal bytes.
+the extremes. Systems differ in colour (Okabe and Ito's, safe for colour-blind readers) and in marker. Figure 3 has one
+more panel, where the paper has an inset: the WER of a model with one of its layers left out. Equal results give equal
+bytes.
 """
 
 import io
@@ -14,12 +15,15 @@ from analysis.choice import choose, offered_at
 from analysis.counts import Counts
 from analysis.published import published_table
 from analysis.results import Results
-from analysis.schemas import FigureSpec, Row, TableSpec
-from common.errors import unknown
+from analysis.schemas import Experiment, FigureSpec, Row, Sensitivity
+from common.errors import UserError, unknown
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 MARKERS = ["o", "D", "^", "s", "v", "P"]
 BASELINE_COLOUR = "#444444"
+BAR_COLOUR = "#999999"
+LAYOUTS = {1: (1, 1, (6.0, 4.4)), 2: (1, 2, (9.6, 4.4)), 3: (1, 3, (13.2, 4.4)), 4: (2, 2, (9.6, 8.2))}
+"""Panels to rows, columns and size in inches."""
 SETTINGS = {
     "svg.hashsalt": "foldbench",  # ids in the file do not depend on the run
     "svg.fonttype": "path",
@@ -30,6 +34,11 @@ SETTINGS = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+COLUMNS = {
+    "paper_table1": {"avg_reported": "Hub5'00, RT02 and RT03, pooled"},
+    "paper_table2": {"test_clean": "test-clean", "test_other": "test-other"},
+}
+"""The WERs by depth of a published table that are drawn, a panel each: column to title."""
 METADATA = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
 
 
@@ -51,13 +60,45 @@ class Curve:
     depths: tuple[Depth, ...]
 
 
+@dataclass(frozen=True)
+class Published:
+    """One panel of published WERs: what they were measured on, a curve for each system, the baselines."""
+
+    title: str
+    curves: tuple[Curve, ...]
+    baseline: Curve
+
+
+def figure_title(experiment: Experiment, name: str) -> str:
+    """The paper's figure that this one reproduces, and its own name where that is another."""
+    table = experiment.figures[name].table
+    number = 3 if table is not None and experiment.tables[table].published == "paper_table2" else 2
+    return f"Figure {number}: WER against executed depth" + ("" if name == f"figure{number}" else f" ({name})")
+
+
+def figure_caption(results: Results, name: str) -> str:
+    """How the figure is to be read."""
+    sensitivity = figure_sensitivity(results, results.experiment.figures[name])
+    published = [panel.title for panel in published_panels(results, name)]
+    caption = (
+        "Solid markers: trained depths (seed and deepest); hollow: never trained, the path with the median errors. "
+        "Bands: mean ± standard deviation over all paths of a depth; whiskers: the best and the worst path."
+    )
+    if len(published) > 1:
+        caption += f" Ours are pooled over the test sets, the published WERs stand apart: {', '.join(published)}."
+    if sensitivity:
+        caption += (
+            f" Bars: WER of {sensitivity.system} on {sensitivity.set} with one layer left out, the number above is the "
+            "layer's place in the drop order; line: the full model."
+        )
+    return caption
+
+
 def measured_curve(results: Results, system: str, decode: str) -> Curve:
     """All offered depths of one system, pooled over the test sets."""
     experiment = results.experiment
-    first = experiment.seeds[0]
-    depths = sorted({p.depth for p in results.points(system, first).points if p.offered and p.depth})
     curve = []
-    for depth in depths:
+    for depth in results.points(system, experiment.seeds[0]).depths:
         row, where = Row(system=system, depth=depth), f"figures: {system}"
         chosen = [choose(results, row, seed, decode, where).point for seed in experiment.seeds]
         counts = sum((results.counts(point, decode, experiment.test_sets) for point in chosen), Counts.zero())
@@ -70,23 +111,60 @@ def measured_curve(results: Results, system: str, decode: str) -> Curve:
     return Curve(system, tuple(curve))
 
 
-def published_curves(figure: FigureSpec, table: TableSpec) -> tuple[list[Curve], Curve]:
-    """The published curve of each system of the figure, and the published baselines, read off Table 1."""
+def published_panels(results: Results, name: str) -> list[Published]:
+    """The published WERs of the figure's systems, read off the table that it names, or else off the first Table 1.
+
+    Raises `UserError` when it names a table without published WERs by depth.
+    """
+    tables, figure = results.experiment.tables, results.experiment.figures[name]
+    if figure.table is not None:
+        table = tables[figure.table]
+        if table.published not in COLUMNS:
+            raise UserError(
+                f"{results.folder / 'experiment.json'}: figures.{name}.table: '{figure.table}' has no published WER by "
+                f"depth to draw; name a table that reproduces {' or '.join(COLUMNS)}"
+            )
+    else:
+        table = next((t for t in tables.values() if t.kind == "table1" and t.published in COLUMNS), None)
+    if table is None:
+        return []
     printed = published_table(table.published)
-    curves = []
-    for system in figure.systems:
-        rows = [printed[name] for name, row in table.rows.items() if row.system == system and name in printed]
-        depths = [int(row["inference_depth"]) for row in rows]
-        ends = {min(depths), max(depths)} if depths else set()
-        curves.append(Curve(system, tuple(map(_published_depth, rows, [depth in ends for depth in depths]))))
-    names = {name for name, row in table.rows.items() if row.system in figure.baselines}
-    baselines = [_published_depth(printed[name], True) for name in printed if name in names]
-    return curves, Curve("all-physical", tuple(baselines))
+    by_system = [
+        [printed[name] for name, row in table.rows.items() if row.system == system and name in printed]
+        for system in figure.systems
+    ]
+    baselines = {name for name, row in table.rows.items() if row.system in figure.baselines}
+    panels = []
+    for column, title in COLUMNS[table.published].items():
+        curves = [
+            _published_curve(system, rows, column) for system, rows in zip(figure.systems, by_system, strict=True)
+        ]
+        rest = [_published_depth(row, column, True) for name, row in printed.items() if name in baselines]
+        panels.append(Published(title, tuple(curves), Curve("all-physical", tuple(rest))))
+    return panels
 
 
-def _published_depth(row: dict[str, str], trained: bool) -> Depth:
-    wer = float(row["avg_reported"])
+def _published_curve(system: str, rows: list[dict[str, str]], column: str) -> Curve:
+    depths = [int(row["inference_depth"]) for row in rows]
+    ends = {min(depths), max(depths)} if depths else set()
+    return Curve(system, tuple(_published_depth(row, column, int(row["inference_depth"]) in ends) for row in rows))
+
+
+def _published_depth(row: dict[str, str], column: str, trained: bool) -> Depth:
+    wer = float(row[column])
     return Depth(int(row["inference_depth"]), wer, trained, (wer,))
+
+
+def figure_sensitivity(results: Results, figure: FigureSpec) -> Sensitivity | None:
+    """The sensitivity that a figure shows, of the first seed. Raises `UserError` where it was not measured."""
+    if figure.sensitivity is None:
+        return None
+    seed = results.experiment.seeds[0]
+    found = results.sensitivity(figure.sensitivity, seed)
+    if found is None:
+        path = results.system_folder(figure.sensitivity, seed) / "sensitivity.json"
+        raise UserError(f"{path}: no such file; the sensitivity of '{figure.sensitivity}' has not been measured")
+    return found
 
 
 def depth_curves(results: Results, name: str) -> dict[str, bytes]:
@@ -102,19 +180,49 @@ def depth_curves(results: Results, name: str) -> dict[str, bytes]:
     baselines = [measured_curve(results, system, spec.decode).depths for system in spec.baselines]
     baseline = Curve("all-physical", tuple(sorted((d for depths in baselines for d in depths), key=lambda d: d.depth)))
     layers = [results.points(system, results.experiment.seeds[0]).physical_layers for system in spec.systems]
-    table = next((t for t in results.experiment.tables.values() if t.kind == "table1" and t.published), None)
+    published, sensitivity = published_panels(results, name), figure_sensitivity(results, spec)
+    rows, columns, size = LAYOUTS[1 + len(published) + (sensitivity is not None)]
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(9.6, 4.4) if table else (6.0, 4.4), layout="constrained")
-        panels = figure.subplots(1, 2 if table else 1, squeeze=False)[0]
-        _draw(panels[0], curves, baseline)
-        panels[0].set_title(
-            f"{results.experiment.name}: pooled over {', '.join(results.experiment.test_sets)}", loc="left"
-        )
-        if table:
-            _draw(panels[1], *published_curves(spec, table))
-            panels[1].set_title("published: Hub5'00, RT02 and RT03, pooled", loc="left")
+        figure = Figure(figsize=size, layout="constrained")
+        panels = iter(figure.subplots(rows, columns, squeeze=False).flat)
+        measured = next(panels)
+        _draw(measured, curves, baseline)
+        test_sets = ", ".join(results.experiment.test_sets)
+        measured.set_title(f"{results.experiment.name}: pooled over {test_sets}", loc="left")
+        if sensitivity:
+            bars = next(panels)
+            _draw_sensitivity(bars, sensitivity)
+            bars.set_title(sensitivity_title(results, sensitivity), loc="left")
+        for panel in published:
+            axes = next(panels)
+            _draw(axes, panel.curves, panel.baseline)
+            axes.set_title(f"published: {panel.title}", loc="left")
         _legend(figure, spec, layers)
         return {kind: _bytes(figure, kind) for kind in ("svg", "pdf", "png")}
+
+
+def sensitivity_title(results: Results, found: Sensitivity) -> str:
+    """What the bars show."""
+    seed = f" (seed {found.seed})" if len(results.experiment.seeds) > 1 else ""
+    return f"{results.experiment.name}: {found.system}{seed} with one layer left out, on {found.set}"
+
+
+def _draw_sensitivity(axes, found: Sensitivity) -> None:
+    """A bar for each layer that is left out, with its place in the drop order above; the full model as a line."""
+    layers = [variant.layer for variant in found.without]
+    wers = [variant.counts.wer for variant in found.without]
+    full = found.full.wer
+    axes.bar(layers, wers, color=BAR_COLOUR, width=0.72)
+    line = axes.axhline(full, color=BASELINE_COLOUR, linewidth=1.4, label=f"full model: {full:.2f} %")
+    for layer, wer in zip(layers, wers, strict=True):
+        axes.annotate(str(found.rank(layer)), (layer, wer), (0, 2), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_ylim(0, 1.22 * max([full, *wers]))
+    axes.set_xticks(layers)
+    axes.set_xlabel("layer left out (number above: its place in the drop order)")
+    axes.set_ylabel("WER (%)")
+    axes.legend(handles=[line], loc="upper center", borderaxespad=0.0, framealpha=1.0, edgecolor="none")
+    axes.grid(axis="y", linewidth=0.4, alpha=0.6)
+    axes.set_axisbelow(True)
 
 
 def _draw(axes, curves: list[Curve], baseline: Curve) -> None:

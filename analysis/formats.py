@@ -60,6 +60,8 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[dict]
     notes: Sequence[str] = field(default=())
+    pairs: Sequence[tuple[str, str, str]] = field(default=())
+    """Columns that say the same of ours and of the paper's: (our key, the paper's, name of the set or "")."""
 
     def shown(self, wide: bool) -> list[Column]:
         """The columns that people read, with or without the wide ones."""

@@ -43,11 +43,12 @@ class Headline:
 
 
 def headlines(results) -> list[Headline]:
-    """The answer for every system of the experiment's depth curves, the one that the experiment asks for first."""
+    """The answer for every system of the depth curves that runs at several depths; the one asked for comes first."""
     experiment = results.experiment
     asked = [(system, figure.decode) for figure in experiment.figures.values() for system in figure.systems]
     asked = sorted(dict.fromkeys(asked), key=lambda pair: pair[0] != experiment.headline)
-    return [_headline(results, system, decode) for system, decode in asked]
+    several = [pair for pair in asked if len(results.points(pair[0], experiment.seeds[0]).depths) > 1]
+    return [_headline(results, system, decode) for system, decode in several]
 
 
 def _headline(results, system: str, decode: str) -> Headline:
@@ -57,7 +58,7 @@ def _headline(results, system: str, decode: str) -> Headline:
     from analysis.schemas import Row
 
     test_sets, seed = results.experiment.test_sets, results.experiment.seeds[0]
-    depths = [point.depth for point in results.points(system, seed).points if point.offered and point.depth]
+    depths = results.points(system, seed).depths
     points = [
         choose(results, Row(system=system, depth=depth), seed, decode, f"figures: {system}").point
         for depth in (max(depths), min(depths))

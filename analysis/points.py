@@ -34,7 +34,8 @@ def point_table(results: Results) -> Table:
                 for test_set, content in decoded.sets.items():
                     points = [point for point in found.points if point.id in content.points]
                     rows += [_row(results, point, decode, test_set) for point in points]
-    return Table("points", f"Every point that was decoded ({results.experiment.name})", COLUMNS, rows)
+    notes = results.experiment.family_notes(row["system"] for row in rows)
+    return Table("points", f"Every point that was decoded ({results.experiment.name})", COLUMNS, rows, notes)
 
 
 def _row(results: Results, point, decode: str, test_set: str) -> dict:

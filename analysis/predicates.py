@@ -50,16 +50,17 @@ class Predicate(Settings):
 
     kind: ClassVar[str]
 
-    def rows(self) -> Iterator[tuple[str, str]]:
-        """`(key, table row)` of everything it names."""
-        yield from ((key, getattr(self, key)) for key in ("row", "against", "than", "of") if hasattr(self, key))
+    def rows(self) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        """`(key, table row, sets that are named for it)` of everything it names."""
+        keys = [key for key in ("row", "against", "than", "of") if hasattr(self, key)]
+        yield from ((key, getattr(self, key), self.named_sets) for key in keys)
 
     def outcome(self, evidence: Evidence) -> Outcome:
         """The verdict; *not tested here* where the experiment lacks something."""
         try:
             return self.judged(evidence)
         except NotTestedHere as missing:
-            return Outcome(NOT_TESTED, str(missing), name=self.name(evidence))
+            return Outcome(NOT_TESTED, str(missing), name=self.said(evidence))
 
     @abstractmethod
     def judged(self, evidence: Evidence) -> Outcome:
@@ -69,6 +70,20 @@ class Predicate(Settings):
     def name(self, evidence: Evidence) -> str:
         """The statement in a few words."""
 
+    @property
+    def named_sets(self) -> tuple[str, ...]:
+        """The sets that it asks for; none where all test sets are meant, or no set at all."""
+        return ()
+
+    @property
+    def on(self) -> str:
+        """Where it is judged, as sentences end; nothing for all test sets."""
+        return f" on {', '.join(self.named_sets)}" if self.named_sets else ""
+
+    def said(self, evidence: Evidence) -> str:
+        """The statement, and where it is judged."""
+        return self.name(evidence) + self.on
+
 
 class WerPredicate(Predicate):
     """A statement about WERs: an effect in points is held against a bound."""
@@ -76,6 +91,12 @@ class WerPredicate(Predicate):
     side: ClassVar[Literal["below", "above"]] = "above"
     margin: Margin | None = None
     each_seed: bool = False
+    sets: tuple[str, ...] | None = Field(None, min_length=1)
+    """The sets whose errors are pooled; None: all test sets of the experiment."""
+
+    @property
+    def named_sets(self) -> tuple[str, ...]:
+        return self.sets or ()
 
     def judged(self, evidence: Evidence) -> Outcome:
         if not self.each_seed or len(evidence.seeds) == 1:
@@ -91,8 +112,8 @@ class WerPredicate(Predicate):
         return Outcome(
             verdict,
             self._reason(verdict, estimate, margin, p, words),
-            name=self.name(evidence) + shown,
-            effect=Effect(self.effect(evidence), estimate.value, "points", (estimate.low, estimate.high)),
+            name=self.said(evidence) + shown,
+            effect=Effect(self.effect(evidence) + self.on, estimate.value, "points", (estimate.low, estimate.high)),
             margin=margin,
             p=p,
             words_needed=words,
@@ -152,7 +173,7 @@ class NoLoss(WerPredicate):
     against: str
 
     def measured(self, evidence, seeds):
-        return evidence.difference(self.row, self.against, seeds)
+        return evidence.difference(self.row, self.against, seeds, self.sets)
 
     def name(self, evidence):
         return f"{evidence.label(self.row)} loses nothing against {evidence.label(self.against)}"
@@ -174,8 +195,8 @@ class Better(WerPredicate):
         return 0.0, margin
 
     def measured(self, evidence, seeds):
-        estimate, _, p = evidence.difference(self.than, self.row, seeds)
-        return estimate, evidence.wer(self.than, seeds), p
+        estimate, _, p = evidence.difference(self.than, self.row, seeds, self.sets)
+        return estimate, evidence.wer(self.than, seeds, self.sets), p
 
     def name(self, evidence):
         return f"{evidence.label(self.row)} is better than {evidence.label(self.than)}"
@@ -196,7 +217,7 @@ class WorseBy(WerPredicate):
         return self.at_least or self.margin
 
     def measured(self, evidence, seeds):
-        return evidence.difference(self.row, self.than, seeds)
+        return evidence.difference(self.row, self.than, seeds, self.sets)
 
     def name(self, evidence):
         return f"{evidence.label(self.row)} is worse than {evidence.label(self.than)}"
@@ -218,7 +239,7 @@ class SpreadBelow(WerPredicate):
         return self.below or self.margin
 
     def measured(self, evidence, seeds):
-        return *evidence.path_spread(self.row, seeds), None
+        return *evidence.path_spread(self.row, seeds, self.sets), None
 
     def name(self, evidence):
         return f"the paths of {evidence.label(self.row)} differ little"
@@ -236,14 +257,14 @@ class GainsMore(WerPredicate):
     second: tuple[str, str]
 
     def rows(self):
-        yield from ((key, row) for key in ("first", "second") for row in getattr(self, key))
+        yield from ((key, row, self.named_sets) for key in ("first", "second") for row in getattr(self, key))
 
     def bounds(self, margin):
         return 0.0, margin
 
     def measured(self, evidence, seeds):
-        estimate = evidence.contrast([*self.first, *self.second], [1, -1, -1, 1], seeds)
-        return estimate, evidence.wer(self.second[1], seeds), None
+        estimate = evidence.contrast([*self.first, *self.second], [1, -1, -1, 1], seeds, self.sets)
+        return estimate, evidence.wer(self.second[1], seeds, self.sets), None
 
     def name(self, evidence):
         (a, b), (c, d) = ([evidence.label(row) for row in pair] for pair in (self.first, self.second))
@@ -323,7 +344,7 @@ class AllOf(Predicate):
 
     def rows(self):
         for number, part in enumerate(self.parts):
-            yield from ((f"{number}.{part.kind}.{key}", row) for key, row in part.rows())
+            yield from ((f"{number}.{part.kind}.{key}", row, sets) for key, row, sets in part.rows())
 
     def judged(self, evidence):
         outcomes = [part.outcome(evidence) for part in self.parts]

@@ -10,6 +10,24 @@ from pathlib import Path
 from common.errors import UserError, unknown
 
 FOLDER = Path(__file__).parent / "published"
+CELLS = {
+    "paper_table1": {
+        "hub5_00_swbd": "Hub5'00 SWBD",
+        "hub5_00_callhm": "Hub5'00 CallHome",
+        "rt02_swbd1": "RT02 SWBD1",
+        "rt02_swbd2": "RT02 SWBD2",
+        "rt02_swbd3_cellular": "RT02 SWBD3",
+        "rt03_fsh": "RT03 FSH",
+        "rt03_swbd": "RT03 SWBD",
+    },
+    "paper_table2": {
+        "test_clean": "test-clean",
+        "test_other": "test-other",
+        "dev_clean": "dev-clean",
+        "dev_other": "dev-other",
+    },
+}
+"""The sets that have a WER each in a published table: column to heading."""
 
 
 @cache

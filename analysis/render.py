@@ -30,6 +30,7 @@ def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes],
     from analysis.results import Results
     from analysis.results_html import page
     from analysis.results_md import results_md
+    from analysis.sensitivity import sensitivity_table
     from analysis.tables import build_table
 
     results = Results(folder)
@@ -38,6 +39,8 @@ def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes],
     tables = [build_table(results, name, spec) for name, spec in experiment.tables.items()]
     tables += [table for table in (cost_table(results), decode_table(results)) if table.rows]
     tables = [replace(table, notes=[*table.notes, results.normaliser.note]) for table in tables or [points]]
+    sensitivity = sensitivity_table(results)
+    tables += [sensitivity] if sensitivity.rows else []
     contents = {folder / "tables" / "points.csv": to_csv(points).encode()}
     for table in tables:
         contents |= {path: text.encode() for path, text in files(table, folder / "tables").items()}
@@ -46,7 +49,7 @@ def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes],
             contents[folder / "figures" / f"{name}.{kind}"] = content
     answers, verdicts = headlines(results), judge_claims(results, claims)
     contents |= claims_files(verdicts, folder)
-    text = results_md(results, answers, tables, [*experiment.figures], section(verdicts))
+    text = results_md(results, answers, tables, section(verdicts))
     contents[folder / "results.html"] = page(text, experiment.title or experiment.name, contents, folder)
     contents[folder / "RESULTS.md"] = text.encode()
     return contents, [answer.sentence for answer in answers]

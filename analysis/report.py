@@ -55,6 +55,7 @@ def content(results) -> dict[str, Any]:
     from analysis.report_run import facts, job_table, set_table, system_table
     from analysis.report_tables import beside, view
     from analysis.runs import provenance_table, rule_times
+    from analysis.sensitivity import sensitivity_table
     from analysis.tables import build_table
 
     experiment = results.experiment
@@ -67,7 +68,10 @@ def content(results) -> dict[str, Any]:
     def shown(table):
         return view(table, experiment.name) if table is not None and table.rows else None
 
-    references = [spec.reference for spec in experiment.tables.values()]
+    def both(table, spec):
+        families = experiment.family_notes(row.system for row in spec.rows.values())
+        return shown(table), shown(beside(table, spec.reference, families))
+
     return {
         "experiment": experiment,
         "facts": facts(results),
@@ -77,12 +81,11 @@ def content(results) -> dict[str, Any]:
         "claims": verdicts,
         "claims_view": shown(claims_table(verdicts, experiment.name)) if verdicts else None,
         "drawing": (WIDTH, HEIGHT),
-        "tables": [
-            (shown(table), shown(beside(table, reference))) for table, reference in zip(tables, references, strict=True)
-        ],
+        "tables": [both(*pair) for pair in zip(tables, experiment.tables.values(), strict=True)],
         "further": shown(decode_table(results)),
         "figures": [(chart, shown(depth_table(chart, experiment.name))) for chart in figures],
         "costs": shown(costs) if charts["cost"] else None,
+        "sensitivity": shown(sensitivity_table(results)),
         "learning": charts["learning"],
         "rules": shown(rule_times(results)),
         "jobs": shown(job_table(results)),

@@ -11,12 +11,12 @@ from typing import Any
 
 from analysis.choice import choose, offered_at
 from analysis.counts import Counts
-from analysis.figures import published_curves
+from analysis.figures import figure_title, published_panels
 from analysis.formats import Column, Table
 from analysis.intervals import wer_interval
 from analysis.results import Results
-from analysis.rows import measure, systems_in_order
-from analysis.schemas import FigureSpec, Point, Row
+from analysis.rows import measure, systems_in_order, table_decode
+from analysis.schemas import Point, Row
 from common.errors import UserError
 
 LONGEST_CURVE = 300  # points of one learning curve; longer logs are thinned out
@@ -32,25 +32,25 @@ AXES = [
 def depth_chart(results: Results, name: str) -> dict[str, Any]:
     """One figure: for each system its depths, each with the reported path and all the others; the published curves."""
     spec = results.experiment.figures[name]
-    chart = {"name": name, "systems": [_system_depths(results, system, spec.decode) for system in spec.systems]}
+    chart: dict[str, Any] = {"name": name, "title": figure_title(results.experiment, name)}
+    chart["systems"] = [_system_depths(results, system, spec.decode) for system in spec.systems]
     chart["baselines"] = [
         depth["reported"]
         for system in spec.baselines
         for depth in _system_depths(results, system, spec.decode)["depths"]
     ]
     chart["baselines"].sort(key=lambda point: point["depth"])
-    chart["published"] = _published(results, spec)
+    chart["published"] = _published(results, name)
     return chart
 
 
 def _system_depths(results: Results, system: str, decode: str) -> dict[str, Any]:
     first = results.experiment.seeds[0]
     found = results.points(system, first)
-    depths = sorted({point.depth for point in found.points if point.offered and point.depth})
     return {
         "name": system,
         "layers": found.physical_layers,
-        "depths": [_depth(results, system, decode, depth) for depth in depths],
+        "depths": [_depth(results, system, decode, depth) for depth in found.depths],
     }
 
 
@@ -87,19 +87,20 @@ def _counts(results: Results, point: Point, decode: str) -> Counts:
     return results.counts(point, decode, results.experiment.test_sets)
 
 
-def _published(results: Results, spec: FigureSpec) -> dict[str, Any] | None:
-    table = next((t for t in results.experiment.tables.values() if t.kind == "table1" and t.published), None)
-    if table is None:
-        return None
-    curves, baseline = published_curves(spec, table)
+def _published(results: Results, name: str) -> list[dict[str, Any]]:
+    """The published WERs, a panel for each set that the paper gives apart."""
 
     def depths(curve):
         return [{"depth": d.depth, "wer": d.wer, "trained": d.trained} for d in curve.depths]
 
-    return {
-        "systems": [{"name": curve.name, "depths": depths(curve)} for curve in curves],
-        "baselines": depths(baseline),
-    }
+    return [
+        {
+            "title": panel.title,
+            "systems": [{"name": curve.name, "depths": depths(curve)} for curve in panel.curves],
+            "baselines": depths(panel.baseline),
+        }
+        for panel in published_panels(results, name)
+    ]
 
 
 def depth_table(chart: dict[str, Any], experiment: str) -> Table:
@@ -137,7 +138,6 @@ def cost_chart(results: Results) -> dict[str, Any] | None:
     `in_table` are those that a table reports, and all of a system that no table names.
     """
     experiment = results.experiment
-    decodes = [spec.decode for spec in experiment.tables.values()] or [*experiment.decodes]
     in_tables = {
         (row.first.point.system, row.first.point.id): row.pooled.wer
         for name, spec in experiment.tables.items()
@@ -146,18 +146,24 @@ def cost_chart(results: Results) -> dict[str, Any] | None:
     named = {system for system, _ in in_tables}
     points, seconds = [], None
     for system in systems_in_order(results):
-        costs = results.costs(system, experiment.seeds[0])
+        costs, decode = results.costs(system, experiment.seeds[0]), _decode(results, system)
         for point in results.points(system, experiment.seeds[0]).points if costs else []:
             wanted = point.offered or (system, point.id) in in_tables
-            decoded = all(results.decoded(point, decodes[0], name) for name in experiment.test_sets)
+            decoded = all(results.decoded(point, decode, name) for name in experiment.test_sets)
             if wanted and decoded and point.id in costs.points:
                 seconds, shown = costs.audio_seconds, system not in named or (system, point.id) in in_tables
-                wer = in_tables.get((system, point.id), _counts(results, point, decodes[0]).wer)
+                wer = in_tables.get((system, point.id), _counts(results, point, decode).wer)
                 points.append(_cost_point(point, wer, costs.points[point.id], shown))
     if not points:
         return None
     axes = [{"key": key, "label": label, "unit": unit} for key, label, unit in AXES]
     return {"axes": axes, "points": points, "audio_seconds": seconds}
+
+
+def _decode(results: Results, system: str) -> str:
+    """The decode whose WER stands for a system: that of its table; without tables the first that it has."""
+    decodes = results.points(system, results.experiment.seeds[0]).decodes
+    return table_decode(results, system) or next(iter(decodes), next(iter(results.experiment.decodes)))
 
 
 def _cost_point(point: Point, wer: float, costs, in_table: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from common.files import read_json
 
 def facts(results: Results) -> list[tuple[str, str]]:
     """`(question, answer)` pairs. What nobody wrote down is left out."""
-    experiment, corpus = results.experiment, _corpus(results)
+    experiment, corpus = results.experiment, results.corpus
     origins = _origins(results)
     pairs = [
         ("Experiment", experiment.name),
@@ -30,11 +30,11 @@ def facts(results: Results) -> list[tuple[str, str]]:
 
 def set_table(results: Results) -> Table | None:
     """The sets of the corpus with their sizes; None where the corpus was not described."""
-    sets = _corpus(results).get("sets", {})
+    sets = results.corpus.get("sets", {})
     columns = [Column("set", "set", numeric=False), Column("used_for", "used for", numeric=False)]
     columns += [Column(key, key) for key in ("utterances", "speakers", "words")]
     columns += [Column("seconds", "minutes of speech")]
-    order = ["train", results.experiment.dev_set, *results.experiment.test_sets]
+    order = ["train", *results.experiment.decoded_sets]
     names = sorted(sets, key=lambda name: order.index(name) if name in order else len(order))
     rows = [{"set": name, "used_for": _use(results, name), **sets[name], **_minutes(sets[name])} for name in names]
     return Table("corpus", f"The corpus {results.experiment.corpus.name}", columns, rows) if rows else None
@@ -55,18 +55,19 @@ def system_table(results: Results) -> Table:
         found = results.points(system, results.experiment.seeds[0])
         costs = results.costs(system, results.experiment.seeds[0])
         stored = max((point.parameters_stored for point in costs.points.values()), default=None) if costs else None
-        depths = sorted({point.depth for point in found.points if point.offered and point.depth})
+        depths = found.depths
         rows.append(
             {
                 "system": system,
-                "method": results.experiment.systems[system].get("method"),
+                "method": results.experiment.systems[system].method,
                 "physical_layers": found.physical_layers,
                 "points": sum(point.offered for point in found.points),
                 "depths": f"{depths[0]} to {depths[-1]}" if len(depths) > 1 else "".join(map(str, depths)),
                 "parameters": (stored, "not measured" if stored is None else f"{stored:,}"),
             }
         )
-    return Table("systems", "The systems", columns, rows)
+    notes = results.experiment.family_notes(row["system"] for row in rows)
+    return Table("systems", "The systems", columns, rows, notes)
 
 
 def job_table(results: Results) -> Table | None:
@@ -84,12 +85,6 @@ def job_table(results: Results) -> Table | None:
     return Table("jobs", "Wall time and memory of each job", columns, rows) if rows else None
 
 
-def _corpus(results: Results) -> dict[str, Any]:
-    path = results.folder / "data" / results.experiment.corpus.name / "corpus.json"
-    content = read_json(path) if path.exists() else {}
-    return content if isinstance(content, dict) else {}
-
-
 def _corpus_text(name: str, corpus: dict[str, Any]) -> str:
     rate, licence = corpus.get("sampling_rate"), corpus.get("licence")
     return "; ".join(filter(None, [name, f"{rate / 1000:g} kHz" if rate else "", licence]))
@@ -98,6 +93,8 @@ def _corpus_text(name: str, corpus: dict[str, Any]) -> str:
 def _use(results: Results, name: str) -> str:
     if name in results.experiment.test_sets:
         return "test"
+    if name in results.experiment.further_sets:
+        return "further, never pooled"
     return "development" if name == results.experiment.dev_set else "training" if name == "train" else ""
 
 

@@ -4,6 +4,7 @@ The links are `data:` addresses, so that the page stays one file.
 """
 
 import urllib.parse
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.formats import Column, Table, to_csv, to_latex
@@ -39,51 +40,78 @@ def _address(text: str, kind: str) -> str:
     return f"data:{MIME[kind]};charset=utf-8,{urllib.parse.quote(text)}"
 
 
-def beside(table: Table, reference: str) -> Table | None:
-    """Ours beside the paper's, with how each differs from its own reference row; None for a table with no paper's WER.
+def beside(table: Table, reference: str, notes: Sequence[str] = ()) -> Table | None:
+    """Ours beside the paper's, with how each differs from its own reference row; None for a table without pairs.
+
+    `notes` are put below it: what the models are.
 
     WERs of other data cannot be subtracted with profit, though that difference is shown too; what can be compared is
     how far each row is from the reference row of its own column.
     """
-    if "published_wer" not in {column.key for column in table.columns}:
+    if not table.pairs:
         return None
-    base = next((row for row in table.rows if row["sys"] == reference), {})
-    ours_base, paper_base = _number(base.get("wer")), _number(base.get("published_wer"))
     columns = [
         Column("sys", "Sys.", numeric=False),
         Column("system", "system", numeric=False),
         Column("depth", "depth"),
-        Column("wer", "our WER %"),
-        Column("relative", f"ours: % against Sys. {reference}"),
-        Column("published_wer", "paper WER %"),
-        Column("published_relative", f"paper: % against its Sys. {reference}"),
-        Column("relative_gap", "ours − paper, points of %"),
-        Column("gap", "ours − paper, WER"),
-        Column("direction", f"direction from Sys. {reference}", numeric=False),
     ]
-    rows = [_beside_row(row, ours_base, paper_base, row["sys"] == reference) for row in table.rows]
+    rows = [{key: row.get(key) for key in ("sys", "system", "depth")} for row in table.rows]
+    for pair in table.pairs:
+        columns += _pair_columns(pair, reference)
+        for cells, more in zip(rows, _pair_cells(table, pair, reference), strict=True):
+            cells |= more
     notes = [
         "The paper's numbers come from other data and larger systems. Compare the direction and the relative change "
-        f"against Sys. {reference}, not the WERs. Whether a difference is real is said by the tests of the full table."
+        f"against Sys. {reference}, not the WERs. Whether a difference is real is said by the tests of the full table.",
+        *notes,
     ]
     return Table(f"{table.name}_beside", f"{table.title}: ours beside the paper's", columns, rows, notes)
 
 
-def _beside_row(row: dict, ours_base: float | None, paper_base: float | None, is_reference: bool) -> dict:
-    ours, paper = _number(row.get("wer")), _number(row.get("published_wer"))
-    cells = {key: row.get(key) for key in ("sys", "system", "depth", "wer", "published_wer")}
-    ours_change, paper_change = _change(ours, ours_base), _change(paper, paper_base)
-    cells["gap"] = _signed(None if None in (ours, paper) else ours - paper, 2)
-    if is_reference:
-        return {**cells, "direction": "reference"}
-    both = None not in (ours_change, paper_change)
-    return {
-        **cells,
-        "relative": _signed(ours_change, 1),
-        "published_relative": _signed(paper_change, 1),
-        "relative_gap": _signed(ours_change - paper_change if both else None, 1),
-        "direction": _direction(ours_change, paper_change) if both else None,
-    }
+def _pair_columns(pair: tuple[str, str, str], reference: str) -> list[Column]:
+    """What is said of one pair; of several pairs each names its set."""
+    ours, paper, name = pair
+    end, on = (f"_{name}", f"{name}: ") if name else ("", "")
+    return [
+        Column(ours, f"{on}our WER %"),
+        Column(f"relative{end}", f"{on}ours: % against Sys. {reference}"),
+        Column(paper, f"{on}paper WER %"),
+        Column(f"published_relative{end}", f"{on}paper: % against its Sys. {reference}"),
+        Column(f"relative_gap{end}", f"{on}ours − paper, points of %"),
+        Column(f"gap{end}", f"{on}ours − paper, WER"),
+        Column(f"direction{end}", f"{on}direction from Sys. {reference}", numeric=False),
+    ]
+
+
+def _pair_cells(table: Table, pair: tuple[str, str, str], reference: str) -> list[dict]:
+    """The cells of those columns, row by row."""
+    ours_key, paper_key, name = pair
+    base = next((row for row in table.rows if row["sys"] == reference), {})
+    ours_base, paper_base = _number(base.get(ours_key)), _number(base.get(paper_key))
+    rows = []
+    for row in table.rows:
+        ours, paper = _number(row.get(ours_key)), _number(row.get(paper_key))
+        ours_change, paper_change = _change(ours, ours_base), _change(paper, paper_base)
+        both = None not in (ours_change, paper_change)
+        cells = {"gap": _signed(None if None in (ours, paper) else ours - paper, 2)}
+        if row["sys"] == reference:
+            cells["direction"] = "reference"
+        else:
+            cells |= {
+                "relative": _signed(ours_change, 1),
+                "published_relative": _signed(paper_change, 1),
+                "relative_gap": _signed(ours_change - paper_change if both else None, 1),
+                "direction": _direction(ours_change, paper_change) if both else None,
+            }
+        end = f"_{name}" if name else ""
+        rows.append(
+            {
+                ours_key: row.get(ours_key),
+                paper_key: row.get(paper_key),
+                **{f"{key}{end}": value for key, value in cells.items()},
+            }
+        )
+    return rows
 
 
 def _direction(ours: float, paper: float) -> str:

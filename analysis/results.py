@@ -9,14 +9,14 @@ A missing or malformed file is a `UserError` that names it and the system.
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from analysis.alignment import Alignment
 from analysis.counts import Counts
 from analysis.normalise import Normaliser, load_normaliser
-from analysis.schemas import Costs, Decode, Experiment, Point, Provenance, SystemPoints
+from analysis.schemas import Costs, Decode, Experiment, Point, Provenance, Sensitivity, SystemPoints
 from analysis.scoring import Scorer
 from analysis.trn import Transcript, read_trn
 from common.errors import UserError, unknown
@@ -62,12 +62,21 @@ class Results:
         ]
         for figure, spec in experiment.figures.items():
             named += [(f"figures.{figure}", system) for system in [*spec.systems, *spec.baselines]]
+            named += [(f"figures.{figure}.sensitivity", spec.sensitivity)] if spec.sensitivity is not None else []
+            if spec.table is not None and spec.table not in experiment.tables:
+                raise unknown("table", spec.table, experiment.tables, f"{path}: figures.{figure}.table")
         for key, system in named:
             if system not in experiment.systems:
                 raise unknown("system", system, experiment.systems, f"{path}: {key}")
+        for name, system in experiment.systems.items():
+            if system.family is not None and system.family not in experiment.families:
+                raise unknown("family", system.family, experiment.families, f"{path}: systems.{name}.family")
         for table, spec in experiment.tables.items():
             if spec.reference not in spec.rows:
                 raise unknown("row", spec.reference, spec.rows, f"{path}: tables.{table}.reference")
+            for name in experiment.sets_of(spec):
+                if name not in experiment.decoded_sets:
+                    raise unknown("set", name, experiment.decoded_sets, f"{path}: tables.{table}.sets")
         if not experiment.seeds or not experiment.test_sets:
             raise UserError(f"{path}: 'seeds' and 'test_sets' must name at least one each")
 
@@ -124,6 +133,17 @@ class Results:
     def provenance(self, system: str, seed: int) -> Provenance | None:
         """Where a system comes from; None where that was not written down."""
         return self._optional(Provenance, self.system_folder(system, seed) / "provenance.json")
+
+    def sensitivity(self, system: str, seed: int) -> Sensitivity | None:
+        """What each layer of a system matters; None where that was not measured."""
+        return self._optional(Sensitivity, self.system_folder(system, seed) / "sensitivity.json")
+
+    @cached_property
+    def corpus(self) -> dict[str, Any]:
+        """`corpus.json`: what was prepared; empty where nobody wrote it down."""
+        path = self.folder / "data" / self.experiment.corpus.name / "corpus.json"
+        content = read_json(path) if path.exists() else {}
+        return content if isinstance(content, dict) else {}
 
     @staticmethod
     def _optional(model: type[File], path: Path) -> File | None:

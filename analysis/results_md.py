@@ -1,5 +1,6 @@
 """`RESULTS.md`: everything an experiment found, for people who read on a terminal or a code host."""
 
+from analysis.figures import figure_caption, figure_title
 from analysis.formats import Table, escape_markdown, markdown_body
 from analysis.headline import Headline
 from analysis.results import Results
@@ -9,24 +10,20 @@ NOT_EVIDENCE = (
     "> The numbers below come from a small run that shows the machinery at work. "
     "They are **not evidence** for or against anything the papers say."
 )
-FIGURE_CAPTION = (
-    "Solid markers: trained depths (seed and deepest); hollow: never trained, the path with the median errors. "
-    "Bands: mean ± standard deviation over all paths of a depth; whiskers: the best and the worst path."
-)
 LINKS = {"CSV": "csv", "HTML": "html", "LaTeX": "tex"}
 
 
-def results_md(
-    results: Results, headlines: list[Headline], tables: list[Table], figures: list[str], claims: list[str]
-) -> str:
-    """The whole file: the headline, the section on claims, the figures by name, the tables, times, provenance."""
+def results_md(results: Results, headlines: list[Headline], tables: list[Table], claims: list[str]) -> str:
+    """The whole file: the headline, the section on claims, the figures, the tables, times, provenance."""
     experiment = results.experiment
     parts = [f"# {escape_markdown(experiment.title or experiment.name)}"]
     parts += [] if experiment.evidence else [NOT_EVIDENCE]
     parts += [escape_markdown(experiment.note)] if experiment.note else []
+    families = experiment.family_notes(experiment.systems)
+    parts += ["\n".join(f"- {escape_markdown(note)}" for note in families)] if families else []
     parts += [*_headline_section(headlines, experiment.evidence), *claims]
-    for name in figures:
-        parts += _figure_section(name)
+    for name in experiment.figures:
+        parts += _figure_section(results, name)
     for table in tables:
         parts += _table_section(table)
     times, provenance = rule_times(results), provenance_table(results)
@@ -43,11 +40,12 @@ def _headline_section(headlines: list[Headline], evidence: bool) -> list[str]:
     return section
 
 
-def _figure_section(name: str) -> list[str]:
+def _figure_section(results: Results, name: str) -> list[str]:
     return [
-        "## Figure 2: WER against executed depth" + ("" if name == "figure2" else f" ({name})"),
+        f"## {figure_title(results.experiment, name)}",
         f"![WER against executed depth, measured and published](figures/{name}.svg)",
-        f"{FIGURE_CAPTION} Also as [PDF](figures/{name}.pdf) and [PNG](figures/{name}.png).",
+        f"{escape_markdown(figure_caption(results, name))} Also as [PDF](figures/{name}.pdf) and "
+        f"[PNG](figures/{name}.png).",
     ]
 
 

@@ -25,7 +25,7 @@ from analysis.significance import significance
 
 @dataclass(frozen=True)
 class Comparison:
-    """A system against the reference row, on the first seed and all test sets pooled."""
+    """A system against the reference row, on the first seed, over one or more sets pooled."""
 
     test: Mapsswe
     difference: float
@@ -71,69 +71,66 @@ class MeasuredRow:
         return self.results.points(point.system, point.seed).physical_layers
 
     @property
+    def depths(self) -> list[int]:
+        """The depths that the row's system offers, in order."""
+        point = self.first.point
+        return self.results.points(point.system, point.seed).depths
+
+    @property
     def parameters(self) -> int | None:
         """Stored parameters of the point, from `costs.json`; None where costs were not measured."""
         costs = point_costs(self.results, self.first)
         return costs.parameters_stored if costs else None
 
-    def counts(self, test_sets: Sequence[str]) -> Counts:
-        """The counts of the row, pooled over test sets and seeds."""
-        return sum(self.counts_by_seed(test_sets), Counts.zero())
+    def counts(self, sets: Sequence[str]) -> Counts:
+        """The counts of the row, pooled over sets and seeds."""
+        return sum(self.counts_by_seed(sets), Counts.zero())
 
-    def counts_by_seed(self, test_sets: Sequence[str]) -> list[Counts]:
-        """The counts of the row for each seed, pooled over test sets."""
-        return [self.results.counts(choice.point, self.decode, test_sets) for choice in self.choices]
+    def counts_by_seed(self, sets: Sequence[str]) -> list[Counts]:
+        """The counts of the row for each seed, pooled over sets."""
+        return [self.results.counts(choice.point, self.decode, sets) for choice in self.choices]
 
     @cached_property
     def pooled(self) -> Counts:
         """The counts over all test sets and seeds."""
         return self.counts(self.results.experiment.test_sets)
 
-    @property
-    def seed_spread(self) -> float | None:
-        """Standard deviation of the pooled WER over seeds, in points; None for a single seed."""
-        rates = [counts.wer for counts in self.counts_by_seed(self.results.experiment.test_sets)]
+    def seed_spread(self, sets: Sequence[str]) -> float | None:
+        """Standard deviation over seeds of the WER pooled over sets, in points; None for a single seed."""
+        rates = [counts.wer for counts in self.counts_by_seed(sets)]
         return statistics.stdev(rates) if len(rates) > 1 else None
 
-    @cached_property
-    def interval(self) -> Interval:
-        """The bootstrap interval of the first seed's pooled WER."""
-        return wer_interval(self._alignments())
+    def interval(self, sets: Sequence[str]) -> Interval:
+        """The bootstrap interval of the first seed's WER, pooled over sets."""
+        return wer_interval(self.alignments_by_seed(sets)[0])
 
-    @property
-    def on_dev(self) -> Counts | None:
-        """The counts on the test sets of the path that the development set would have chosen, pooled over seeds."""
+    def on_dev(self, sets: Sequence[str]) -> Counts | None:
+        """The counts on some sets of the path that the development set would have chosen, pooled over seeds."""
         points = [choice.on_dev for choice in self.choices]
         if any(point is None for point in points):
             return None
-        test_sets = self.results.experiment.test_sets
-        return sum((self.results.counts(point, self.decode, test_sets) for point in points), Counts.zero())
+        return sum((self.results.counts(point, self.decode, sets) for point in points), Counts.zero())
 
-    def against(self, reference: "MeasuredRow") -> Comparison:
-        """This row compared with the reference row."""
-        pairs = list(zip(self._alignments(), reference._alignments(), strict=True))
+    def against(self, reference: "MeasuredRow", sets: Sequence[str] | None = None) -> Comparison:
+        """This row compared with the reference row: over some sets, or over all test sets."""
+        by_seed, reference_by_seed = self.alignments_by_seed(sets), reference.alignments_by_seed(sets)
+        pairs = list(zip(by_seed[0], reference_by_seed[0], strict=True))
         ours, theirs = (sum((pair[side].counts for pair in pairs), Counts.zero()) for side in (0, 1))
         tested = significance(pairs)
+        over_seeds = contrast(system_errors([by_seed, reference_by_seed]), [1, -1]) if len(self.choices) > 1 else None
         return Comparison(
             test=tested.mapsswe,
             difference=ours.wer - theirs.wer,
             interval=difference_interval(pairs),
             more_errors=ours.errors > theirs.errors,
             exact_p=tested.exact_p,
-            over_seeds=self._over_seeds(reference) if len(self.choices) > 1 else None,
+            over_seeds=over_seeds,
         )
 
-    @property
-    def alignments_by_seed(self) -> list[list[Alignment]]:
-        """What stands for the row, by seed and test set."""
-        test_sets = self.results.experiment.test_sets
-        return [self.results.alignments(choice.point, self.decode, test_sets) for choice in self.choices]
-
-    def _over_seeds(self, reference: "MeasuredRow") -> Estimate:
-        return contrast(system_errors([self.alignments_by_seed, reference.alignments_by_seed]), [1, -1])
-
-    def _alignments(self):
-        return self.alignments_by_seed[0]
+    def alignments_by_seed(self, sets: Sequence[str] | None = None) -> list[list[Alignment]]:
+        """What stands for the row, by seed and set: some sets, or all test sets."""
+        wanted = self.results.experiment.test_sets if sets is None else sets
+        return [self.results.alignments(choice.point, self.decode, wanted) for choice in self.choices]
 
 
 def measure(results: Results, table: str, spec: TableSpec) -> dict[str, MeasuredRow]:
@@ -154,6 +151,13 @@ def measure(results: Results, table: str, spec: TableSpec) -> dict[str, Measured
         )
         for name, row in ordered
     }
+
+
+def table_decode(results: Results, system: str) -> str | None:
+    """The decode of the first table that shows a system; of the first table where none does; None without tables."""
+    tables = results.experiment.tables.values()
+    own = [spec.decode for spec in tables if any(row.system == system for row in spec.rows.values())]
+    return next(iter([*own, *(spec.decode for spec in tables)]), None)
 
 
 def systems_in_order(results: Results) -> list[str]:

@@ -81,7 +81,8 @@ def provenance_table(results: Results) -> Table | None:
         Column("wall_seconds", "training seconds"),
         Column("versions", "versions", numeric=False),
     ]
-    return Table("provenance", "Where each system comes from", columns, rows)
+    notes = results.experiment.family_notes(row["system"] for row in rows)
+    return Table("provenance", "Where each system comes from", columns, rows, notes)
 
 
 def _provenance_cells(found: Provenance) -> dict:

@@ -1,8 +1,11 @@
 """The files that other steps write and analysis reads, as typed objects. `docs/files.md` describes them."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from analysis.counts import Counts
 
 
 class _Read(BaseModel):
@@ -31,6 +34,8 @@ class TableSpec(_Read):
 
     kind: str
     decode: str
+    sets: list[str] | None = None
+    """Sets with a column each, the dev set and further ones among them; None: the test sets."""
     reference: str
     rows: dict[str, Row]
     published: str | None = None
@@ -43,6 +48,30 @@ class FigureSpec(_Read):
     decode: str
     systems: list[str]
     baselines: list[str] = []
+    table: str | None = None
+    """The table whose published rows are drawn beside ours; None: the first of kind table1."""
+    sensitivity: str | None = None
+    """The system whose WER with one layer left out is drawn too."""
+
+
+class Family(_Read):
+    """Models that share a backbone; `title` says in words what they are."""
+
+    title: str = ""
+
+
+class System(_Read):
+    """What an experiment says of one system. `family` is None for the experiment's own backbone."""
+
+    method: str | None = None
+    family: str | None = None
+    settings: dict[str, Any] = {}
+
+    @property
+    def helpers(self) -> dict[str, str]:
+        """The systems in memory while this one trains, by role: a teacher, say, but not what it starts from."""
+        found = {role: value.get("system") for role, value in self.settings.items() if isinstance(value, dict)}
+        return {role: name for role, name in found.items() if isinstance(name, str) and role != "start"}
 
 
 class CorpusName(_Read):
@@ -67,12 +96,33 @@ class Experiment(_Read):
     normaliser: NormaliserName = NormaliserName()
     dev_set: str
     test_sets: list[str]
+    further_sets: list[str] = []
+    """Decoded too, shown where a table names them, never pooled."""
     seeds: list[int]
     decodes: dict[str, dict[str, Any]]
-    systems: dict[str, dict[str, Any]]
+    families: dict[str, Family] = {}
+    systems: dict[str, System]
     headline: str | None = None
     tables: dict[str, TableSpec] = {}
     figures: dict[str, FigureSpec] = {}
+
+    @property
+    def decoded_sets(self) -> list[str]:
+        """All sets that are decoded: dev set, test sets, further sets."""
+        return [self.dev_set, *self.test_sets, *self.further_sets]
+
+    def sets_of(self, spec: TableSpec) -> list[str]:
+        """The sets with a column each in a table."""
+        return spec.sets or self.test_sets
+
+    def family_notes(self, systems: Iterable[str]) -> list[str]:
+        """What the models behind some systems are, a line for each family that occurs; the own backbone has none."""
+        members: dict[str, list[str]] = {}
+        for name in dict.fromkeys(systems):
+            family = self.systems[name].family if name in self.systems else None
+            if family is not None:
+                members.setdefault(family, []).append(name)
+        return [f"{name} systems ({', '.join(own)}): {self.families[name].title}" for name, own in members.items()]
 
 
 class Point(_Read):
@@ -111,7 +161,13 @@ class SystemPoints(_Read):
     seed: int
     physical_layers: int | None = None
     points: list[Point]
+    """None for a system that recognises nothing yet: a foundation model."""
     decodes: dict[str, Decode]
+
+    @property
+    def depths(self) -> list[int]:
+        """The depths at which the system itself offers a point, in order."""
+        return sorted({point.depth for point in self.points if point.offered and point.depth})
 
 
 class RealTimeFactor(_Read):
@@ -150,3 +206,67 @@ class Provenance(_Read):
     processor: str | None = None
     versions: dict[str, str] = {}
     wall_seconds: float | None = None
+
+
+class LeftOut(_Read):
+    """The errors of a model without one of its layers, numbered from 1."""
+
+    layer: int
+    counts: Counts
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        return {"layer": value.get("layer"), "counts": value} if isinstance(value, dict) else value
+
+    @field_validator("counts", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return _counts(value)
+
+
+class Sensitivity(_Read):
+    """`sensitivity.json`: the errors of a system with each of its layers left out, and the order in which they go."""
+
+    system: str
+    seed: int
+    physical_layers: int = Field(ge=1)
+    decode: str
+    set: str
+    full: Counts
+    without: list[LeftOut]
+    """One for each layer, in order."""
+    drop_order: list[int]
+    """All layers, the least harmful removal first."""
+
+    @field_validator("full", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return _counts(value)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "Sensitivity":
+        layers = list(range(1, self.physical_layers + 1))
+        if [variant.layer for variant in self.without] != layers:
+            raise ValueError(f"without: needs one entry for each of the layers 1 to {self.physical_layers}, in order")
+        if sorted(self.drop_order) != layers:
+            raise ValueError(f"drop_order: must name each of the layers 1 to {self.physical_layers} once")
+        if any(counts.ref_words != self.full.ref_words for counts in (variant.counts for variant in self.without)):
+            raise ValueError("without: all variants must be counted on the same words as the full model")
+        return self
+
+    def rank(self, layer: int) -> int:
+        """When a layer is dropped: 1 for the one whose removal hurts least."""
+        return self.drop_order.index(layer) + 1
+
+
+def _counts(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    try:
+        counts = Counts.from_json(value)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"needs the numbers sub, del, ins and ref_words ({error})") from None
+    if not counts.ref_words:
+        raise ValueError("holds no word, so there is no word error rate")
+    return counts

@@ -68,7 +68,7 @@ function drawDepths(box) {
 }
 
 function drawPublished(box) {
-  const {systems, baselines} = DATA.figures[box.dataset.number].published;
+  const {systems, baselines} = DATA.figures[box.dataset.number].published[box.dataset.panel];
   const point = (name) => (depth) => ({
     x: depth.depth, y: depth.wer, hollow: !depth.trained, title: `${name}, depth ${depth.depth}, as published`,
     lines: [`WER ${depth.wer.toFixed(2)} %`, depth.trained ? "trained depth" : "never trained"],

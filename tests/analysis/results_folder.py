@@ -22,6 +22,17 @@ TABLE4 = {"0": ("a12", [1] * 12), "1": ("a12", [1] * 8 + [0] * 4), "2": ("a8", U
 TABLE4 |= {"4": ("d8", UNFOLDED), "5": ("d8", [1] * 8), "E0": ("j8", UNFOLDED), "E1": ("j8", [1] * 8)}
 TABLE4 |= {"K0": ("f8", UNFOLDED), "K1": ("f8", [1] * 8)}
 
+# What `add_family` adds: foldable speech models that start from a foundation model, which recognises nothing itself.
+FAMILY_SETS = {"test_other": 30}
+FAMILY_TITLE = "narrow models <pre-trained> here"
+FAMILY_FOLDABLE = {"fw6": (6, 6), "fw3": (3, 3)}
+TABLE2 = {"1": ("w12", 12), "4": ("w6", 6), "6": ("w3", 3)}
+TABLE2 |= {f"S{i + 1}": ("fw6", depth) for i, depth in enumerate((12, 10, 8, 6))}
+TABLE2 |= {f"T{i + 1}": ("fw3", depth) for i, depth in enumerate((12, 9, 6, 3))}
+TABLE3 = {"F_12^3-W2V2": ("fw3", 12), "six layers": ("fw6", 12)}
+SENSITIVITY = [40, 22, 30, 18, 15, 24, 12, 12, 20, 33, 28, 60]  # errors in 200 words without layers 1, 2, ...
+DROP_ORDER = [8, 7, 5, 4, 9, 2, 6, 11, 3, 10, 1, 12]
+
 
 def paths(physical: int, repeatable: int, depth: int) -> list[list[int]]:
     """The paths of one depth under the unfolding rule, in lexicographic order."""
@@ -66,8 +77,9 @@ def experiment(seeds=(0,)) -> dict:
 
 def points(system: str) -> list[dict]:
     """The points of one system: all paths it offers, and the further ones of Table 4."""
-    if system in FOLDABLE or system in ("d8", "j8"):
-        physical, repeatable = {**FOLDABLE, **ABLATIONS}[system]
+    foldable = {**FOLDABLE, **ABLATIONS, **FAMILY_FOLDABLE}
+    if system != "a8" and system in foldable:
+        physical, repeatable = foldable[system]
         offered = [path for depth in range(physical, 13) for path in paths(physical, repeatable, depth)]
         further = []
     else:
@@ -106,23 +118,96 @@ def make(folder: Path, seeds=(0,), word="w{}") -> Path:
     return folder
 
 
+def add_family(folder: Path, seeds=(0,)) -> Path:
+    """Add to a results folder a family of speech models with Tables 2 and 3, Figure 3 and a further set."""
+    rng = random.Random(11)
+    content = json.loads((folder / "experiment.json").read_text())
+    names = ("foundation", "w12", "w6", "w3", "fw6", "fw3")
+    methods = {name: "methods.unfolding" if name in FAMILY_FOLDABLE else "baselines.all_physical" for name in names}
+    methods["foundation"] = "baselines.masked_prediction"
+    starts = {"w12": "foundation", "w6": "w12", "w3": "w12", "fw6": "w12", "fw3": "w12"}
+    for name in names:
+        settings = {"start": {"system": starts[name], "layers": "sensitivity"}} if name in starts else {}
+        content["systems"][name] = {"family": "w2v2", "method": methods[name], "settings": settings}
+    content["families"] = {"w2v2": {"title": FAMILY_TITLE, "backbone": {"name": "wav2vec2"}, "decodes": ["greedy"]}}
+    content["further_sets"] = [*FAMILY_SETS]
+    rows2, rows3 = (
+        {name: {"system": system, "depth": depth} for name, (system, depth) in rows.items()}
+        for rows in (TABLE2, TABLE3)
+    )
+    common = {"decode": "greedy"}
+    sets = ["test_clean", "test_other", "dev"]
+    content["tables"] |= {
+        "table2": {
+            "kind": "table2", "published": "paper_table2", "reference": "1", "sets": sets, "rows": rows2, **common
+        },
+        "table3": {
+            "kind": "table3", "published": "paper_table3", "reference": "F_12^3-W2V2", "rows": rows3, **common
+        },
+    }  # fmt: skip
+    content["figures"]["figure3"] = {
+        "kind": "depth_curves",
+        "systems": ["fw6", "fw3"],
+        "baselines": ["w12", "w6", "w3"],
+        "table": "table2",
+        "sensitivity": "w12",
+        **common,
+    }
+    write_json(folder / "experiment.json", content)
+    data = folder / "data" / "made_up"
+    references = {name: _reference(rng, name, size, "w{}") for name, size in FAMILY_SETS.items()}
+    for name, reference in references.items():
+        write_trn(data / f"{name}.trn", _joined(reference))
+    references |= {name: _read(data / f"{name}.trn") for name in SETS}
+    for seed in seeds:
+        for name in names[1:]:
+            _write_system(folder, rng, name, seed, references, {})
+        home = folder / "systems" / "foundation" / f"seed{seed}"
+        header = {"schema": 1, "system": "foundation", "seed": seed, "physical_layers": 12}
+        write_json(home / "eval" / "points.json", {**header, "points": [], "decodes": {}})
+        costs = {"device": "cpu", "threads": 1, "audio_seconds": 10.0, "points": {}}
+        write_json(home / "measured" / "costs.json", {**header, **costs})
+        write_json(folder / "systems" / "w12" / f"seed{seed}" / "sensitivity.json", sensitivity(seed))
+    return folder
+
+
+def sensitivity(seed: int = 0) -> dict:
+    """`sensitivity.json` of `w12`."""
+
+    def counts(errors: int) -> dict:
+        return {"sub": errors, "del": 0, "ins": 0, "ref_words": 200}
+
+    without = [{"layer": layer, **counts(errors)} for layer, errors in enumerate(SENSITIVITY, start=1)]
+    header = {"schema": 1, "system": "w12", "seed": seed, "physical_layers": 12, "decode": "greedy", "set": "dev"}
+    return {**header, "full": counts(10), "without": without, "drop_order": DROP_ORDER}
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    """The utterances of a `.trn` file with their words."""
+    lines = [line.rpartition(" (") for line in path.read_text(encoding="utf-8").splitlines()]
+    return {utterance.rstrip(")"): words.split() for words, _, utterance in lines}
+
+
 def _write_system(folder: Path, rng: random.Random, system: str, seed: int, references: dict, few: dict) -> None:
+    """All files of one system. `few` are the utterances of its beam search; a system without any has none."""
     home = folder / "systems" / system / f"seed{seed}"
     all_points = points(system)
     physical = len(all_points[0]["path"])
     for point in all_points:
         for name, reference in references.items():
-            rate = 0.03 + 0.9 / point["depth"] / physical**0.5 + 0.03 * (name == "test_noisy")
+            rate = 0.03 + 0.9 / point["depth"] / physical**0.5 + 0.03 * (name in ("test_noisy", "test_other"))
             rate += 0.3 * (not point["offered"])
             heard = {u: _recognise(rng, words, rate) for u, words in reference.items()}
             write_trn(home / "eval" / "greedy" / name / f"{point['id']}.trn", _joined(heard))
     first = all_points[0]["id"]
-    write_trn(home / "eval" / "beam" / "test_clean" / f"{first}.trn", _joined(few))
     data = f"results/{folder.name}/data/made_up"
     ids = [point["id"] for point in all_points]
     greedy = {n: {"reference": f"{data}/{n}.trn", "points": ids, "utterances": len(r)} for n, r in references.items()}
-    beam = {"test_clean": {"reference": f"{data}/test_clean.5.trn", "points": [first], "utterances": len(few)}}
-    decodes = {"greedy": {"sets": greedy}, "beam": {"sets": beam}}
+    decodes = {"greedy": {"sets": greedy}}
+    if few:
+        write_trn(home / "eval" / "beam" / "test_clean" / f"{first}.trn", _joined(few))
+        beam = {"test_clean": {"reference": f"{data}/test_clean.5.trn", "points": [first], "utterances": len(few)}}
+        decodes["beam"] = {"sets": beam}
     header = {"schema": 1, "system": system, "seed": seed}
     write_json(
         home / "eval" / "points.json", {**header, "physical_layers": physical, "points": all_points, "decodes": decodes}
