@@ -5,7 +5,6 @@ The counts are those of `sensitivity.json`, which decided the drop order; they a
 
 from analysis.formats import Column, Table
 from analysis.results import Results
-from analysis.rows import systems_in_order
 from analysis.schemas import Sensitivity
 
 COLUMNS = [
@@ -21,9 +20,10 @@ COLUMNS = [
 
 
 def sensitivity_table(results: Results) -> Table:
-    """One line for each layer of every system whose sensitivity was measured; no line where none was."""
+    """One line for each layer of every system whose sensitivity a figure shows; no line where none does."""
     rows, measured = [], []
-    for system in systems_in_order(results):
+    shown = [figure.sensitivity for figure in results.experiment.figures.values() if figure.sensitivity is not None]
+    for system in dict.fromkeys(shown):
         for seed in results.experiment.seeds:
             found = results.sensitivity(system, seed)
             if found is not None:
