@@ -1,7 +1,8 @@
 """Reads an experiment file into typed systems. Never imports torch: the Snakefile does this at every start.
 
 An experiment is `config/<name>.yaml`, or any YAML file given by its path. `extends: other` starts from another
-experiment of the same folder and overrides keys (mappings are merged, everything else is replaced). The size of a run
+experiment of the same folder and overrides keys (mappings are merged, everything else is replaced; a system, table or
+figure given as null is left out). The size of a run
 lives here and nowhere else.
 """
 
@@ -412,6 +413,9 @@ def load_experiment(name: str) -> Experiment:
     for _, values in reversed(_chain(path)):
         merged = _merge(merged, values)
     merged.pop("extends", None)
+    for key in ("families", "systems", "decodes", "tables", "figures"):
+        if isinstance(merged.get(key), dict):  # null leaves out what an extended experiment has
+            merged[key] = {name: entry for name, entry in merged[key].items() if entry is not None}
     return parse(Experiment, {"name": path.stem, **merged}, str(path))
 
 

@@ -352,3 +352,14 @@ def test_data_files_are_hashed_by_content(tmp_path):
     rules.write_text("b")
     assert files_hash("analysis/published/*.csv", str(rules)) != before
     assert files_hash(str(rules)) != before
+
+
+def test_null_leaves_out_what_an_extended_experiment_has(tmp_path):
+    values = yaml.safe_load(TINY.read_text())
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(values))
+    heard = {"method": "baselines.all_physical", "settings": {}, "family": "speech"}
+    changes = {"extends": "base", "systems": {"int8": None, "heard": heard}, "tables": {"table1": None, "table4": None}}
+    (tmp_path / "less.yaml").write_text(yaml.safe_dump(changes))
+    experiment = load_experiment(str(tmp_path / "less.yaml"))
+    assert set(experiment.systems) == set(values["systems"]) - {"int8"} and experiment.tables == {}
+    assert experiment.systems["heard"].settings == {}, "settings of another method are not merged"
