@@ -64,6 +64,6 @@ def gather(results: Results, file: ClaimsFile, path: Path) -> Evidence:
             if row not in (known := evidence.known_rows(table)):
                 raise unknown("row", row, known, f"{where}: {table}")
             for one in sets:
-                if one not in (known := evidence.known_sets(table)):
-                    raise unknown("set", one, known, f"{where}: {table}")
+                if one not in evidence.known_sets:
+                    raise unknown("set", one, evidence.known_sets, where)
     return evidence

@@ -67,9 +67,10 @@ class Evidence:
         point = found.first.point
         return f"{point.system}@{point.depth or point.shown}"
 
-    def known_sets(self, table: str) -> set[str]:
-        """The sets that a claim may name: those that the published table has apart, and the experiment's own."""
-        return {*CELLS.get(self.tables[table], ()), *self.results.experiment.decoded_sets}
+    @property
+    def known_sets(self) -> set[str]:
+        """The sets that a claim may name: those of the published tables, and the experiment's own."""
+        return {*(name for cells in CELLS.values() for name in cells), *self.results.experiment.decoded_sets}
 
     def wer(self, name: str, seeds: Sequence[int], sets: Sets = None) -> float:
         """The row's WER in percent, averaged over seeds."""

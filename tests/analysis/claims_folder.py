@@ -6,8 +6,8 @@ from pathlib import Path
 from analysis.trn import write_trn
 from tests.analysis.results_folder import write_json
 
-Errors = Sequence[int]  # of each speaker
-TABLES = {"table1": "paper_table1", "table4": "paper_table4"}
+Errors = Sequence[int] | Mapping[str, Sequence[int]]  # of each speaker, on all sets or by set
+TABLES = {f"table{number}": f"paper_table{number}" for number in (1, 2, 3, 4)}
 
 
 def make(
@@ -17,25 +17,31 @@ def make(
     words: int = 50,
     utterances: int = 1,
     evidence: bool = True,
+    test_sets: Sequence[str] = ("test",),
+    further_sets: Sequence[str] = (),
 ) -> Path:
     """Write a folder. `rows` maps `table1.S1` to errors by seed, path and speaker, the same number of each everywhere.
 
-    Every speaker speaks `utterances` of `words` words; errors are substitutions, three words apart.
+    Every speaker speaks `utterances` of `words` words in each set; errors are substitutions, three words apart, or as
+    far as there is room for.
     """
-    seeds = range(len(next(iter(rows.values()))))
-    speakers = len(next(iter(rows.values()))[0][0])
+    seeds, sets = range(len(next(iter(rows.values())))), [*test_sets, *further_sets]
+    first = next(iter(rows.values()))[0][0]
+    speakers = len(first[sets[0]] if isinstance(first, Mapping) else first)
     spoken = {f"spk{s}-{u}": [f"w{n}" for n in range(words)] for s in range(speakers) for u in range(utterances)}
-    write_trn(folder / "data" / "test.trn", [(name, " ".join(text)) for name, text in spoken.items()])
+    for name in sets:
+        write_trn(folder / "data" / f"{name}.trn", [(utterance, " ".join(text)) for utterance, text in spoken.items()])
     for row, by_seed in rows.items():
         for seed, paths in zip(seeds, by_seed, strict=True):
-            _system(folder, system(row), seed, paths, spoken, utterances, (parameters or {}).get(row))
+            _system(folder, system(row), seed, paths, spoken, utterances, sets, (parameters or {}).get(row))
     tables = {}
     for table in {row.partition(".")[0] for row in rows}:
         named = {row.partition(".")[2]: {"system": system(row), "depth": 12} for row in rows if row.startswith(table)}
-        common = {"kind": table, "published": TABLES[table], "decode": "greedy"}
+        common = {"kind": table, "published": TABLES[table], "decode": "greedy", "sets": sets}
         tables[table] = {**common, "reference": next(iter(named)), "rows": named}
-    experiment = {"name": folder.name, "evidence": evidence, "corpus": {"name": "made_up"}, "dev_set": "test"}
-    experiment |= {"test_sets": ["test"], "seeds": [*seeds], "decodes": {"greedy": {}}, "tables": tables}
+    experiment = {"name": folder.name, "evidence": evidence, "corpus": {"name": "made_up"}, "dev_set": "dev"}
+    experiment |= {"test_sets": [*test_sets], "further_sets": [*further_sets]}
+    experiment |= {"seeds": [*seeds], "decodes": {"greedy": {}}, "tables": tables}
     write_json(folder / "experiment.json", {**experiment, "systems": {system(row): {} for row in rows}})
     return folder
 
@@ -45,21 +51,26 @@ def system(row: str) -> str:
     return f"s_{row.replace('.', '_')}"
 
 
-def _system(folder, name, seed, paths, spoken, utterances, parameters) -> None:
+def _system(folder, name, seed, paths, spoken, utterances, sets, parameters) -> None:
     home = folder / "systems" / name / f"seed{seed}"
     points = []
     for number, errors in enumerate(paths):
-        heard = []
-        for position, (utterance, text) in enumerate(spoken.items()):
-            share, extra = divmod(errors[position // utterances], utterances)
-            wrong = {3 * n for n in range(share + (position % utterances < extra))}
-            heard.append((utterance, " ".join("x" if n in wrong else word for n, word in enumerate(text))))
-        write_trn(home / "eval" / "greedy" / "test" / f"p{number}.trn", heard)
+        for one in sets:
+            here = errors[one] if isinstance(errors, Mapping) else errors
+            heard = []
+            for position, (utterance, text) in enumerate(spoken.items()):
+                share, extra = divmod(here[position // utterances], utterances)
+                count = share + (position % utterances < extra)
+                apart = min(3, len(text) // max(count, 1))
+                wrong = {apart * n for n in range(count)}
+                heard.append((utterance, " ".join("x" if n in wrong else word for n, word in enumerate(text))))
+            write_trn(home / "eval" / "greedy" / one / f"p{number}.trn", heard)
         point = {"id": f"p{number}", "path": [1] * 11 + [1 + number], "depth": 12, "offered": True, "trained": True}
         points.append(point)
-    sets = {"test": {"reference": f"results/{folder.name}/data/test.trn", "points": [p["id"] for p in points]}}
+    ids, data = [point["id"] for point in points], f"results/{folder.name}/data"
+    decoded = {one: {"reference": f"{data}/{one}.trn", "points": ids} for one in sets}
     header = {"system": name, "seed": seed, "physical_layers": 12}
-    write_json(home / "eval" / "points.json", {**header, "points": points, "decodes": {"greedy": {"sets": sets}}})
+    write_json(home / "eval" / "points.json", {**header, "points": points, "decodes": {"greedy": {"sets": decoded}}})
     if parameters:
         cost = dict.fromkeys(("parameters_stored", "parameters_nonzero", "parameters_executed"), parameters)
         cost |= {"stored_bytes": 4 * parameters, "macs": 1, "real_time_factor": {"median": 0.1}, "peak_memory_bytes": 1}

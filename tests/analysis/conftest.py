@@ -18,6 +18,22 @@ def pristine(tmp_path_factory) -> Path:
     return results_folder.make(tmp_path_factory.mktemp("results") / "tiny")
 
 
+@pytest.fixture(scope="session")
+def with_family(pristine, tmp_path_factory) -> Path:
+    """The same with a family of speech models, Tables 2 and 3 and Figure 3."""
+    folder = Path(shutil.copytree(pristine, tmp_path_factory.mktemp("family") / "tiny"))
+    return results_folder.add_family(folder)
+
+
+@pytest.fixture(scope="session")
+def family_rendered(with_family, tmp_path_factory) -> Path:
+    """That folder after the real command."""
+    folder = Path(shutil.copytree(with_family, tmp_path_factory.mktemp("family_rendered") / "tiny"))
+    done = command("analysis.render", "--experiment-folder", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.fixture
 def folder(pristine, tmp_path) -> Path:
     """A copy of the results folder to spoil."""

@@ -53,6 +53,22 @@ def test_it_loads_in_silence_and_fetches_nothing(browser, page):
     assert browser.run("document.querySelectorAll('.utterance').length") == 10
 
 
+def test_a_page_with_two_halves_loads_in_silence_too(browser, with_family, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(report(with_family), encoding="utf-8")
+    browser.open(path, width=390)
+    assert browser.messages == [] and outside(browser, path) == []
+    boxes = "[...document.querySelectorAll('[data-chart=published]')]"
+    charts = f"{boxes}.map(box => box.querySelectorAll('svg[role] .point').length)"
+    # Of Figure 2; then of test-clean and test-other: four depths of each seed, three baselines.
+    assert browser.run(charts) == [12 + 5, 8 + 3, 8 + 3]
+    bars = "[...document.querySelectorAll('#depth .bar rect')].map(bar => Number(bar.getAttribute('width')))"
+    widths = browser.run(bars)
+    assert len(widths) == 12 and max(widths) == widths[11] == 160 and widths[6] == 32
+    browser.run("document.querySelectorAll('details').forEach(details => { details.open = true; })")
+    assert browser.run("document.documentElement.scrollWidth") <= 390
+
+
 def test_hover_shows_path_counts_and_interval(browser, page):
     browser.open(page)
     assert browser.run(TIP) == ""
