@@ -123,6 +123,12 @@ class Edges:
         """Everything beside the trained system that decides what is decoded."""
         return json.dumps(self.experiment.evaluation_inputs(wildcards.system), sort_keys=True)
 
+    def table_names(self) -> list[str]:
+        """Tables that analysis writes: the experiment's, the costs of what they show, and sensitivity where a figure
+        shows it."""
+        tables = list(self.experiment.tables)
+        return [*tables, *(["costs"] if tables else []), *(["sensitivity"] if self.shown_sensitivities() else [])]
+
     def sensitivity_settings(self, wildcards: Any) -> str:
         """Everything beside the trained system that decides its sensitivity."""
         return json.dumps([self.experiment.dev_set, self.experiment.decoding_batch_seconds(wildcards.system)])

@@ -363,3 +363,15 @@ def test_null_leaves_out_what_an_extended_experiment_has(tmp_path):
     experiment = load_experiment(str(tmp_path / "less.yaml"))
     assert set(experiment.systems) == set(values["systems"]) - {"int8"} and experiment.tables == {}
     assert experiment.systems["heard"].settings == {}, "settings of another method are not merged"
+
+
+def test_which_tables_analysis_writes(tmp_path):
+    def names(**changes):
+        values = {**yaml.safe_load(TINY.read_text()), **changes}
+        (tmp_path / "tables.yaml").write_text(yaml.safe_dump(values))
+        return Edges(load_experiment(str(tmp_path / "tables.yaml")), "results/tables").table_names()
+
+    assert names() == ["table1", "table4", "costs"]
+    assert names(tables={}, figures={}) == []
+    figure = {"kind": "depth_curves", "decode": "greedy", "systems": ["fw1"], "sensitivity": "w2"}
+    assert names(figures={"figure3": figure}) == ["table1", "table4", "costs", "sensitivity"]

@@ -27,7 +27,7 @@ rule analyse:
                 category="Tables",
                 labels={"table": name},
             )
-            for name in [*experiment.tables, "costs"]
+            for name in edges.table_names()
         ],
         summary=report(
             update("<results>/results.html"),

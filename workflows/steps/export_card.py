@@ -1,9 +1,9 @@
 """The model card, `README.md`: what the system is, what each depth costs and how well it recognises, how to load it."""
 
-import inspect
+import importlib
 import json
-import sys
 from pathlib import Path
+from typing import Any
 
 from analysis.formats import Column, Table, escape_markdown, markdown_body
 from analysis.intervals import LEVEL, wer_interval
@@ -53,9 +53,9 @@ def _what_it_is(system: ExportedSystem, size: int) -> str:
     depths = [*system.chosen]
     runs = f"runs at depth {depths[0]}" if len(depths) == 1 else f"runs at depths {', '.join(map(str, depths))}"
     lines = [
-        f"A speech recogniser ({system.method.backbone.name}) of {system.module.layers} physical layers that {runs}. A "
-        f"depth counts layer executions; the weights of each layer are stored once: `model.safetensors` has "
-        f"{size / 1e6:.2f} MB, whatever the depth. It expects mono speech at {system.sampling_rate} Hz."
+        f"A speech recogniser with a {system.method.backbone.name} backbone that {runs}. A depth counts layer "
+        f"executions. {_layers(system)}, whose weights are stored once: `model.safetensors` has {size / 1e6:.2f} MB, "
+        f"whatever the depth. It expects mono speech at {system.sampling_rate} Hz."
     ]
     if title:
         lines.insert(0, f"{escape_markdown(title)}\n")
@@ -63,6 +63,10 @@ def _what_it_is(system: ExportedSystem, size: int) -> str:
     if experiment and not experiment.evidence:
         lines.append(f"\n**Its numbers are no evidence.** {escape_markdown(experiment.note)}")
     return "\n".join(lines) + "\n"
+
+
+def _layers(system: ExportedSystem) -> str:
+    return "There is one physical layer" if system.module.layers == 1 else f"{system.module.layers} layers are physical"
 
 
 def _family_title(system: ExportedSystem) -> str:
@@ -193,12 +197,13 @@ def _other_formats(system: ExportedSystem, onnx: OnnxFile | None, espnet: Counts
 
 def _origin(system: ExportedSystem) -> str:
     configuration = system.provenance["configuration"]
-    method = inspect.getdoc(sys.modules[type(system.method).__module__]) or ""
-    settings = json.dumps(configuration["settings"], sort_keys=True)
+    ancestors = [f"'{name}' ({_method(earlier)})" for name, earlier in system.ancestors.items()]
     facts = {
         "System": f"{system.name}, seed {system.seed}"
         + (f", of the experiment '{system.evaluation.results.experiment.name}'" if system.evaluation else ""),
-        "Method": f"`{configuration['method']}`: {_first_paragraph(method)} Settings: `{settings}`",
+        "Method": _method(configuration),
+        "Settings": f"`{json.dumps(configuration['settings'], sort_keys=True)}`",
+        "Began with the weights of": ", which began with those of ".join(ancestors),
         "Objective": _objective(system),
         "Training data": _training_data(system),
         "Code": _code(system),
@@ -206,16 +211,16 @@ def _origin(system: ExportedSystem) -> str:
     return "\n".join(f"- {name}: {text}" for name, text in facts.items() if text) + "\n"
 
 
-def _first_paragraph(text: str) -> str:
-    return escape_markdown(" ".join(text.split("\n\n")[0].split()))
+def _method(configuration: dict[str, Any]) -> str:
+    """The method's module and the first paragraph of what it says of itself."""
+    text, _, _ = (importlib.import_module(configuration["method"]).__doc__ or "").partition("\n\n")
+    return f"`{configuration['method']}`: {escape_markdown(text)}"
 
 
 def _objective(system: ExportedSystem) -> str:
     if isinstance(system.module, Conformer):
         return f"CTC ({system.module.ctc_weight:g}) and attention decoder ({1 - system.module.ctc_weight:g})"
-    start = system.provenance["configuration"]["settings"].get("start") or {}
-    begin = f"; training began with the weights of '{start['system']}'" if isinstance(start, dict) and start else ""
-    return f"CTC{begin}"
+    return "CTC"
 
 
 def _training_data(system: ExportedSystem) -> str:
@@ -240,8 +245,10 @@ def _licence(system: ExportedSystem) -> str:
     corpus = system.corpus
     if corpus.get("licence"):
         lines.append(f"The training data, '{corpus['name']}', are under: {escape_markdown(corpus['licence'])}.")
-    source = getattr(system.method.backbone.config, "source", None)
-    if source:
-        lines.append(f"The weights started from `{source}`; its licence applies to them too.")
-    lines.append("Whoever passes the weights on has to see to both, and names a licence of their own for them.")
+    for configuration in (system.provenance["configuration"], *system.ancestors.values()):
+        source, revision = (configuration["settings"].get(key) for key in ("source", "revision"))
+        if isinstance(source, str):
+            at = f" at revision {revision}" if revision else ""
+            lines.append(f"The weights began as the published model `{source}`{at}; its licence holds for them too.")
+    lines.append("Whoever passes the weights on has to see to all of these and names a licence for the weights.")
     return "\n".join(lines) + "\n"

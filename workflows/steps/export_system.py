@@ -43,6 +43,8 @@ class ExportedSystem:
     """None for waveforms, which are normalised utterance by utterance."""
     corpus: dict[str, Any]
     provenance: dict[str, Any]
+    ancestors: dict[str, dict[str, Any]]
+    """The systems whose weights it began with, the nearest first, each with its configuration."""
     evaluation: "Evaluation | None"
     """None where it was not evaluated."""
     offered: list[Point]
@@ -140,10 +142,23 @@ def read_system(folder: Path, data: Path | None) -> ExportedSystem:
         normaliser=None if isinstance(system.module, SpeechEncoder) else Normaliser.load(prepared / "cmvn.json"),
         corpus=read_json(corpus),
         provenance=provenance,
+        ancestors=find_ancestors(folder, configuration),
         evaluation=evaluation,
         offered=offered,
         chosen=choose_points(offered, evaluation),
     )
+
+
+def find_ancestors(folder: Path, configuration: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The systems that a system's settings name, theirs, and so on, as far as they stand beside it."""
+    found: dict[str, dict[str, Any]] = {}
+    references = [value for value in configuration["settings"].values() if isinstance(value, dict)]
+    for name in [reference["system"] for reference in references if "system" in reference]:
+        provenance = folder.parents[1] / name / folder.name / "provenance.json"
+        if provenance.is_file():
+            earlier = read_json(provenance)["configuration"]
+            found |= {name: earlier, **find_ancestors(provenance.parent, earlier)}
+    return found
 
 
 def trained_of(points: Sequence[Point]) -> list[Point]:
