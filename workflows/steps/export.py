@@ -32,7 +32,7 @@ def export_system(folder: Path, out: Path, data: Path | None, onnx: str | None, 
         write_card(system, stage, out.name, onnx_file, espnet_path)
     depths = ", ".join(map(str, system.chosen))
     size = (out / "model.safetensors").stat().st_size / 1e6
-    print(f"{out}: {system.module.layers} physical layers, {size:.2f} MB; depths {depths}")
+    print(f"{out}: physical layers {system.module.layers}, {size:.2f} MB; depths {depths}")
     if onnx_file is not None:
         size = (out / "onnx" / "model.onnx").stat().st_size / 1e6
         print(
