@@ -312,6 +312,7 @@ COMMANDS = (
     "workflows.train",
     "workflows.evaluate",
     "workflows.measure",
+    "workflows.export",
     "analysis.wer",
     "analysis.mapsswe",
     "analysis.render",
