@@ -18,8 +18,10 @@ from workflows.steps.export_system import Evaluation, ExportedSystem
 LOAD = """\
 ```python
 import asr.huggingface, soundfile, transformers
+
+recognise = transformers.pipeline("automatic-speech-recognition", "{name}")
 audio, rate = soundfile.read("speech.wav")
-print(transformers.pipeline("automatic-speech-recognition", "{name}")({{"raw": audio, "sampling_rate": rate}})["text"])
+print(recognise({{"raw": audio, "sampling_rate": rate}})["text"])
 ```
 """
 
