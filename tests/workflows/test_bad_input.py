@@ -104,6 +104,38 @@ def test_another_sampling_rate_is_resampled_and_said_once(data, tmp_path):
     assert done.stderr.count(f"{other} Hz, not the declared {cuts[0].sampling_rate} Hz") == 1
 
 
+def inputs(data, experiment=TINY, *arguments):
+    return command("workflows.inputs", "--experiment", experiment, "--data", data, *arguments)
+
+
+@pytest.mark.parametrize("name", ["train", "dev"])
+def test_letters_that_the_list_lacks_are_named_and_the_earlier_tokenizer_stays(data, name):
+    before = contents(data)
+    bad = rewrite(data, 1, name, text="señor 7")
+    after = contents(data)
+    words = ("lacks '7' 'Ñ'", f"utterance {bad.id}", "give another list")
+    one_clear_error(inputs(data, TINY, "--family", "speech"), *words)
+    assert contents(data) == after and set(after) == set(before)
+
+
+def test_a_list_of_letters_that_is_none_is_named(data, tmp_path):
+    letters = tmp_path / "vocab.json"
+    experiment = tmp_path / "tiny.yaml"
+    experiment.write_text(Path(TINY).read_text().replace("{units: letter}", f"{{units: letter, letters: {letters}}}"))
+    before = contents(data)
+    one_clear_error(inputs(data, experiment, "--family", "speech"), f"{letters}: no such file")
+    letters.write_text('{"[PAD]": 0, "|": 1, "A": 2}')
+    one_clear_error(inputs(data, experiment, "--family", "speech"), f"{letters}: not a list of letters", "<pad>")
+    assert contents(data) == before
+
+
+def test_an_unknown_family_and_missing_inputs_are_said(data, tmp_path):
+    one_clear_error(inputs(data, TINY, "--family", "speach"), "unknown family 'speach'; did you mean 'speech'")
+    one_clear_error(inputs(tmp_path / "none"), str(tmp_path / "none"), "prepare the corpus")
+    (data / "speech/tokenizer.json").unlink()
+    one_clear_error(train("heard", data, tmp_path / "heard"), f"{data}/speech/tokenizer.json: no such file")
+
+
 @pytest.mark.parametrize("name", ["train", "dev"])
 def test_an_empty_transcript_is_named(data, earlier, name):
     before = results(earlier)

@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from tests.workflows.commands import ROOT, TINY, read, snakemake
 
@@ -20,11 +21,11 @@ def systems(run):
 
 
 def test_every_system_has_model_transcripts_costs_and_provenance(run):
-    assert systems(run) == ["a2", "a4", "f2", "int8", "student", "widths"]
+    assert systems(run) == ["a2", "a4", "f2", "fw1", "heard", "int8", "student", "w2", "widths"]
     for name in systems(run):
         folder = run / "systems" / name / "seed0"
         points = read(folder / "eval" / "points.json")
-        assert points["system"] == name and points["points"]
+        assert points["system"] == name and bool(points["points"]) == (name != "heard")
         for decode, entry in points["decodes"].items():
             for test_set, decoded in entry["sets"].items():
                 for point in decoded["points"]:
@@ -57,6 +58,24 @@ def test_beam_decodes_the_points_of_the_tables_only(run):
     chosen = sets["test_a"]["points"]
     assert len(chosen) == 3 and {"d02_00", "d04_00"} < set(chosen)
     assert sets["test_a"]["utterances"] == 2
+
+
+def test_a_family_is_decoded_by_its_own_decodes_on_all_sets(run):
+    own, speech = (read(run / f"systems/{name}/seed0/eval/points.json")["decodes"] for name in ("f2", "fw1"))
+    assert set(own) == {"greedy", "beam"} and set(speech) == {"greedy"}
+    sets = ["dev", "test_a", "test_b", "test_c"]
+    assert sorted(own["greedy"]["sets"]) == sorted(speech["greedy"]["sets"]) == sets
+    texts = (run / "systems/fw1/seed0/eval/greedy/test_c/d02_00.trn").read_text()
+    references = (run / "data/synth/test_c.trn").read_text()
+    spoken = [re.findall(r"\(.*\)", text) for text in (texts, references)]
+    assert len(spoken[0]) == 4 and spoken[0] == spoken[1]
+
+
+def test_a_model_that_recognises_nothing_has_no_points(run):
+    folder = run / "systems/heard/seed0"
+    points = read(folder / "eval/points.json")
+    assert points["points"] == [] and points["decodes"] == {}
+    assert read(folder / "measured/costs.json")["points"] == {}
 
 
 def test_costs_follow_the_path(run):
@@ -123,6 +142,33 @@ def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_o
         retrained = [job for job in planned(run) if job.startswith("Train")]
         assert retrained == ["Train a4, seed 0", "Train int8, seed 0", "Train student, seed 0"]
         assert "Decode all points of student, seed 0" in planned(run)
+    finally:
+        experiment.write_text(before)
+
+
+def test_a_change_in_one_family_and_a_new_one_leave_the_others(run):
+    experiment = run.parent / "tiny.yaml"
+    before = experiment.read_text()
+    values = yaml.safe_load(before)
+    speech = values["families"]["speech"]
+    try:
+        values["families"]["more"] = {**speech, "title": "more", "tokenizer": {"units": "char"}}
+        values["systems"]["m1"] = {"family": "more", "method": "baselines.all_physical", "backbone": {"layers": 1}}
+        experiment.write_text(yaml.safe_dump(values))
+        made = [job for job in planned(run) if job.startswith(("Train", "Prepare", "Decode"))]
+        assert made == ["Decode all points of m1, seed 0", "Prepare tokenizer and features of more", "Train m1, seed 0"]
+        values = yaml.safe_load(before)
+        values["families"]["speech"]["tokenizer"] = {"units": "char"}
+        experiment.write_text(yaml.safe_dump(values))
+        made = [job for job in planned(run) if job.startswith(("Train", "Prepare"))]
+        trained = [f"Train {name}, seed 0" for name in ("fw1", "heard", "w2")]
+        assert made == ["Prepare tokenizer and features of speech", *trained]
+        values = yaml.safe_load(before)
+        values["features"]["speed_factors"] = [0.9, 1.0]
+        experiment.write_text(yaml.safe_dump(values))
+        made = [job for job in planned(run) if job.startswith(("Train", "Prepare"))]
+        assert made[0] == "Prepare tokenizer and features"
+        assert [job.split()[1] for job in made[1:]] == ["a2,", "a4,", "f2,", "int8,", "student,", "widths,"]
     finally:
         experiment.write_text(before)
 

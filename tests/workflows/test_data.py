@@ -11,17 +11,17 @@ import torch
 
 from asr.batches import Example, SpeechSet
 from asr.corpora import Utterance, read_audio, read_cuts
-from asr.features import FeatureExtractor, Normaliser, perturb_speed
+from asr.features import FeatureExtractor, Normaliser, WaveformExtractor, perturb_speed
 from asr.settings import FeatureSettings, TrainingSettings
 from asr.training import make_fabric
 from common.files import sha256
 from methods.contract import TrainedSystem
 from tests.workflows.commands import ROOT, TINY, read
-from workflows.data import PreparedData, leave_out_too_long, stage_data
+from workflows.data import PreparedData, leave_out_too_long, open_data, stage_data
 from workflows.experiment import load_experiment
 from workflows.sources import sources_hash
 from workflows.steps.evaluate import Decoder
-from workflows.steps.inputs import prepare_features
+from workflows.steps.inputs import prepare_features, prepare_inputs
 from workflows.systems import load_system
 
 CPU = torch.device("cpu")
@@ -186,6 +186,61 @@ def test_frames_do_not_depend_on_the_padding_behind_them():
     torch.testing.assert_close(padded[:, : int(length)], alone, atol=1e-4, rtol=0)
 
 
+def test_waveforms_are_normalised_as_transformers_does():
+    from transformers import Wav2Vec2FeatureExtractor
+
+    generator = np.random.default_rng(0)
+    waves = [(0.1 * generator.standard_normal(n) + 0.05).astype(np.float32) for n in (4000, 2500, 1)]
+    theirs = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)(
+        waves, sampling_rate=16000, padding=True, return_tensors="pt"
+    )
+    extractor = WaveformExtractor(16000)
+    padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True)
+    ours, lengths = extractor(padded + 0, [len(wave) for wave in waves])
+    assert lengths.tolist() == theirs.attention_mask.sum(1).tolist() == [4000, 2500, 1]
+    torch.testing.assert_close(ours, theirs.input_values, atol=1e-5, rtol=0)
+    assert extractor.frames(4000) == 4000 and extractor.frames_per_second == 16000
+    silent, _ = extractor(torch.zeros(2, 5), [5, 0])
+    assert torch.equal(silent, torch.zeros(2, 5))
+
+
+def test_a_waveform_does_not_depend_on_its_batch(run, tiny):
+    data = open_data(tiny, "w2", run / "data/synth")
+    speech = data.speech_set("train", True, (0.9, 1.0))
+    whole = speech.batch(range(12), CPU)
+    for index in range(12):
+        alone = speech.batch([index], CPU)
+        length = int(alone.input_lengths)
+        assert length == int(whole.input_lengths[index]) == alone.inputs.size(1)
+        assert torch.equal(alone.inputs[0], whole.inputs[index, :length])
+        assert not whole.inputs[index, length:].any()
+    expected = read_cuts(run / "data/synth/train.jsonl.gz")[0]
+    assert abs(int(whole.input_lengths[0]) - expected.samples / 0.9) <= 2
+
+
+def test_batches_of_a_number_of_utterances_hold_as_many(run, tiny):
+    data = open_data(tiny, "w2", run / "data/synth")
+    train, dev = data.speech_set("train", True), data.speech_set("dev", True)
+    stage = stage_data(train, dev, tiny.training_of("w2"), 0, CPU, labelled=True)
+    batches = stage.train(0, 0, 1)
+    assert [len(next(batches).ids) for _ in range(10)] == [4] * 10
+    assert [len(batch.ids) for batch in stage.dev()] == [4, 2]
+
+
+def test_preparing_again_gives_the_same_bytes(run, tiny, tmp_path):
+    """Each family by its own command, in either order."""
+    import shutil
+
+    folder = tmp_path / "data"
+    shutil.copytree(run / "data/synth", folder, ignore=shutil.ignore_patterns("tokenizer.json", "cmvn.json"))
+    for family in ("speech", None):
+        prepare_inputs(tiny, family, folder)
+    for file in ("tokenizer.json", "cmvn.json", "speech/tokenizer.json"):
+        assert (folder / file).read_bytes() == (run / "data/synth" / file).read_bytes()
+    assert read(folder / "speech/tokenizer.json")["units"] == "letter"
+    assert not (folder / "speech/cmvn.json").exists()
+
+
 def random_system(run, **backbone):
     """The tiny experiment's foldable system with scattered weights: every utterance sounds different to it."""
     trained = load_system(run / "systems/f2/seed0")
@@ -235,16 +290,20 @@ def test_provenance_is_present_and_true(run, tiny):
         assert configuration.pop("seed") == 0
         inputs = configuration.pop("inputs")
         assert inputs == {role: read_hash(run, name) for role, name in needed(tiny, folder.name).items()}
-        data = {name: sha256(run / "data/synth" / name) for name in ("train.jsonl.gz", "tokenizer.json", "cmvn.json")}
+        orders = {role: drop_order(run, name) for role, name in needed(tiny, folder.name).items()}
+        assert configuration.pop("drop_orders") == orders
+        family = tiny.systems[folder.name].family
+        files = ["tokenizer.json", "cmvn.json"] if family is None else [f"{family}/tokenizer.json"]
+        data = {name: sha256(run / "data/synth" / name) for name in ("train.jsonl.gz", *files)}
         assert configuration.pop("data") == data
-        method, backbone = tiny.systems[folder.name].method, "asr.backbones.conformer"
+        method = tiny.systems[folder.name].method
+        backbone = "asr.backbones.conformer" if family is None else "asr.backbones.wav2vec2"
         assert configuration.pop("sources") == sources_hash("workflows.steps.train", method, backbone)
         # Whatever the experiment says stands there, and every default that it leaves open beside it.
         inputs = json.loads(json.dumps(tiny.training_inputs(folder.name)))
         assert holds(configuration, inputs) and set(configuration) == set(inputs)
-        assert {"layer_drop", "ctc_weight", "label_smoothing", "mask_padding"} <= set(
-            configuration["backbone"]["settings"]
-        )
+        defaults = {"layer_drop", "mask_padding"} | ({"ctc_weight", "label_smoothing"} if family is None else set())
+        assert defaults <= set(configuration["backbone"]["settings"])
         if folder.name == "f2":
             assert configuration["settings"]["alpha_p"] == 0.25
             assert configuration["settings"]["kl"]["reduction"] == "batch"
@@ -263,6 +322,11 @@ def holds(whole, part):
 def needed(experiment, system):
     settings = experiment.systems[system].settings
     return {role: value["system"] for role, value in settings.items() if isinstance(value, dict) and "system" in value}
+
+
+def drop_order(run, name):
+    path = run / "systems" / name / "seed0/sensitivity.json"
+    return read(path)["drop_order"] if path.exists() else None
 
 
 def read_hash(run, name):
