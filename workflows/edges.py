@@ -27,6 +27,8 @@ def all_cores(workflow: Any, otherwise: int) -> int:
         return otherwise
 
 
+NOTHING = "(?!)"
+"""A pattern that no name matches."""
 NO_DATA = {"normaliser", "glm", "note", "licence", "size"}
 
 
@@ -47,6 +49,16 @@ class Edges:
         """`file` in the folder of every system and seed."""
         seeds = self.experiment.seeds
         return [f"{self.folder(system, seed)}/{file}" for system in self.experiment.systems for seed in seeds]
+
+    def started_from(self) -> str:
+        """The names of systems that others start from, as a pattern of wildcards: they are trained first."""
+        names = {needed for name in self.experiment.systems for needed in self.experiment.needs(name)}
+        return "|".join(sorted(names)) or NOTHING
+
+    def not_started_from(self) -> str:
+        """The names of all other systems, as a pattern."""
+        names = set(self.experiment.systems) - set(self.started_from().split("|"))
+        return "|".join(sorted(names)) or NOTHING
 
     def inputs_of(self, wildcards: Any) -> list[str]:
         """Weights of the systems that this one starts from, and their sensitivity where it decides what is kept."""

@@ -1,5 +1,6 @@
 """Reading experiments: what is wrong is said with file and key, before any work and without torch."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -376,3 +377,14 @@ def test_which_tables_analysis_writes(tmp_path):
     assert names(tables={}, figures={}) == []
     figure = {"kind": "depth_curves", "decode": "greedy", "systems": ["fw1"], "sensitivity": "w2"}
     assert names(figures={"figure3": figure}) == ["table1", "table4", "costs", "sensitivity"]
+
+
+def test_systems_that_others_start_from_are_told_apart(tmp_path):
+    edges = Edges(load_experiment(str(TINY)), "results/tiny")
+    assert edges.started_from() == "a4|heard|w2"
+    assert edges.not_started_from() == "a2|f2|fw1|int8|student|widths"
+    alone = yaml.safe_load(TINY.read_text())
+    alone.update(systems={"a4": alone["systems"]["a4"]}, tables={}, figures={}, headline=None)
+    (tmp_path / "alone.yaml").write_text(yaml.safe_dump(alone))
+    edges = Edges(load_experiment(str(tmp_path / "alone.yaml")), "results/alone")
+    assert re.fullmatch(edges.started_from(), "a4") is None and edges.not_started_from() == "a4"

@@ -7,6 +7,8 @@
 rule train_system:
     message:
         "Train {wildcards.system}, seed {wildcards.seed}"
+    wildcard_constraints:
+        system=edges.not_started_from(),
     input:
         models=edges.inputs_of,
         corpus="<data>/corpus.json",
@@ -35,6 +37,13 @@ rule train_system:
     shell:
         "python -m workflows.train --experiment {params.experiment} --system {wildcards.system} --seed {wildcards.seed}"
         " --data {params.data} --out {params.folder} {params.starts_from} 2> {log}"
+
+
+# Others wait for these, one after the other: begun late, they would end alone.
+use rule train_system as train_source_system with:
+    wildcard_constraints:
+        system=edges.started_from(),
+    priority: 40
 
 
 rule evaluate_system:
