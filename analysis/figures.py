@@ -208,18 +208,20 @@ def sensitivity_title(results: Results, found: Sensitivity) -> str:
 
 
 def _draw_sensitivity(axes, found: Sensitivity) -> None:
-    """A bar for each layer that is left out, with its place in the drop order above; the full model as a line."""
-    layers = [variant.layer for variant in found.without]
-    wers = [variant.counts.wer for variant in found.without]
+    """A bar for each layer: what leaving it out adds to the full model's WER; above it its place in the drop order."""
     full = found.full.wer
-    axes.bar(layers, wers, color=BAR_COLOUR, width=0.72)
-    line = axes.axhline(full, color=BASELINE_COLOUR, linewidth=1.4, label=f"full model: {full:.2f} %")
-    for layer, wer in zip(layers, wers, strict=True):
-        axes.annotate(str(found.rank(layer)), (layer, wer), (0, 2), textcoords="offset points", ha="center", fontsize=8)
-    axes.set_ylim(0, 1.22 * max([full, *wers]))
+    layers = [variant.layer for variant in found.without]
+    added = [variant.counts.wer - full for variant in found.without]
+    axes.bar(layers, added, color=BAR_COLOUR, width=0.72)
+    line = axes.axhline(0, color=BASELINE_COLOUR, linewidth=1.4, label=f"full model: {full:.2f} %")
+    for layer, value in zip(layers, added, strict=True):
+        top = (layer, max(0.0, value))
+        axes.annotate(str(found.rank(layer)), top, (0, 2), textcoords="offset points", ha="center", fontsize=8)
+    reach = max([*map(abs, added), 0.1])
+    axes.set_ylim(min([0.0, *added]) - 0.05 * reach, max([0.0, *added]) + 0.25 * reach)
     axes.set_xticks(layers)
     axes.set_xlabel("layer left out (number above: its place in the drop order)")
-    axes.set_ylabel("WER (%)")
+    axes.set_ylabel("increase of the WER (points)")
     axes.legend(handles=[line], loc="upper center", borderaxespad=0.0, framealpha=1.0, edgecolor="none")
     axes.grid(axis="y", linewidth=0.4, alpha=0.6)
     axes.set_axisbelow(True)

@@ -4,6 +4,7 @@ A path says how often each physical layer runs, in order (`1 1 2 2`); its sum is
 paths that a system may be run at and which of them stands for each depth; the model holds each layer once.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ class PathsConfig:
     def path_at(self, depth: int) -> Path:
         """The path that stands for a depth. Raises `UserError` naming the possible depths."""
         if str(depth) not in self.chosen:
-            raise UserError(f"depth {depth} is not possible; this system runs at depths {', '.join(self.chosen)}")
+            raise UserError(f"depth {depth} is not possible; this system runs at depths {in_order(self.chosen)}")
         return read_path(self.chosen[str(depth)])
 
     def check_path(self, path: str | Path) -> Path:
@@ -47,9 +48,7 @@ class PathsConfig:
         text = " ".join(map(str, counts))
         allowed = self.paths.get(str(sum(counts)))
         if allowed is None:
-            raise UserError(
-                f"path '{text}' has depth {sum(counts)}; this system runs at depths {', '.join(self.paths)}"
-            )
+            raise UserError(f"path '{text}' has depth {sum(counts)}; this system runs at depths {in_order(self.paths)}")
         if text not in allowed:
             raise UserError(
                 f"path '{text}' is not allowed; paths of depth {sum(counts)}: {', '.join(map(repr, allowed))}"
@@ -87,6 +86,11 @@ class Foldable:
             self.path = self.config.path
         else:
             self.depth = self.config.depth
+
+
+def in_order(depths: Iterable[str]) -> str:
+    """Depths as `6, 8, 10`: a configuration read from its file has its keys in the order of the alphabet."""
+    return ", ".join(sorted(depths, key=int))
 
 
 def read_path(path: str | Path) -> Path:

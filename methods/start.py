@@ -44,27 +44,34 @@ def build_from(backbone: BackboneFactory, start: Start | None, inputs: Mapping[s
     return module
 
 
+def check_start(start: Start, available: int, layers: int) -> None:
+    """Raise `UserError` unless a backbone of so many `layers` can keep them of a source that has `available`."""
+    name = start.system
+    if layers > available:
+        raise UserError(f"settings.start: {layers} physical layers are asked for; '{name}' has {available}")
+    if isinstance(start.layers, list):
+        kept = start.layers
+        if kept != sorted(set(kept)) or not 1 <= kept[0] <= kept[-1] <= available or len(kept) != layers:
+            raise UserError(
+                f"settings.start.layers: {kept} is not {layers} ascending numbers between 1 and {available}, "
+                f"the layers of '{name}'"
+            )
+    elif start.layers == "all" and layers != available:
+        raise UserError(
+            f"settings.start: '{name}' has {available} layers, {layers} are asked for; say which are kept with "
+            "settings.start.layers: sensitivity, first, or a list"
+        )
+
+
 def kept_layers(start: Start, source: TrainedSystem, layers: int) -> list[int]:
     """The numbers, from 1 and ascending, of the source's layers that a backbone of so many `layers` keeps.
 
     Raises `UserError` when the source has too few, or when its drop order is not known.
     """
     available = source.module.layers
-    if layers > available:
-        raise UserError(f"settings.start: {layers} physical layers are asked for; '{source.name}' has {available}")
+    check_start(start, available, layers)
     if isinstance(start.layers, list):
-        kept = start.layers
-        if kept != sorted(set(kept)) or not 1 <= kept[0] <= kept[-1] <= available or len(kept) != layers:
-            raise UserError(
-                f"settings.start.layers: {kept} is not {layers} ascending numbers between 1 and {available}, "
-                f"the layers of '{source.name}'"
-            )
-        return list(kept)
-    if start.layers == "all" and layers != available:
-        raise UserError(
-            f"settings.start: '{source.name}' has {available} layers, {layers} are asked for; say which are kept with "
-            "settings.start.layers: sensitivity, first, or a list"
-        )
+        return list(start.layers)
     if start.layers == "sensitivity":
         if source.drop_order is None:
             raise UserError(

@@ -27,6 +27,7 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
     from asr.backbones import BackboneFactory
     from common.settings import parse
     from methods.contract import load_method, make_method
+    from methods.start import Start, check_start
 
     rate = corpus_settings(experiment, where).get("sampling_rate")
     for name, entry in experiment.systems.items():
@@ -47,6 +48,12 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
         for other in needed:
             if _inputs(experiment, other) != _inputs(experiment, name):
                 raise UserError(f"{key}.settings: '{other}' reads other features than '{name}'")
+        if isinstance(start := getattr(config, "start", None), Start):
+            source = BackboneFactory(**experiment.backbone_of(start.system), vocabulary=3, where=f"{key}.settings")
+            try:
+                check_start(start, source.config.layers, backbone.config.layers)
+            except UserError as error:
+                raise UserError(f"{key}: {error}") from None
         full[name] = {
             "settings": config.model_dump(mode="json"),
             "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},

@@ -52,7 +52,9 @@ def appearing(out: Path) -> Iterator[Path]:
         yield stage
         umask = os.umask(0)
         os.umask(umask)
-        stage.chmod(0o777 & ~umask)  # mkdtemp makes private folders
+        stage.chmod(0o777 & ~umask)  # mkdtemp makes private folders, safetensors private files
+        for path in stage.rglob("*"):
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
         os.replace(stage, out)
     except BaseException as error:
         if is_disk_full(error):

@@ -57,13 +57,14 @@ def _measure_one(experiment: Experiment, data_folder: Path, folder: Path) -> Non
     data = open_data(experiment, description["system"], data_folder)
     system = load_system(folder, device)
     points = all_points(system.method, system.module, experiment.further_paths(description["system"]))
-    measured: dict[Any, dict[str, Any]] = {}
-    costs = {}
-    for point in wanted_points(experiment, description["system"], points):
-        key = system.method.cost_key(point)
-        if key not in measured:
-            measured[key] = measure_point(system, data, point, experiment, before, device)
-        costs[point.id] = measured[key]
+    chosen: dict[Any, Point] = {}
+    for point in (wanted := wanted_points(experiment, description["system"], points)):
+        chosen.setdefault(system.method.cost_key(point), point)
+    measured = {key: measure_point(system, data, point, experiment, before, device) for key, point in chosen.items()}
+    factors = real_time_factors(system, data, list(chosen.values()), experiment, device)
+    for found, factor in zip(measured.values(), factors, strict=True):
+        found["real_time_factor"] = factor
+    costs = {point.id: measured[system.method.cost_key(point)] for point in wanted}
     if costs:
         peak = training_peak_bytes(system, data, experiment, before, device)
         costs = {point: {**cost, "training_peak_memory_bytes": peak} for point, cost in costs.items()}
@@ -77,26 +78,40 @@ def _measure_one(experiment: Experiment, data_folder: Path, folder: Path) -> Non
     write_json(folder / "measured" / "costs.json", {"schema": SCHEMA, **description, **about, "points": costs})
 
 
+def recognition(
+    system: TrainedSystem, data: PreparedData, point: Point, experiment: Experiment, device: torch.device
+) -> Callable[[], Any]:
+    """What is measured: one utterance, from samples to labels."""
+    waveform = noise(data, experiment, device)
+    recogniser = system.method.at(system.module, point)
+
+    def recognise() -> Any:
+        features, lengths = data.extractor(waveform, [waveform.size(1)])
+        encoded = recogniser.encode(data.normaliser(features), lengths.to(device))
+        return greedy(recogniser.ctc_log_probs(encoded), encoded.lengths)
+
+    return recognise
+
+
+def noise(data: PreparedData, experiment: Experiment, device: torch.device) -> torch.Tensor:
+    """(1, samples) of noise with speech-like level: the work does not depend on what is said."""
+    samples = round(experiment.measure.audio_seconds * data.corpus["sampling_rate"])
+    return 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0)).to(device)
+
+
 @torch.inference_mode()
 def measure_point(
     system: TrainedSystem, data: PreparedData, point: Point, experiment: Experiment, before: int, device: torch.device
 ) -> dict[str, Any]:
-    """Everything that one point costs."""
-    seconds = experiment.measure.audio_seconds
-    samples = round(seconds * data.corpus["sampling_rate"])
-    # Noise with speech-like level: the work does not depend on what is said.
-    waveform = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0)).to(device)
-    recogniser = system.method.at(system.module, point)
-
-    def recognise() -> Any:
-        features, lengths = data.extractor(waveform, [samples])
-        encoded = recogniser.encode(data.normaliser(features), lengths.to(device))
-        return greedy(recogniser.ctc_log_probs(encoded), encoded.lengths)
-
-    features, lengths = data.extractor(waveform, [samples])
+    """Everything that one point costs, time aside."""
+    recognise = recognition(system, data, point, experiment, device)
     reset_peak(device)
-    times = [timed(recognise, device) for _ in range(WARM_UP + experiment.measure.repeats)][WARM_UP:]
+    for _ in range(WARM_UP):
+        recognise()
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes() - before
+    waveform = noise(data, experiment, device)
+    features, lengths = data.extractor(waveform, [waveform.size(1)])
+    recogniser = system.method.at(system.module, point)
     with eager_attention(system.module):
         macs = count_macs(lambda: recogniser.ctc_log_probs(recogniser.encode(features, lengths.to(device))))
     count = system.method.parameters(system.module, point)
@@ -106,14 +121,28 @@ def measure_point(
         "parameters_executed": count.executed,
         "stored_bytes": system.method.stored_bytes(system.module, [point]),
         "macs": macs,
-        "real_time_factor": {
+        "peak_memory_bytes": peak,
+    }
+
+
+@torch.inference_mode()
+def real_time_factors(
+    system: TrainedSystem, data: PreparedData, points: list[Point], experiment: Experiment, device: torch.device
+) -> list[dict[str, float]]:
+    """Processing time by audio time of each point. The points take turns, so that a machine that is slower for a
+    while is so for all of them."""
+    runs = [recognition(system, data, point, experiment, device) for point in points]
+    rounds = [[timed(each, device) for each in runs] for _ in range(WARM_UP + experiment.measure.repeats)][WARM_UP:]
+    seconds = experiment.measure.audio_seconds
+    return [
+        {
             "median": statistics.median(times) / seconds,
             "min": min(times) / seconds,
             "max": max(times) / seconds,
             "repeats": len(times),
-        },
-        "peak_memory_bytes": peak,
-    }
+        }
+        for times in zip(*rounds, strict=True)
+    ]
 
 
 def training_peak_bytes(
