@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asr.paths import Path, format_path, parse_path
 from common.errors import UserError
-
-Path = tuple[int, ...]
 
 
 class PathsConfig:
@@ -40,12 +39,12 @@ class PathsConfig:
         """The path that stands for a depth. Raises `UserError` naming the possible depths."""
         if str(depth) not in self.chosen:
             raise UserError(f"depth {depth} is not possible; this system runs at depths {in_order(self.chosen)}")
-        return read_path(self.chosen[str(depth)])
+        return parse_path(self.chosen[str(depth)])
 
     def check_path(self, path: str | Path) -> Path:
         """The path as counts. Raises `UserError` naming the allowed paths of its depth, or the possible depths."""
-        counts = read_path(path)
-        text = " ".join(map(str, counts))
+        counts = parse_path(path)
+        text = format_path(counts)
         allowed = self.paths.get(str(sum(counts)))
         if allowed is None:
             raise UserError(f"path '{text}' has depth {sum(counts)}; this system runs at depths {in_order(self.paths)}")
@@ -67,7 +66,7 @@ class Foldable:
     @path.setter
     def path(self, path: str | Path) -> None:
         self._path = self.config.check_path(path)
-        self.config.path = " ".join(map(str, self._path))
+        self.config.path = format_path(self._path)
         self.config.depth = sum(self._path)
 
     @property
@@ -91,14 +90,6 @@ class Foldable:
 def in_order(depths: Iterable[str]) -> str:
     """Depths as `6, 8, 10`: a configuration read from its file has its keys in the order of the alphabet."""
     return ", ".join(sorted(depths, key=int))
-
-
-def read_path(path: str | Path) -> Path:
-    """Counts of `1 1 2 2`, or of a sequence. Raises `UserError`."""
-    try:
-        return tuple(int(count) for count in (path.split() if isinstance(path, str) else path))
-    except (TypeError, ValueError):
-        raise UserError(f"'{path}' is not a path; a path is written as repeat counts, for example '1 1 2 2'") from None
 
 
 def blank_behind_the_end(logits: Tensor, valid: Tensor, blank: int = 0) -> Tensor:

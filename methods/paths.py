@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations, groupby
 from typing import TypeVar
 
+from asr.paths import Path, format_path
 from common.errors import UserError, run
 
-Path = tuple[int, ...]
 State = TypeVar("State")
 
 
@@ -78,19 +78,6 @@ def check_rule(path: Sequence[int], physical: int, last: int | None = None) -> P
             f"every other layer is used {max(free) - 1} or {max(free)} times"
         )
     return path
-
-
-def parse_path(value: str | Sequence[int]) -> Path:
-    """Read a path from `"1 1 2 2"` or a list of counts."""
-    try:
-        return tuple(int(count) for count in (value.split() if isinstance(value, str) else value))
-    except (TypeError, ValueError):
-        raise UserError(f"'{value}' is not a path; a path is written as repeat counts, for example '1 1 2 2'") from None
-
-
-def format_path(path: Iterable[int]) -> str:
-    """Write a path as repeat counts: `1 1 2 2`."""
-    return " ".join(str(count) for count in path)
 
 
 def run_paths(

@@ -16,10 +16,11 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from asr.backbones import Backbone, Batch, EncoderState, Outputs
+from asr.paths import parse_path
 from common.errors import UserError
 from common.settings import Settings
 from methods.contract import Method, Point, Step, path_points
-from methods.paths import Path, check_rule, enumerate_paths, format_path, offered_paths, parse_path
+from methods.paths import Path, check_rule, enumerate_paths, format_path, offered_paths
 from methods.start import Start, build_from
 
 

@@ -14,12 +14,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from asr.paths import parse_path
 from asr.settings import DecodeSettings, FeatureSettings, TokenizerSettings, TrainingSettings
 from common.errors import UserError, unknown
 from common.files import read_yaml
 from common.settings import Settings, parse
 from methods.names import check_method_exists
-from methods.paths import check_shape, format_path, parse_path
+from methods.paths import check_shape, format_path
 
 CONFIG_FOLDER = Path("config")
 NAME = re.compile(r"[A-Za-z0-9_]+")

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.paths import parse_path
 from common.errors import UserError
-from methods.paths import check_rule, enumerate_paths, format_path, offered_paths, parse_path, run_paths
+from methods.paths import check_rule, enumerate_paths, format_path, offered_paths, run_paths
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from analysis.results import Results
 from asr.backbones import Backbone
 from asr.backbones.speech_encoder import SpeechEncoder
 from asr.features import Normaliser
+from asr.paths import parse_path
 from asr.settings import FeatureSettings
 from asr.tokenizer import Tokenizer
 from common.errors import UserError
@@ -22,7 +23,7 @@ from common.files import read_json, sha256
 from common.settings import parse
 from methods.contract import AtPath, Method, Point
 from methods.paths import Path as Counts
-from methods.paths import format_path, parse_path
+from methods.paths import format_path
 from workflows.systems import load_system
 
 EXPORTED = ("conformer", "wav2vec2", "hubert")
