@@ -5,6 +5,7 @@
 #   snakemake -n --config experiment=smoke_real      another experiment, config/smoke_real.yaml
 
 import sys
+from pathlib import Path
 
 from snakemake.utils import min_version
 
@@ -13,8 +14,8 @@ sys.path.insert(0, workflow.basedir)
 
 from common.errors import UserError
 from workflows.edges import Edges, all_cores, use_this_python
-from workflows.experiment import experiment_files, load_experiment
-from workflows.sources import files_hash, sources_hash
+from workflows.experiment import load_experiment
+from workflows.why import Plan, said_first
 
 use_this_python()
 EXPERIMENT = str(config.get("experiment", "smoke"))
@@ -25,7 +26,11 @@ except UserError as error:
 
 RESULTS = f"{config.get('results', 'results')}/{experiment.name}"
 edges = Edges(experiment, RESULTS)
-methods_used = sorted({entry.method for entry in experiment.systems.values()})
+
+if workflow.is_main_process:
+    # Hours of work may hang on it: which finished systems would be trained again is said before anything is done.
+    for line in said_first(Plan(experiment, Path(RESULTS))):
+        print(line, file=sys.stderr, flush=True)
 
 
 pathvars:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError, run
 from common.files import write_json
 from workflows.experiment import Experiment, experiment_file, load_experiment
+from workflows.identity import Identities, identity
 from workflows.normaliser import chosen_normaliser
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def main() -> None:
         corpus = {"name": experiment.corpus.name, "settings": corpus_settings(experiment, where)}
         everything = {"systems": systems, "corpus": corpus, "normaliser": normaliser.model_dump()}
         write_json(arguments.out, {**experiment.resolved, **everything})
+        recipe = Identities(experiment, arguments.out.parent).check_recipe()
+        write_json(arguments.out.parent / "check.identity.json", identity(recipe, {}))
 
 
 def corpus_settings(experiment: Experiment, where: str) -> dict:

@@ -1,16 +1,15 @@
 """Functions that rules use for their inputs and parameters: tested Python instead of code in rule files."""
 
-import json
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from asr.corpora.register import read_register
+from asr.corpora.content import content_file
+from workflows.accepted import counted_as
 from workflows.experiment import Experiment
-from workflows.sources import files_hash, sources_hash
+from workflows.identity import Identities, recipe_hash
 
 
 def use_this_python() -> None:
@@ -29,7 +28,6 @@ def all_cores(workflow: Any, otherwise: int) -> int:
 
 NOTHING = "(?!)"
 """A pattern that no name matches."""
-NO_DATA = {"normaliser", "glm", "note", "licence", "size"}
 
 
 class Edges:
@@ -40,6 +38,7 @@ class Edges:
         self.experiment = experiment
         self.results = results
         self.data = f"{results}/data/{experiment.corpus.name}"
+        self.identities = Identities(experiment, results)
 
     def folder(self, system: str, seed: int | str) -> str:
         """The folder of a trained system."""
@@ -60,12 +59,13 @@ class Edges:
         names = set(self.experiment.systems) - set(self.started_from().split("|"))
         return "|".join(sorted(names)) or NOTHING
 
-    def inputs_of(self, wildcards: Any) -> list[str]:
-        """Weights of the systems that this one starts from, and their sensitivity where it decides what is kept."""
+    def sources_of(self, wildcards: Any) -> list[str]:
+        """The systems that this one starts from, known by the digests of their weights, and their sensitivity where it
+        decides what is kept."""
         needed = self.experiment.needs(wildcards.system)
         ordered = self.experiment.needs_sensitivity(wildcards.system)
-        weights = [f"{self.folder(name, wildcards.seed)}/model.safetensors" for name in needed]
-        return weights + [f"{self.folder(name, wildcards.seed)}/sensitivity.json" for name in ordered]
+        systems = [f"{self.folder(name, wildcards.seed)}/system.json" for name in needed]
+        return systems + [f"{self.folder(name, wildcards.seed)}/sensitivity.json" for name in ordered]
 
     def shown_sensitivities(self) -> list[str]:
         """Sensitivity files that figures show."""
@@ -74,89 +74,81 @@ class Edges:
             f"{self.folder(name, seed)}/sensitivity.json" for name in sorted(shown) for seed in self.experiment.seeds
         ]
 
-    def input_arguments(self, wildcards: Any) -> str:
+    def source_arguments(self, wildcards: Any) -> list[str]:
         """The same as command-line arguments."""
         needed = self.experiment.needs(wildcards.system)
-        return " ".join(f"--input {name}={self.folder(name, wildcards.seed)}" for name in needed)
+        return [word for name in needed for word in ("--input", f"{name}={self.folder(name, wildcards.seed)}")]
 
     def devices(self, wildcards: Any) -> int:
         """GPUs of one training."""
         return self.experiment.training_of(wildcards.system).devices
 
-    def glm_files(self) -> list[str]:
-        """Files that text normalisation reads: ours, and the GLM that the experiment or its corpus names."""
-        entry = read_register().get(self.experiment.corpus.name)
-        chosen = self.experiment.normaliser or entry
-        return ["analysis/*.glm", *([chosen.glm] if chosen is not None and chosen.glm else [])]
+    def contents(self, names: list[str]) -> list[str]:
+        """What says which recordings and transcripts some sets hold."""
+        return [f"{self.data}/{content_file(name)}" for name in dict.fromkeys(names)]
 
-    def data_settings(self) -> str:
-        """Everything that decides what the corpus is, its entry in the register among it."""
-        experiment = self.experiment
-        entry = read_register().get(experiment.corpus.name)
-        settings = {
-            "corpus": experiment.corpus_identity(),
-            # Where the recordings come from; not how they are licensed, described or scored.
-            "register": None if entry is None else entry.model_dump(mode="json", exclude=NO_DATA),
-            "sets": experiment.decoded_sets,
-        }
-        return json.dumps(settings, sort_keys=True)
+    def read_by_inputs(self, family: str | None) -> list[str]:
+        """The sets that tokenizer and features of a family (None: the experiment's own) are made from."""
+        return self.contents(["train", self.experiment.dev_set, *self.identities.stored_sets(family)])
 
-    def input_settings(self, family: str | None) -> str:
-        """Everything beside the corpus that decides what a family reads (None: the experiment's own)."""
-        experiment, entry = self.experiment, self.experiment.family(family)
-        settings = {
-            "tokenizer": entry.tokenizer.model_dump(),
-            "letters": files_hash(entry.tokenizer.letters) if entry.tokenizer.letters else None,
-            "features": entry.features.model_dump(),
-            "dev_set": experiment.dev_set,
-        }
-        if entry.features.kind == "log_mel" and entry.features.store:
-            settings["sets"] = experiment.decoded_sets
-        return json.dumps(settings, sort_keys=True)
-
-    def input_files(self, family: str | None) -> list[str]:
+    def inputs(self, family: str | None) -> list[str]:
         """What a family reads beside the manifests."""
-        return [f"{self.data}/{file}" for file in self.experiment.input_files(family)]
+        stored = [self.experiment.store_file(family, name) for name in self.identities.stored_sets(family)]
+        return [f"{self.data}/{file}" for file in [*self.experiment.input_files(family), *stored]]
 
-    def input_files_of(self, wildcards: Any) -> list[str]:
-        """What a system reads beside the manifests: the files of its family."""
-        return self.input_files(self.experiment.systems[wildcards.system].family)
+    def read_by_training(self, wildcards: Any) -> list[str]:
+        """What a training reads of the corpus and of its family."""
+        return self._read(wildcards.system, ["train", self.experiment.dev_set])
 
-    def data_sources(self) -> str:
-        """Hash of the source files that data preparation needs, those of the corpus among them."""
-        entry = read_register().get(self.experiment.corpus.name)
-        return sources_hash("workflows.steps.prepare", *([] if entry is None else [entry.module]))
+    def read_by_decoding(self, wildcards: Any) -> list[str]:
+        """What decoding all sets reads."""
+        return self._read(wildcards.system, self.experiment.decoded_sets)
 
-    def training_settings(self, wildcards: Any) -> str:
-        """Everything that decides what training gives: a change retrains this system and no other."""
-        return json.dumps(self.experiment.training_inputs(wildcards.system), sort_keys=True)
+    def read_by_sensitivity(self, wildcards: Any) -> list[str]:
+        """What decoding the dev set reads."""
+        return self._read(wildcards.system, [self.experiment.dev_set])
 
-    def evaluation_settings(self, wildcards: Any) -> str:
-        """Everything beside the trained system that decides what is decoded."""
-        return json.dumps(self.experiment.evaluation_inputs(wildcards.system), sort_keys=True)
+    def read_by_measuring(self) -> list[str]:
+        """What measuring reads: the largest batch of the training set."""
+        return sorted({file for name in self.experiment.systems for file in self._read(name, ["train"])})
+
+    def _read(self, system: str, sets: list[str]) -> list[str]:
+        files = self.identities.input_files(system, sets)
+        return [*self.contents(sets), *(f"{self.data}/{file}" for file in files)]
+
+    # Recipes: everything that decides a result, beside the files that its rule reads.
+
+    def check(self) -> str:
+        return recipe_hash(self.identities.check_recipe())
+
+    def data_recipe(self) -> str:
+        return recipe_hash(self.identities.data_recipe())
+
+    def inputs_recipe(self, family: str | None) -> str:
+        return recipe_hash(self.identities.inputs_recipe(family))
+
+    def training(self, wildcards: Any) -> str:
+        """A change here retrains this system and no other, unless its result was accepted under the changed recipe."""
+        folder = self.folder(wildcards.system, wildcards.seed)
+        return counted_as(folder, recipe_hash(self.identities.training_recipe(wildcards.system)))
+
+    def evaluation(self, wildcards: Any) -> str:
+        return recipe_hash(self.identities.evaluation_recipe(wildcards.system))
+
+    def sensitivity(self, wildcards: Any) -> str:
+        return recipe_hash(self.identities.sensitivity_recipe(wildcards.system))
+
+    def costs(self) -> str:
+        return recipe_hash(self.identities.costs_recipe())
+
+    def analysis(self) -> str:
+        return recipe_hash(self.identities.analysis_recipe())
+
+    def report(self) -> str:
+        return recipe_hash(self.identities.report_recipe())
 
     def table_names(self) -> list[str]:
         """Tables that analysis writes: the experiment's, the costs of what they show, and sensitivity where a figure
         shows it."""
         tables = list(self.experiment.tables)
         return [*tables, *(["costs"] if tables else []), *(["sensitivity"] if self.shown_sensitivities() else [])]
-
-    def sensitivity_settings(self, wildcards: Any) -> str:
-        """Everything beside the trained system that decides its sensitivity."""
-        return json.dumps([self.experiment.dev_set, self.experiment.decoding_batch_seconds(wildcards.system)])
-
-    def measure_settings(self) -> str:
-        """What is measured: the settings, and the points that table rows ask for."""
-        asked = {name: self.experiment.evaluation_inputs(name) for name in self.experiment.systems}
-        points = {name: [inputs["paths"], inputs["rows"]] for name, inputs in asked.items()}
-        return json.dumps([self.experiment.measure.model_dump(), points], sort_keys=True)
-
-    def sources(self, step: str) -> Callable[[Any], str]:
-        """Hash of the source files that `step` needs for a system: the step, the system's method, the backbone."""
-
-        def of_system(wildcards: Any) -> str:
-            method = self.experiment.systems[wildcards.system].method
-            backbone = self.experiment.family_of(wildcards.system).backbone.name
-            return sources_hash(f"workflows.steps.{step}", method, f"asr.backbones.{backbone}")
-
-        return of_system

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 from common.errors import run, unknown
+from common.files import write_json
 from workflows.experiment import load_experiment
+from workflows.identity import Identities, identity
 
 
 def main() -> None:
@@ -28,7 +30,11 @@ def main() -> None:
 
     from workflows.steps.evaluate import evaluate_system
 
+    identities = Identities(experiment, arguments.model, arguments.data)
+    contents = identities.evaluation_contents(arguments.system, arguments.model)
+    made_from = identity(identities.evaluation_recipe(arguments.system), contents)
     evaluate_system(experiment, arguments.system, arguments.data, arguments.model, arguments.out)
+    write_json(arguments.out / "identity.json", made_from)
 
 
 if __name__ == "__main__":

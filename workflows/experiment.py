@@ -24,6 +24,8 @@ from methods.paths import check_shape, format_path
 
 CONFIG_FOLDER = Path("config")
 NAME = re.compile(r"[A-Za-z0-9_]+")
+LOG_ONLY = {"log_every", "tensorboard", "checkpoint_every", "all_blank"}
+"""Training settings that change what is written down on the way, not what comes out."""
 
 
 class CorpusEntry(Settings):
@@ -295,6 +297,10 @@ class Experiment(Settings):
         )
         return [folder + name for name in names]
 
+    def store_file(self, family: str | None, name: str) -> str:
+        """What says which features of a set a family keeps on disk, as a path below the corpus's folder."""
+        return f"{'' if family is None else f'{family}/'}features_{name}.json"
+
     def backbone_of(self, system: str) -> dict[str, Any]:
         """Name and settings of a system's backbone: its family's with the system's overrides."""
         backbone = self.family_of(system).backbone
@@ -348,19 +354,27 @@ class Experiment(Settings):
         return {"name": self.corpus.name, "settings": settings}
 
     def training_inputs(self, system: str) -> dict[str, Any]:
-        """Everything that decides what training this system gives, as JSON: a change here, and only here, retrains
-        it."""
+        """The settings that decide what training this system gives, as JSON: a change here retrains it. Corpus and
+        tokenizer are not among them: they are known by content."""
         entry, family = self.systems[system], self.family_of(system)
         return {
-            "corpus": self.corpus_identity(),
             "dev_set": self.dev_set,
-            "tokenizer": family.tokenizer.model_dump(),
-            "features": family.features.model_dump(),
+            "features": family.features.model_dump(mode="json", exclude={"store"}),
             "backbone": self.backbone_of(system),
             "method": entry.method,
             "settings": entry.settings,
-            "training": self.training_of(system).model_dump(),
+            "training": self.training_of(system).model_dump(mode="json", exclude=LOG_ONLY),
             "threads": self.threads,
+        }
+
+    def training_configuration(self, system: str) -> dict[str, Any]:
+        """All settings of a training for those who read its provenance, also those that decide nothing."""
+        family = self.family_of(system)
+        return {
+            **self.training_inputs(system),
+            "tokenizer": family.tokenizer.model_dump(mode="json"),
+            "features": family.features.model_dump(mode="json"),
+            "training": self.training_of(system).model_dump(mode="json"),
         }
 
     def evaluation_inputs(self, system: str) -> dict[str, Any]:
@@ -373,6 +387,7 @@ class Experiment(Settings):
             "further_sets": self.further_sets,
             "paths": [format_path(path) for path in self.further_paths(system)],
             "rows": [row for table in tables.values() for row in table["rows"].values() if row["system"] == system],
+            "threads": self.threads,
         }
 
     @cached_property

@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 from common.errors import run, unknown
+from common.files import write_json
 from workflows.experiment import load_experiment
+from workflows.identity import Identities, identity
 
 
 def main() -> None:
@@ -29,7 +31,11 @@ def main() -> None:
 
     from workflows.steps.inputs import prepare_inputs
 
+    identities = Identities(experiment, arguments.data, arguments.data)
+    made_from = identity(identities.inputs_recipe(arguments.family), identities.inputs_contents(arguments.family))
     prepare_inputs(experiment, arguments.family, arguments.data)
+    folder = arguments.data if arguments.family is None else arguments.data / arguments.family
+    write_json(folder / "inputs.identity.json", made_from)
 
 
 if __name__ == "__main__":

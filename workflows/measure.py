@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 from common.errors import run
+from common.files import write_json
 from workflows.experiment import load_experiment
+from workflows.identity import Identities, identity
 
 
 def main() -> None:
@@ -25,7 +27,10 @@ def main() -> None:
 
     from workflows.steps.measure import measure_systems
 
+    made_from = identity(Identities(experiment, arguments.data, arguments.data).costs_recipe(), {})
     measure_systems(experiment, arguments.data, arguments.systems)
+    for folder in arguments.systems:
+        write_json(folder / "measured" / "identity.json", made_from)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 from common.errors import run
+from common.files import write_json
 from workflows.experiment import load_experiment
+from workflows.identity import Identities, identity
 
 
 def main() -> None:
@@ -20,7 +22,9 @@ def main() -> None:
 
     from workflows.steps.prepare import prepare_corpus
 
+    made_from = identity(Identities(experiment, arguments.out, arguments.out).data_recipe(), {})
     prepare_corpus(experiment, arguments.out)
+    write_json(arguments.out / "data.identity.json", made_from)
 
 
 if __name__ == "__main__":

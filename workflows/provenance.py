@@ -22,16 +22,22 @@ PACKAGES = (
 )
 
 
+ROOT = Path(__file__).resolve().parent.parent
+CODE = ("Snakefile", "common", "asr", "methods", "baselines", "analysis", "workflows", "config")
+"""Where a file that is not in the commit, tracked or not, makes a difference to a result."""
+
+
 def commit() -> dict[str, Any]:
-    """The commit of this repository, and whether tracked files differ from it."""
-    root = Path(__file__).resolve().parent
+    """The commit of this repository, and whether the code differs from it: files that were changed, or that no commit
+    holds."""
 
     def git(*arguments: str) -> str:
-        result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20)
+        result = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=20)
         return result.stdout.strip() if result.returncode == 0 else ""
 
     try:
-        return {"commit": git("rev-parse", "HEAD") or None, "modified": bool(git("status", "--porcelain", "-uno"))}
+        changed = git("status", "--porcelain", "--untracked-files=all", "--", *CODE)
+        return {"commit": git("rev-parse", "HEAD") or None, "modified": bool(changed)}
     except (OSError, subprocess.TimeoutExpired):
         return {"commit": None, "modified": None}
 
@@ -58,10 +64,11 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe_run(device: str, threads: int, wall_seconds: float) -> dict[str, Any]:
-    """What every system's `provenance.json` says beside its configuration and seed."""
+def describe_run(code: dict[str, Any], device: str, threads: int, wall_seconds: float) -> dict[str, Any]:
+    """What every system's `provenance.json` says beside its configuration, identity and seed. `code` is what `commit`
+    said when the run began: a commit that was made meanwhile did not make it."""
     return {
-        **commit(),
+        **code,
         "versions": versions(),
         "device": device,
         "processor": processor(),

@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 from common.errors import run, unknown
+from common.files import write_json
 from workflows.experiment import load_experiment
+from workflows.identity import Identities, identity
 
 
 def main() -> None:
@@ -31,7 +33,11 @@ def main() -> None:
 
     from workflows.steps.sensitivity import measure_sensitivity
 
+    identities = Identities(experiment, arguments.model, arguments.data)
+    contents = identities.evaluation_contents(arguments.system, arguments.model, [experiment.dev_set])
+    made_from = identity(identities.sensitivity_recipe(arguments.system), contents)
     measure_sensitivity(experiment, arguments.system, arguments.data, arguments.model, arguments.out)
+    write_json(arguments.out.with_suffix("") / "identity.json", made_from)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,73 @@
-"""Which source files of this repository a module needs, and one hash over them.
+"""Which source files of this repository a module needs, and what they say, comments and docstrings apart.
 
-Snakemake sees rules, not imported modules. Each rule carries this hash as a parameter, so that editing a method
-retrains that method's systems and no others. Imports are read from the syntax tree; nothing is executed.
+Snakemake sees rules, not imported modules. Each rule carries a hash over this, so that editing a method retrains that
+method's systems and no others, and editing a comment retrains nothing. Imports are read from the syntax tree; nothing
+is executed.
 """
 
 import ast
 import hashlib
-from functools import cache
+import importlib.metadata
+import re
+from collections.abc import Iterable
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("common", "asr", "methods", "baselines", "analysis", "workflows", "tests")
 
+DECIDES_NOTHING = (
+    # Errors, safe files, checks of settings: what they let through stands in an identity as settings or as content.
+    "common",
+    "asr.settings",
+    "asr.training_log",
+    # What they read and work out is the identity itself; where a result comes from is written down beside it.
+    "workflows.experiment",
+    "workflows.identity",
+    "workflows.sources",
+    "workflows.provenance",
+    "workflows.normaliser",
+)
+"""Modules whose code is in no hash, and neither is what they alone import."""
 
-def sources_hash(*modules: str) -> str:
-    """SHA-256 over the files of `modules` and everything in this repository that they import, by content."""
-    return _hash({path for module in modules for path in needed_files(module)})
+FILE_NAME = re.compile(r"[\w-]+\.[a-z0-9]+")
+
+DISTRIBUTIONS = {
+    "espnet": "espnet",
+    "espnet2": "espnet",
+    "espeakng_loader": "espeakng-loader",
+    "jinja2": "Jinja2",
+    "lhotse": "lhotse",
+    "lightning_fabric": "lightning-fabric",
+    "matplotlib": "matplotlib",
+    "numba": "numba",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "safetensors": "safetensors",
+    "scipy": "scipy",
+    "sentencepiece": "sentencepiece",
+    "soundfile": "soundfile",
+    "torch": "torch",
+    "torchao": "torchao",
+    "transformers": "transformers",
+    "typeguard": "typeguard",
+}
+"""Packages that compute, by the name under which they are imported: their versions decide numbers."""
 
 
-def files_hash(*patterns: str) -> str:
-    """SHA-256 over the names and contents of the files that match the patterns: templates, say.
+def module_hashes(modules: Iterable[str], without: tuple[str, ...] = ()) -> dict[str, str]:
+    """Every file that decides what `modules` do -> a hash of what it says: themselves, everything in this repository
+    that they import, directly or not, and the data files that they name and that lie beside them; the modules of
+    `without` and what they alone import left out."""
+    files = needed_files(modules, without)
+    beside = {other for path in files for other in _source(path).data_beside}
+    found = {path: _source(path).code_hash for path in files}
+    found |= {path: _short(path.read_bytes()) for path in beside}
+    return {_name(path): found[path] for path in sorted(found)}
+
+
+def file_hashes(patterns: Iterable[str]) -> dict[str, str]:
+    """The files that match the patterns -> a hash of their content: templates, claims, word lists.
 
     Patterns are relative to this repository; an absolute path stands for itself.
     """
@@ -29,26 +77,77 @@ def files_hash(*patterns: str) -> str:
         if elsewhere.is_absolute():
             found |= {elsewhere} if elsewhere.is_file() else set()
         else:
-            found |= set(ROOT.glob(pattern))
-    return _hash(found)
+            found |= {path for path in ROOT.glob(pattern) if path.is_file()}
+    return {_name(path): _short(path.read_bytes()) for path in sorted(found)}
 
 
-def _hash(paths: set[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        digest.update(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def package_versions(modules: Iterable[str], without: tuple[str, ...] = ()) -> dict[str, str]:
+    """The packages that compute and that `modules` import, directly or not -> their versions without local labels
+    (`2.13.0+cpu` is 2.13.0)."""
+    files = needed_files(modules, without)
+    names = {name.split(".")[0] for path in files for name in _source(path).imports}
+    return {each: _version(each) for each in sorted({DISTRIBUTIONS[name] for name in names & set(DISTRIBUTIONS)})}
 
 
-def needed_files(module: str) -> set[Path]:
-    """Files of `module`, its parent packages, and all local modules that they import, directly or not."""
+@cache
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def code_hash(text: str) -> str:
+    """A hash of what Python source says: of its syntax tree without comments, docstrings and empty fields.
+
+    The tree is written by us, not by `ast.dump`: the fields of a node, and how the text of an f-string is cut, differ
+    between Python versions. Equal under 3.11 and 3.12.
+    """
+    return _tree_hash(ast.parse(text))
+
+
+def _tree_hash(tree: ast.Module) -> str:
+    return _short(repr(_form(tree)).encode())
+
+
+def _form(node: object) -> object:
+    if isinstance(node, ast.JoinedStr):
+        return ["JoinedStr", *_joined(node)]
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
+        return [type(node).__name__, *((name, _form(value)) for name, value in fields if name != "kind")]
+    if isinstance(node, list):
+        return [_form(each) for each in node if not _is_docstring(each)]
+    return repr(node)
+
+
+def _is_docstring(node: object) -> bool:
+    """A string that stands as a statement: of a module, a class, a function, or below an attribute."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _joined(node: ast.JoinedStr) -> list[object]:
+    """The parts of an f-string, neighbouring texts put together."""
+    parts: list[object] = []
+    for value in node.values:
+        if not isinstance(value, ast.Constant):
+            parts.append(_form(value))
+        elif parts and isinstance(parts[-1], str):
+            parts[-1] += str(value.value)
+        elif value.value:
+            parts.append(str(value.value))
+    return parts
+
+
+def needed_files(modules: Iterable[str], without: tuple[str, ...] = ()) -> set[Path]:
+    """Files of `modules`, their parent packages, and all local modules that they import, directly or not: without
+    those that decide nothing, the modules of `without`, and what these alone import."""
     found: set[Path] = set()
-    waiting = [module]
+    waiting = list(modules)
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
-        if name in seen:
+        if name in seen or _is_one_of(name, (*DECIDES_NOTHING, *without)):
             continue
         seen.add(name)
         parts = name.split(".")
@@ -56,10 +155,15 @@ def needed_files(module: str) -> set[Path]:
         path = module_file(name)
         if path is not None:
             found.add(path)
-            waiting += _imports(path)
+            waiting += _source(path).imports
     return found
 
 
+def _is_one_of(name: str, modules: tuple[str, ...]) -> bool:
+    return any(name == each or name.startswith(f"{each}.") for each in modules)
+
+
+@cache
 def module_file(name: str) -> Path | None:
     """The file of a local module, or None (a name inside a module, a package of others)."""
     if name.split(".")[0] not in PACKAGES:
@@ -71,13 +175,50 @@ def module_file(name: str) -> Path | None:
     return None
 
 
+class _Source:
+    """What one file says, worked out as far as somebody asks."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def code_hash(self) -> str:
+        return _tree_hash(self.tree)
+
+    @cached_property
+    def imports(self) -> tuple[str, ...]:
+        names = []
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                names.append(node.module)
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
+        return tuple(names)
+
+    @cached_property
+    def data_beside(self) -> set[Path]:
+        """Files beside a module that a string in it names: a list of checksums, a word list."""
+        named = {node.value for node in ast.walk(self.tree) if isinstance(node, ast.Constant)}
+        names = [name for name in named if isinstance(name, str) and FILE_NAME.fullmatch(name)]
+        return {self.path.parent / name for name in names if (self.path.parent / name).is_file()}
+
+
+def _source(path: Path) -> _Source:
+    status = path.stat()
+    return _source_of(path, status.st_mtime_ns, status.st_size)
+
+
 @cache
-def _imports(path: Path) -> tuple[str, ...]:
-    names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.append(node.module)
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return tuple(names)
+def _source_of(path: Path, time: int, size: int) -> _Source:
+    """Read once: many systems need the same files."""
+    return _Source(path)
+
+
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

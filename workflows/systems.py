@@ -13,22 +13,22 @@ from torch import nn
 
 from asr.backbones import BackboneFactory
 from common.errors import UserError
-from common.files import read_json, replacing, write_json
+from common.files import read_json, replacing, sha256, write_json
 from methods.contract import Method, TrainedSystem, make_method
 
 SCHEMA = 1
 
 
 def save_system(folder: Path, module: nn.Module, method: Method, description: dict[str, Any]) -> None:
-    """Write weights, then `system.json`. `description` holds name, seed, method, settings and vocabulary."""
+    """Write weights, then `system.json`, which holds their digest: it is by this file that later steps know a system.
+    `description` holds name, seed, method, settings and vocabulary."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with replacing(folder / "model.safetensors") as temporary:
         save_file(state, temporary)
     backbone = {"name": method.backbone.name, "settings": method.backbone.config.model_dump(mode="json")}
-    architecture = method.architecture(module)
-    write_json(
-        folder / "system.json", {"schema": SCHEMA, "backbone": backbone, "architecture": architecture, **description}
-    )
+    about = {"backbone": backbone, "architecture": method.architecture(module), **description}
+    weights = sha256(folder / "model.safetensors")
+    write_json(folder / "system.json", {"schema": SCHEMA, "weights": weights, **about})
 
 
 def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSystem:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from asr.corpora.content import write_content
 from asr.corpora.manifests import write_cuts
 from asr.corpora.register import REGISTER, look_up
 from asr.corpora.simulation import write_audio
@@ -37,7 +38,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Prepare a corpus below `folder` and return what `corpus.json` holds.
 
-    Writes `<set>.jsonl.gz` (cuts), `audio/<set>/` (where the corpus makes or converts audio) and, last, `corpus.json`.
+    Writes `<set>.jsonl.gz` (cuts), `<set>.content.json` (what the set holds), `audio/<set>/` (where the corpus makes or
+    converts audio) and, last, `corpus.json`.
     Raises `UserError` for bad settings, bad audio, bad transcripts, or data that cannot be had.
     """
     folder = Path(folder)
@@ -52,12 +54,16 @@ def prepare(
         _check_ids(sets, further)
         for set_name, utterances in sets.items():
             write_cuts(stage / f"{set_name}.jsonl.gz", utterances)
+        contents = write_content(stage, sets)
+        held = {
+            set_name: {**_summary(utterances), "content": contents[set_name]} for set_name, utterances in sets.items()
+        }
         corpus = {
             "name": name,
             # How many processes made it, and where the archive (checked by content) lay, is no property of a corpus.
             "settings": parsed.model_dump(mode="json", exclude={"workers", "archive"}),
             "sampling_rate": next(utterances[0].sampling_rate for utterances in sets.values()),
-            "sets": {set_name: _summary(utterances) for set_name, utterances in sets.items()},
+            "sets": held,
             "dev_set": "dev",
             "test_sets": [set_name for set_name in sets if set_name not in ("train", "dev", *further)],
             "licence": entry.licence,

@@ -39,8 +39,7 @@ rule analyse:
         claims=update(["<results>/claims.json", "<results>/claims.csv"]),
     params:
         folder=subpath(output.summary, parent=True),
-        sources=sources_hash("analysis.render"),
-        data=files_hash("analysis/claims.yaml", "analysis/published/*.csv", "analysis/templates/table*", *edges.glm_files()),
+        recipe=edges.analysis(),
     log:
         "<results>/logs/analyse.log",
     benchmark:
@@ -48,7 +47,9 @@ rule analyse:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.render --experiment-folder {params.folder} 2> {log}"
+        "(python -m analysis.render --experiment-folder {params.folder:q}"
+        " && python -m workflows.identity --experiment {EXPERIMENT:q} --of analysis"
+        " --out {params.folder:q}/analysis.identity.json) 2> {log:q}"
 
 
 rule write_report:
@@ -61,8 +62,7 @@ rule write_report:
         update("<results>/report.html"),
     params:
         folder=subpath(output[0], parent=True),
-        sources=sources_hash("analysis.report"),
-        templates=files_hash("analysis/templates/report*"),
+        recipe=edges.report(),
     log:
         "<results>/logs/write_report.log",
     benchmark:
@@ -70,4 +70,6 @@ rule write_report:
     conda:
         "../../environment.yml"
     shell:
-        "python -m analysis.report --experiment-folder {params.folder} 2> {log}"
+        "(python -m analysis.report --experiment-folder {params.folder:q}"
+        " && python -m workflows.identity --experiment {EXPERIMENT:q} --of report"
+        " --out {params.folder:q}/report.identity.json) 2> {log:q}"

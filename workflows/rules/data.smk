@@ -4,18 +4,13 @@
 rule check_experiment:
     message:
         "Check the experiment: methods, settings, paths"
-    input:
-        experiment_files(EXPERIMENT),
-        "config/corpora.yaml",
     output:
         update("<results>/experiment.json"),
     # First of all jobs that are ready, so that a wrong setting is said before any work. No job waits for its output: what
     # they read stands in their own parameters, which is how Snakemake sees that a setting was changed.
     priority: 100
     params:
-        experiment=EXPERIMENT,
-        sources=sources_hash("workflows.check", *methods_used),
-        register=files_hash("config/corpora.yaml"),
+        recipe=edges.check(),
     log:
         "<results>/logs/check_experiment.log",
     benchmark:
@@ -23,7 +18,7 @@ rule check_experiment:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.check --experiment {params.experiment} --out {output} 2> {log}"
+        "python -m workflows.check --experiment {EXPERIMENT:q} --out {output:q} 2> {log:q}"
 
 
 rule prepare_data:
@@ -32,11 +27,10 @@ rule prepare_data:
     output:
         corpus=update("<data>/corpus.json"),
         references=update(expand("<data>/{name}.trn", name=experiment.decoded_sets)),
+        contents=update(edges.contents(["train", *experiment.decoded_sets])),
     params:
-        experiment=EXPERIMENT,
         folder=subpath(output.corpus, parent=True),
-        settings=edges.data_settings(),
-        sources=edges.data_sources(),
+        recipe=edges.data_recipe(),
     threads: all_cores(workflow, experiment.threads)
     log:
         "<results>/logs/prepare_data.log",
@@ -45,7 +39,7 @@ rule prepare_data:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.prepare --experiment {params.experiment} --out {params.folder} 2> {log}"
+        "python -m workflows.prepare --experiment {EXPERIMENT:q} --out {params.folder:q} 2> {log:q}"
 
 
 # One rule for each model family (None: the experiment's own), so that a new family leaves the others as they are.
@@ -58,15 +52,13 @@ for family in [None, *experiment.families]:
         message:
             f"Prepare tokenizer and features of {family}" if family else "Prepare tokenizer and features"
         input:
-            corpus="<data>/corpus.json",
+            edges.read_by_inputs(family),
         output:
-            update(edges.input_files(family)),
+            update(edges.inputs(family)),
         params:
-            experiment=EXPERIMENT,
-            folder=subpath(input.corpus, parent=True),
+            folder=edges.data,
             family=f"--family {family}" if family else "",
-            settings=edges.input_settings(family),
-            sources=sources_hash("workflows.steps.inputs"),
+            recipe=edges.inputs_recipe(family),
         threads: experiment.threads
         log:
             f"<results>/logs/{of_family}.log",
@@ -75,4 +67,4 @@ for family in [None, *experiment.families]:
         conda:
             "../../environment.yml"
         shell:
-            "python -m workflows.inputs --experiment {params.experiment} --data {params.folder} {params.family} 2> {log}"
+            "python -m workflows.inputs --experiment {EXPERIMENT:q} --data {params.folder:q} {params.family} 2> {log:q}"

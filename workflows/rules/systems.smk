@@ -10,20 +10,17 @@ rule train_system:
     wildcard_constraints:
         system=edges.not_started_from(),
     input:
-        models=edges.inputs_of,
-        corpus="<data>/corpus.json",
-        data=edges.input_files_of,
+        corpus=edges.read_by_training,
+        sources=edges.sources_of,
     output:
         model=update("<results>/systems/{system}/seed{seed}/model.safetensors"),
         description=update("<results>/systems/{system}/seed{seed}/system.json"),
         provenance=update("<results>/systems/{system}/seed{seed}/provenance.json"),
         history=update("<results>/systems/{system}/seed{seed}/log.jsonl"),
     params:
-        experiment=EXPERIMENT,
-        starts_from=edges.input_arguments,
-        settings=edges.training_settings,
-        sources=edges.sources("train"),
-        data=subpath(input.corpus, parent=True),
+        starts_from=edges.source_arguments,
+        recipe=edges.training,
+        data=edges.data,
         folder=subpath(output.model, parent=True),
     threads: experiment.threads
     resources:
@@ -35,8 +32,8 @@ rule train_system:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.train --experiment {params.experiment} --system {wildcards.system} --seed {wildcards.seed}"
-        " --data {params.data} --out {params.folder} {params.starts_from} 2> {log}"
+        "python -m workflows.train --experiment {EXPERIMENT:q} --system {wildcards.system} --seed {wildcards.seed}"
+        " --data {params.data:q} --out {params.folder:q} {params.starts_from:q} 2> {log:q}"
 
 
 # Others wait for these, one after the other: begun late, they would end alone.
@@ -50,17 +47,15 @@ rule evaluate_system:
     message:
         "Decode all points of {wildcards.system}, seed {wildcards.seed}"
     input:
-        model="<results>/systems/{system}/seed{seed}/model.safetensors",
-        description="<results>/systems/{system}/seed{seed}/system.json",
-        corpus="<data>/corpus.json",
+        # The weights are known by the digest in it.
+        system="<results>/systems/{system}/seed{seed}/system.json",
+        corpus=edges.read_by_decoding,
     output:
         points=update("<results>/systems/{system}/seed{seed}/eval/points.json"),
     params:
-        experiment=EXPERIMENT,
-        settings=edges.evaluation_settings,
-        sources=edges.sources("evaluate"),
-        data=subpath(input.corpus, parent=True),
-        model=subpath(input.model, parent=True),
+        recipe=edges.evaluation,
+        data=edges.data,
+        model=subpath(input.system, parent=True),
         folder=subpath(output.points, parent=True),
     threads: experiment.threads
     resources:
@@ -72,27 +67,25 @@ rule evaluate_system:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.evaluate --experiment {params.experiment} --system {wildcards.system}"
-        " --data {params.data} --model {params.model} --out {params.folder} 2> {log}"
+        "python -m workflows.evaluate --experiment {EXPERIMENT:q} --system {wildcards.system}"
+        " --data {params.data:q} --model {params.model:q} --out {params.folder:q} 2> {log:q}"
 
 
 rule measure_sensitivity:
     message:
         "Leave out each layer of {wildcards.system}, seed {wildcards.seed}, one at a time"
     input:
-        model="<results>/systems/{system}/seed{seed}/model.safetensors",
-        description="<results>/systems/{system}/seed{seed}/system.json",
-        corpus="<data>/corpus.json",
+        # The weights are known by the digest in it.
+        system="<results>/systems/{system}/seed{seed}/system.json",
+        corpus=edges.read_by_sensitivity,
     output:
         update("<results>/systems/{system}/seed{seed}/sensitivity.json"),
     # Systems wait for it.
     priority: 50
     params:
-        experiment=EXPERIMENT,
-        settings=edges.sensitivity_settings,
-        sources=edges.sources("sensitivity"),
-        data=subpath(input.corpus, parent=True),
-        model=subpath(input.model, parent=True),
+        recipe=edges.sensitivity,
+        data=edges.data,
+        model=subpath(input.system, parent=True),
     threads: experiment.threads
     resources:
         gpu=1,
@@ -103,23 +96,21 @@ rule measure_sensitivity:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.sensitivity --experiment {params.experiment} --system {wildcards.system}"
-        " --data {params.data} --model {params.model} --out {output} 2> {log}"
+        "python -m workflows.sensitivity --experiment {EXPERIMENT:q} --system {wildcards.system}"
+        " --data {params.data:q} --model {params.model:q} --out {output:q} 2> {log:q}"
 
 
 rule measure_costs:
     message:
         "Measure parameters, bytes, MACs, speed and memory of all systems, nothing beside it"
     input:
-        models=edges.every("model.safetensors"),
-        corpus="<data>/corpus.json",
+        systems=edges.every("system.json"),
+        corpus=edges.read_by_measuring(),
     output:
         update(edges.every("measured/costs.json")),
     params:
-        experiment=EXPERIMENT,
-        settings=edges.measure_settings(),
-        sources=sources_hash("workflows.steps.measure", *methods_used),
-        data=subpath(input.corpus, parent=True),
+        recipe=edges.costs(),
+        data=edges.data,
         systems=edges.every(""),
     threads: all_cores(workflow, experiment.threads)
     resources:
@@ -131,4 +122,4 @@ rule measure_costs:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.measure --experiment {params.experiment} --data {params.data} --systems {params.systems} 2> {log}"
+        "python -m workflows.measure --experiment {EXPERIMENT:q} --data {params.data:q} --systems {params.systems:q} 2> {log:q}"

@@ -13,16 +13,18 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from asr.backbones import BackboneFactory, Batch
+from asr.corpora.content import check_audio
 from asr.settings import TrainingSettings
 from asr.training import check_fingerprint, make_fabric, run_stage, save_state, seed_step
 from common.errors import UserError
 from common.files import sha256, write_json, write_text
 from common.settings import parse
 from methods.contract import Method, Stage, Step, load_method, make_method
+from workflows.accepted import FILE as ACCEPTED
 from workflows.data import PreparedData, leave_out_too_long, open_data, stage_data
 from workflows.experiment import Experiment
-from workflows.provenance import describe_run
-from workflows.sources import sources_hash
+from workflows.identity import Identities, identity
+from workflows.provenance import commit, describe_run
 from workflows.systems import load_inputs, save_system
 
 
@@ -30,11 +32,12 @@ def train_system(
     experiment: Experiment, name: str, seed: int, data_folder: Path, out: Path, folders: dict[str, Path]
 ) -> None:
     """Train system `name` and write model, description, log and provenance into `out`; `folders` holds its inputs."""
-    began = time.monotonic()
+    began, code = time.monotonic(), commit()
     torch.set_num_threads(experiment.threads)
     entry, training = experiment.systems[name], experiment.training_of(name)
     where = f"{experiment.name}: systems.{name}"
     fabric = make_fabric(training)
+    check_audio(data_folder, ("train", experiment.dev_set))
     data = open_data(experiment, name, data_folder)
     backbone = BackboneFactory(
         **experiment.backbone_of(name), vocabulary=len(data.tokenizer), where=f"{where}.backbone"
@@ -43,19 +46,10 @@ def train_system(
     needs = kind.needs(parse(kind.Config, entry.settings, f"{where}.settings"))
     inputs = load_inputs(needs, folders, fabric.device)
     method = make_method(entry.method, entry.settings, backbone, inputs, where)
-    data_files = ("train.jsonl.gz", *experiment.input_files(entry.family))
-    configuration = {
-        **experiment.training_inputs(name),
-        "corpus": {"name": data.corpus["name"], "settings": data.corpus["settings"]},
-        "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
-        "settings": method.config.model_dump(mode="json"),
-        # Data, sources or an input system that were made anew are another configuration too.
-        "data": {file: sha256(data_folder / file) for file in data_files},
-        "sources": sources_hash("workflows.steps.train", entry.method, f"asr.backbones.{backbone.name}"),
-        "inputs": {role: sha256(folders[system] / "model.safetensors") for role, system in needs.items()},
-        "drop_orders": {role: system.drop_order for role, system in inputs.items()},
-    }
-    fingerprint = _plain({**configuration, "seed": seed})
+    identities = Identities(experiment, out.parent, data_folder)
+    # Data, sources or an input system that were made anew are another identity too.
+    made_from = identity(identities.training_recipe(name), identities.training_contents(name, folders))
+    fingerprint = _plain({"identity": made_from, "seed": seed})
     work = out / "work"
     earlier = _seconds_so_far(work)
     run = _Run(fabric, method, data, training, experiment.dev_set, data.features.speed_factors, seed, work)
@@ -64,11 +58,20 @@ def train_system(
     calibration = Stage("finish", training)
     module = method.finish(module, _fixed_batches(data, method, module, calibration, fabric.device))
     if fabric.is_global_zero:
-        description = {"name": name, "seed": seed, "method": entry.method, "settings": configuration["settings"]}
+        settings = method.config.model_dump(mode="json")
+        description = {"name": name, "seed": seed, "method": entry.method, "settings": settings}
         save_system(out, module, method, {**description, "vocabulary": len(data.tokenizer)})
         device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "cpu"
-        facts = describe_run(device, experiment.threads, earlier + time.monotonic() - began)
-        _finish_files(out, work, {"configuration": fingerprint, "seed": seed, **facts})
+        facts = describe_run(code, device, experiment.threads, earlier + time.monotonic() - began)
+        configuration = {
+            **experiment.training_configuration(name),
+            "corpus": {"name": data.corpus["name"], "settings": data.corpus["settings"]},
+            "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
+            "settings": settings,
+            "data": {file: sha256(data_folder / file) for file in experiment.input_files(entry.family)},
+            "drop_orders": {role: system.drop_order for role, system in inputs.items()},
+        }
+        _finish_files(out, work, {"identity": made_from, "configuration": configuration, "seed": seed, **facts})
     fabric.barrier()
 
 
@@ -174,6 +177,7 @@ def _finish_files(out: Path, work: Path, provenance: dict[str, Any]) -> None:
     for folder in stages:
         if (folder / "tensorboard").exists():
             shutil.copytree(folder / "tensorboard", out / "tensorboard" / folder.name, dirs_exist_ok=True)
+    (out / ACCEPTED).unlink(missing_ok=True)  # of the result that this one replaces
     write_json(out / "provenance.json", provenance)
     shutil.rmtree(work, ignore_errors=True)
 

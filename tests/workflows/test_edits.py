@@ -1,0 +1,144 @@
+"""What an edit makes again: the table of `docs/reliability.md`, by `snakemake -n` on a copy of this repository."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.workflows.commands import BIN, ROOT, command, read
+
+EVERYTHING = {
+    "check_experiment", "prepare_data", "prepare_inputs", "prepare_inputs_speech", "train_system",
+    "train_source_system", "evaluate_system", "measure_sensitivity", "measure_costs", "analyse", "write_report",
+}  # fmt: skip
+TABLES = {"analyse", "write_report"}
+FROM_SYSTEMS = {"evaluate_system", "measure_sensitivity", "measure_costs", *TABLES}
+FROM_DATA = EVERYTHING - {"check_experiment", "prepare_data"}
+
+
+def replaced(file, before, after):
+    def edit(tree: Path, experiment: Path) -> None:
+        path = experiment if file == "experiment" else tree / file
+        text = path.read_text()
+        assert before in text, (file, before)
+        path.write_text(text.replace(before, after, 1))
+
+    return edit
+
+
+def appended(file, text):
+    def edit(tree: Path, experiment: Path) -> None:
+        path = experiment if file == "experiment" else tree / file
+        path.write_text(path.read_text() + text)
+
+    return edit
+
+
+def touched(file):
+    return lambda tree, experiment: (tree / file).touch()
+
+
+def another_torch(tree: Path, experiment: Path) -> None:
+    """An installed package of another version, as the interpreter sees it."""
+    folder = tree / "newer" / "torch-99.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 99.0+cpu\n")
+
+
+# edit -> (what is edited, rules that run again)
+EDITS = {
+    "a comment in scoring": (appended("analysis/normalise.py", "\n# A remark.\n"), set()),
+    "a comment in the experiment's reader": (appended("workflows/experiment.py", "\n# A remark.\n"), set()),
+    "a docstring and a comment in what all trainings use": (
+        replaced("asr/batches.py", '"""From prepared', '"""Once more: from prepared'),
+        set(),
+    ),
+    "a comment in a rule": (appended("workflows/rules/systems.smk", "\n# A remark.\n"), set()),
+    "a comment in the environment": (appended("environment.yml", "\n# A remark.\n"), set()),
+    "a comment in the experiment": (appended("experiment", "\n# A remark.\n"), set()),
+    "a file saved again as it was": (touched("asr/training.py"), set()),
+    "a method that nobody names": (appended("methods/start.py", "\n# A remark.\n"), set()),
+    "wording in the register": (replaced("config/corpora.yaml", "source: espeak-ng", "source: the engine"), set()),
+    "how often is logged": (replaced("experiment", "log_every: 2", "log_every: 4"), {"check_experiment", *TABLES}),
+    "how often a checkpoint is written": (
+        replaced("experiment", "checkpoint_every: 2", "checkpoint_every: 4"),
+        {"check_experiment", *TABLES},
+    ),
+    "the title": (replaced("experiment", "A run for tests", "A run"), {"check_experiment", *TABLES}),
+    "another seed": (
+        replaced("experiment", "seeds: [0]", "seeds: [0, 1]"),
+        {"check_experiment", "train_system", "train_source_system", *FROM_SYSTEMS},
+    ),
+    "a claim": (replaced("analysis/claims.yaml", "absolute: 0.3", "absolute: 0.4"), TABLES),
+    "code of scoring": (appended("analysis/normalise.py", "\nREMARK = 1\n"), TABLES),
+    "code of decoding": (
+        appended("asr/decoding.py", "\nREMARK = 1\n"),
+        {"train_system", *FROM_SYSTEMS},
+    ),
+    "a default of the Conformer": (
+        replaced("asr/backbones/conformer.py", "dropout: float = Field(0.1", "dropout: float = Field(0.2"),
+        {"check_experiment", "train_system", "train_source_system", *FROM_SYSTEMS},
+    ),
+    "code of the corpus": (appended("asr/corpora/synth.py", "\nREMARK = 1\n"), EVERYTHING),
+    "code of a toy": (
+        appended("tests/toys/width_slices.py", "\nREMARK = 1\n"),
+        {"check_experiment", "train_system", *FROM_SYSTEMS - {"measure_sensitivity"}},
+    ),
+    "another torch": (another_torch, EVERYTHING - {"prepare_data", "check_experiment"}),
+}
+
+
+def copied_tree(folder: Path) -> Path:
+    """This repository's files, with the notes that Snakemake keeps of what it made."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        if not name.startswith("results/") and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".snakemake").symlink_to(ROOT / ".snakemake")
+    return folder
+
+
+def planned(tree: Path, experiment: Path, results: Path) -> set[str]:
+    """The rules of which a dry run announces jobs."""
+    words = [str(BIN / "snakemake"), "--profile", "workflows/profiles/default", "--cores", "2", "-n", "--nolock"]
+    words += ["--config", f"experiment={experiment}", f"results={results}"]
+    newer = str(tree / "newer")
+    done = subprocess.run(words, cwd=tree, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": newer})
+    assert done.returncode == 0, done.stderr
+    return set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE)) | _counted(done)
+
+
+def _counted(done: subprocess.CompletedProcess) -> set[str]:
+    rows = re.findall(r"^(\w+) +\d+$", done.stdout + done.stderr, re.MULTILINE)
+    return set(rows) - {"all", "total"}
+
+
+@pytest.fixture(scope="module")
+def reruns(run, tmp_path_factory) -> dict[str, set[str]]:
+    """Edit -> rules that run again."""
+
+    def tried(edit: str) -> set[str]:
+        folder = tmp_path_factory.mktemp("edit")
+        tree = copied_tree(folder / "tree")
+        experiment = folder / "tiny.yaml"
+        shutil.copy(run.parent / "tiny.yaml", experiment)
+        EDITS[edit][0](tree, experiment)
+        return planned(tree, experiment, run.parent)
+
+    with ThreadPoolExecutor(2) as threads:
+        return dict(zip(EDITS, threads.map(tried, EDITS), strict=True))
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_makes_again_what_it_concerns_and_nothing_else(reruns, edit):
+    assert reruns[edit] - {"all"} == EDITS[edit][1]

@@ -1,0 +1,270 @@
+"""What a run would make again, and which part of its identity changed; and results that are kept all the same.
+
+    python -m workflows.why --experiment smoke                     what would be made again, and why
+    python -m workflows.why --experiment smoke --accept f6         keep f6 as it was trained
+
+An accepted system is not trained again for today's change. The difference is written into its provenance and stands
+under every table that shows it. What is cheap (decoding, costs, tables) is made again all the same.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError, run, unknown
+from common.files import read_json, write_json
+from workflows.accepted import FILE, counted_as, write_accepted
+from workflows.experiment import Experiment, load_experiment
+from workflows.identity import Contents, Identities, Recipe, changes, identity, read_identity, recipe_hash
+from workflows.provenance import commit
+
+NEVER_MADE = "not made yet"
+SHOWN = 4
+OUTPUTS = ("model.safetensors", "system.json", "provenance.json", "log.jsonl")
+
+
+@dataclass(frozen=True)
+class Product:
+    """Something that one job makes: what it is called, where its identity was written down, what it is today."""
+
+    name: str
+    made: Path
+    """The file without which it is not there."""
+    written: dict[str, Any] | None
+    """The identity that was written down when it was made."""
+    today: dict[str, Any]
+    needs: tuple[str, ...] = ()
+    """Products that it is made from."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a product would be made again: what changed of it, or which products it follows."""
+
+    changed: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
+    missing: bool = False
+
+    def __str__(self) -> str:
+        if self.missing:
+            return NEVER_MADE
+        parts = list(self.changed[:SHOWN])
+        parts += [f"{len(self.changed) - SHOWN} more"] if len(self.changed) > SHOWN else []
+        return ", ".join(parts) if parts else f"follows {', '.join(self.follows[:SHOWN])}"
+
+
+@dataclass
+class Plan:
+    """The products of an experiment in the order in which they are made, and why some would be made again."""
+
+    experiment: Experiment
+    results: Path
+    products: dict[str, Product] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.identities = Identities(self.experiment, self.results)
+        for product in self._all():
+            self.products[product.name] = product
+
+    @cached_property
+    def reasons(self) -> dict[str, Reason]:
+        """Products that would be made again, with the reason."""
+        found: dict[str, Reason] = {}
+        for name, product in self.products.items():
+            follows = tuple(each for each in product.needs if each in found)
+            if not product.made.is_file():
+                found[name] = Reason(missing=True)
+            elif product.written is None:
+                found[name] = Reason(("no identity was written down when it was made",))
+            elif changed := changes(product.written, product.today):
+                found[name] = Reason(tuple(changed), follows)
+            elif follows:
+                found[name] = Reason(follows=follows)
+        return found
+
+    @property
+    def retrained(self) -> dict[str, Reason]:
+        """Finished systems that would be trained again."""
+        trained = {name: reason for name, reason in self.reasons.items() if name.startswith("train ")}
+        return {name: reason for name, reason in trained.items() if not reason.missing}
+
+    def _all(self) -> Iterator[Product]:
+        experiment, identities, results = self.experiment, self.identities, self.results
+        yield self._product("check", results / "experiment.json", "check.identity.json", identities.check_recipe())
+        data = identities.data
+        yield self._product("data", data / "corpus.json", data / "data.identity.json", identities.data_recipe())
+        for family in [None, *experiment.families]:
+            folder = data if family is None else data / family
+            contents = identities.inputs_contents(family)
+            recipe = identities.inputs_recipe(family)
+            name = inputs_name(family)
+            written = folder / "inputs.identity.json"
+            yield self._product(name, folder / "tokenizer.json", written, recipe, contents, ("data",))
+        for seed in experiment.seeds:
+            for system in in_order(experiment):
+                yield from self._of_system(system, seed)
+        made = [name for name in self.products if name.startswith(("evaluate ", "sensitivity of "))]
+        for system in experiment.systems:
+            for seed in experiment.seeds:
+                yield self._costs(system, seed)
+        needs = ("check", *made, *(name for name in self.products if name.startswith("costs ")))
+        recipe = identities.analysis_recipe()
+        yield self._product("analysis", results / "RESULTS.md", results / "analysis.identity.json", recipe, {}, needs)
+        recipe, written = identities.report_recipe(), results / "report.identity.json"
+        yield self._product("report", results / "report.html", written, recipe, {}, ("analysis",))
+
+    def _of_system(self, system: str, seed: int) -> Iterator[Product]:
+        experiment, identities = self.experiment, self.identities
+        folder, of = identities.folder(system, seed), f"{system}, seed {seed}"
+        sources = experiment.needs(system)
+        orders = experiment.needs_sensitivity(system)
+        needs = ["data", inputs_name(experiment.systems[system].family)]
+        needs += [f"train {name}, seed {seed}" for name in sources]
+        needs += [f"sensitivity of {name}, seed {seed}" for name in orders]
+        written = read_identity(folder / "provenance.json", "identity")
+        today = identity(
+            identities.training_recipe(system), identities.training_contents(system, identities.folders(system, seed))
+        )
+        yield Product(
+            f"train {of}", folder / "model.safetensors", _as_accepted(folder, written, today), today, tuple(needs)
+        )
+        trained = (f"train {of}", *needs[:2])
+        recipe = identities.evaluation_recipe(system)
+        contents = identities.evaluation_contents(system, folder)
+        yield self._product(
+            f"evaluate {of}", folder / "eval/points.json", folder / "eval/identity.json", recipe, contents, trained
+        )
+        if self._sensitivity_is_asked_for(system):
+            recipe = identities.sensitivity_recipe(system)
+            contents = identities.evaluation_contents(system, folder, [experiment.dev_set])
+            made, written = folder / "sensitivity.json", folder / "sensitivity/identity.json"
+            yield self._product(f"sensitivity of {of}", made, written, recipe, contents, trained)
+
+    def _costs(self, system: str, seed: int) -> Product:
+        folder = self.identities.folder(system, seed) / "measured"
+        trained = tuple(name for name in self.products if name.startswith("train "))
+        recipe = self.identities.costs_recipe()
+        name = f"costs of {system}, seed {seed}"
+        return self._product(name, folder / "costs.json", folder / "identity.json", recipe, {}, trained)
+
+    def _sensitivity_is_asked_for(self, system: str) -> bool:
+        others = (self.experiment.needs_sensitivity(name) for name in self.experiment.systems)
+        shown = {figure.sensitivity for figure in self.experiment.figures.values()}
+        return system in shown or any(system in ordered for ordered in others)
+
+    def _product(
+        self,
+        name: str,
+        made: Path,
+        written: Path | str,
+        recipe: Recipe,
+        contents: Contents | None = None,
+        needs: tuple[str, ...] = (),
+    ) -> Product:
+        found = read_identity(self.results / written)
+        return Product(name, made, found, identity(recipe, contents or {}), needs)
+
+
+def inputs_name(family: str | None) -> str:
+    """What tokenizer and features of a family (None: the experiment's own) are called."""
+    return f"inputs of {family}" if family else "inputs"
+
+
+def in_order(experiment: Experiment) -> list[str]:
+    """The systems of an experiment, each behind those that it starts from."""
+    ordered: list[str] = []
+
+    def add(name: str) -> None:
+        for needed in experiment.needs(name):
+            add(needed)
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in experiment.systems:
+        add(name)
+    return ordered
+
+
+def _as_accepted(folder: Path, written: dict[str, Any] | None, today: dict[str, Any]) -> dict[str, Any] | None:
+    """Today's identity in place of the written one, where it was accepted."""
+    if written is None or not (folder / FILE).is_file():
+        return written
+    recipe = recipe_hash(today["recipe"])
+    same = counted_as(folder, recipe) == recipe_hash(written["recipe"])
+    return today if same and read_json(folder / FILE)["contents"] == today["contents"] else written
+
+
+def accept(plan: Plan, system: str) -> list[str]:
+    """Keep what was trained of `system`, all seeds; return the differences. Raises `UserError` where there is nothing
+    to keep, or nothing that changed."""
+    if system not in plan.experiment.systems:
+        raise unknown("system", system, plan.experiment.systems, plan.experiment.name)
+    accepted: list[str] = []
+    for seed in plan.experiment.seeds:
+        product = plan.products[f"train {system}, seed {seed}"]
+        if not product.made.is_file() or product.written is None:
+            raise UserError(f"{product.name}: there is no finished result to keep")
+        found = changes(product.written, product.today)
+        if found:
+            _keep(product, found)
+        accepted += found
+    if not accepted:
+        raise UserError(f"{system}: nothing of it has changed; there is nothing to accept")
+    return list(dict.fromkeys(accepted))
+
+
+def _keep(product: Product, found: list[str]) -> None:
+    folder = product.made.parent
+    provenance = read_json(folder / "provenance.json")
+    trained = recipe_hash(provenance["identity"]["recipe"])
+    write_accepted(folder, trained, recipe_hash(product.today["recipe"]), product.today["contents"])
+    note = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "difference": found, **commit()}
+    write_json(folder / "provenance.json", {**provenance, "accepted": [*provenance.get("accepted", []), note]})
+    now = time.time_ns()
+    for name in OUTPUTS:  # newer than what they were made from: Snakemake compares times where contents differ
+        os.utime(folder / name, ns=(now, now))
+
+
+def said_first(plan: Plan) -> list[str]:
+    """What a command says before it trains finished systems again; nothing where it would train none."""
+    found = plan.retrained
+    if not found:
+        return []
+    names = [f"  {name.removeprefix('train ')}: {reason}" for name, reason in found.items()]
+    return [
+        f"note: {len(found)} finished system{'s' * (len(found) > 1)} would be trained again:",
+        *names,
+        "  (python -m workflows.why tells all; --accept SYSTEM keeps one as it is)",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m workflows.why", description="What would be made again, and which part of its identity changed."
+    )
+    parser.add_argument("--experiment", default="smoke", help="name of a file in config/, or a YAML file")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results")
+    parser.add_argument("--accept", metavar="SYSTEM", action="append", default=[], help="keep this system as it is")
+    arguments = parser.parse_args()
+    experiment = load_experiment(arguments.experiment)
+    plan = Plan(experiment, arguments.results / experiment.name)
+    for system in arguments.accept:
+        for line in accept(plan, system):
+            print(f"accepted for {system}: {line}")
+    if arguments.accept:
+        plan = Plan(experiment, arguments.results / experiment.name)
+    for name, reason in plan.reasons.items():
+        print(f"{name}: {reason}")
+    if not plan.reasons:
+        print("nothing would be made again")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
