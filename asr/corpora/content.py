@@ -20,7 +20,7 @@ from common.files import read_json, replacing, sha256, write_json
 SCHEMA = 1
 INDEX = "audio.json.gz"
 Index = dict[str, tuple[int, int, str]]
-"""Audio file, relative to the corpus's folder where it lies below it -> size in bytes, time of change in ns, SHA-256."""
+"""Audio file, relative to the corpus's folder if it lies below it -> size in bytes, time of change in ns, SHA-256."""
 
 
 def content_file(name: str) -> str:

@@ -209,8 +209,11 @@ def test_report_holds_the_summary_and_needs_no_network(run, tmp_path):
     ids=["in the only stage", "in the second stage, with a teacher and a changed shape"],
 )
 def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(run, tmp_path, system, checkpoint, inputs):
-    """SIGKILL after a checkpoint; the rerun resumes and is bit-identical to the run that was not killed."""
+    """SIGKILL after a checkpoint; the rerun resumes and is bit-identical to the run that was not killed, also where
+    meanwhile something was changed that decides nothing."""
     out = tmp_path / system
+    changed = tmp_path / "tiny.yaml"
+    changed.write_text((ROOT / TINY).read_text().replace("log_every: 2", "log_every: 1") + "# A remark.\n")
     command = [sys.executable, "-m", "workflows.train", "--experiment", TINY, "--system", system]
     command += ["--data", str(run / "data/synth"), "--out", str(out)]
     command += [word for name in inputs for word in ("--input", f"{name}={run}/systems/{name}/seed0")]
@@ -222,6 +225,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(run, tmp_path, s
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert reached.exists() and not (out / "model.safetensors").exists(), "the training was too quick to be killed"
+    command[command.index(TINY)] = str(changed)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     lines = [

@@ -2,17 +2,17 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
-from tests.workflows.commands import BIN, ROOT, command, read
+from tests.workflows.commands import BIN, ROOT, TINY, snakemake
 
 EVERYTHING = {
     "check_experiment", "prepare_data", "prepare_inputs", "prepare_inputs_speech", "train_system",
@@ -142,3 +142,75 @@ def reruns(run, tmp_path_factory) -> dict[str, set[str]]:
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_makes_again_what_it_concerns_and_nothing_else(reruns, edit):
     assert reruns[edit] - {"all"} == EDITS[edit][1]
+
+
+def test_reversed_recordings_are_heard_by_everything_that_hears(run, tmp_path):
+    """Preparation alone ran again and gave other audio under the same settings, as in a run that was interrupted."""
+    data = run / "data/synth"
+    kept = shutil.copytree(data, tmp_path / "kept")  # with its times
+    tree = copied_tree(tmp_path / "tree")
+    path = tree / "asr/corpora/simulation.py"
+    text = path.read_text()
+    assert "def write_audio(" in text
+    path.write_text(text + BACKWARDS)
+    experiment = run.parent / "tiny.yaml"
+    words = [sys.executable, "-m", "workflows.prepare", "--experiment", str(experiment), "--out", str(data)]
+    try:
+        before = soundfile.read(first_recording(data))[0]
+        done = subprocess.run(words, cwd=tree, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert (soundfile.read(first_recording(data))[0] == before[::-1]).all()
+        assert planned(ROOT, experiment, run.parent) == FROM_DATA
+    finally:
+        shutil.rmtree(data)
+        shutil.copytree(kept, data)
+    assert planned(ROOT, experiment, run.parent) == set()
+
+
+BACKWARDS = """
+
+def write_audio(path, samples, rate, _forwards=write_audio):
+    _forwards(path, samples[::-1].copy(), rate)
+"""
+
+
+def first_recording(data):
+    return min(path for path in (data / "audio/train").rglob("*") if path.is_file())
+
+
+def test_other_transcripts_are_analysed_again(run, tmp_path):
+    """Decoding alone ran again and gave other words."""
+    folder = run / "systems/a2/seed0/eval"
+    kept = shutil.copytree(folder, tmp_path / "kept")
+    tree = copied_tree(tmp_path / "tree")
+    path = tree / "asr/decoding.py"
+    path.write_text(path.read_text() + "\n\ndef greedy(log_probs, lengths):\n    return [[3] for _ in lengths]\n")
+    experiment = run.parent / "tiny.yaml"
+    words = [sys.executable, "-m", "workflows.evaluate", "--experiment", str(experiment), "--system", "a2"]
+    words += ["--data", str(run / "data/synth"), "--model", str(folder.parent), "--out", str(folder)]
+    try:
+        done = subprocess.run(words, cwd=tree, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert planned(ROOT, experiment, run.parent) == TABLES
+    finally:
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+
+
+def test_a_folder_with_a_space_and_a_semicolon_is_one_word_of_every_command(run, tmp_path):
+    odd = tmp_path / "a folder; touch hacked #"
+    odd.mkdir()
+    shutil.copy(ROOT / TINY, odd)
+    done = snakemake(odd, "-n", "--printshellcmds")
+    assert done.returncode == 0, done.stderr
+    commands = re.findall(r"^Shell command: (.*)$|^ *(\(?python -m .*)$", done.stdout + done.stderr, re.MULTILINE)
+    commands = [first or second for first, second in commands]
+    assert len(commands) > 20
+    for each in commands:
+        words = shlex.split(each.replace("(python", "python").replace(") 2>", " 2>"))
+        assert all("; touch" not in word or str(odd) in word for word in words), each
+        assert "touch" not in words, each
+    done = snakemake(odd, str(odd / "tiny/experiment.json"), str(odd / "tiny/data/synth/corpus.json"))
+    assert done.returncode == 0, done.stderr
+    assert (odd / "tiny/data/synth/corpus.json").is_file()
+    assert not (ROOT / "hacked").exists() and not (tmp_path / "hacked").exists()

@@ -187,8 +187,8 @@ def test_references_in_settings_are_edges():
         system, seed = "student", 0
 
     assert experiment.needs("student") == ["a4"]
-    assert edges.inputs_of(wildcards) == ["results/tiny/systems/a4/seed0/model.safetensors"]
-    assert edges.input_arguments(wildcards) == "--input a4=results/tiny/systems/a4/seed0"
+    assert edges.sources_of(wildcards) == ["results/tiny/systems/a4/seed0/system.json"]
+    assert edges.source_arguments(wildcards) == ["--input", "a4=results/tiny/systems/a4/seed0"]
 
 
 def test_what_methods_need_is_what_the_reader_saw():
@@ -215,14 +215,12 @@ def test_a_family_decides_for_its_systems_only(tmp_path):
     before = {name: base.training_inputs(name) for name in base.systems}
     assert before["w2"]["backbone"]["name"] == "wav2vec2" and before["w2"]["backbone"]["settings"]["layers"] == 2
     assert before["fw1"]["backbone"]["settings"]["layers"] == 1
-    assert before["w2"]["tokenizer"]["units"] == "letter" and before["a4"]["tokenizer"]["units"] == "char"
     assert before["w2"]["features"] == {"kind": "waveform", "speed_factors": [1.0]}
     assert before["w2"]["training"]["batch_utterances"] == 4 and before["a4"]["training"]["batch_utterances"] is None
     for change in (
         put("families", "speech", "training", "accumulate", 3),
         put("families", "speech", "features", "speed_factors", [0.9, 1.0]),
         put("families", "speech", "backbone", "settings", "ffn", 16),
-        put("families", "speech", "tokenizer", {"units": "char"}),
     ):
         other = load_experiment(str(changed(tmp_path, change, "tiny")))
         assert {name: other.training_inputs(name) for name in own} == {name: before[name] for name in own}
@@ -267,8 +265,8 @@ def test_a_reference_may_say_more_than_a_name():
 def test_what_a_family_reads_is_in_a_folder_of_its_name():
     edges = Edges(load_experiment(str(TINY)), "results/tiny")
     data = "results/tiny/data/synth"
-    assert edges.input_files(None) == [f"{data}/tokenizer.json", f"{data}/cmvn.json"]
-    assert edges.input_files("speech") == [f"{data}/speech/tokenizer.json"]
+    assert edges.inputs(None) == [f"{data}/tokenizer.json", f"{data}/cmvn.json"]
+    assert edges.inputs("speech") == [f"{data}/speech/tokenizer.json"]
 
 
 def test_another_list_of_letters_is_another_tokenizer(tmp_path):
@@ -276,9 +274,9 @@ def test_another_list_of_letters_is_another_tokenizer(tmp_path):
     letters.write_text('{"<pad>": 0, "|": 1, "A": 2}')
     change = put("families", "speech", "tokenizer", {"units": "letter", "letters": str(letters)})
     edges = Edges(load_experiment(str(changed(tmp_path, change, "tiny"))), "results/tiny")
-    before = edges.input_settings("speech"), edges.input_settings(None)
+    before = edges.inputs_recipe("speech"), edges.inputs_recipe(None)
     letters.write_text('{"<pad>": 0, "|": 1, "B": 2}')
-    assert edges.input_settings("speech") != before[0] and edges.input_settings(None) == before[1]
+    assert edges.inputs_recipe("speech") != before[0] and edges.inputs_recipe(None) == before[1]
 
 
 LAZY = """
@@ -293,7 +291,9 @@ assert not heavy, heavy
     "code",
     [
         "from workflows.experiment import load_experiment; load_experiment('smoke').resolved",
-        "from workflows.sources import sources_hash; sources_hash('workflows.steps.train', 'methods.unfolding')",
+        "from workflows.sources import module_hashes; module_hashes(['workflows.steps.train', 'methods.unfolding'])",
+        "from workflows.why import Plan; from workflows.experiment import load_experiment\n"
+        "Plan(load_experiment('smoke'), __import__('pathlib').Path('results/smoke')).reasons",
         "import workflows.edges, methods.paths, methods.names, analysis.wer, analysis.mapsswe, analysis.render",
         "import workflows.prepare, workflows.inputs, workflows.train",
         "import workflows.evaluate, workflows.measure, workflows.check",
@@ -335,25 +335,25 @@ def test_help_imports_no_torch(module):
 def test_editing_a_method_touches_its_systems_only(tmp_path, monkeypatch):
     from workflows import sources
 
-    files = {path.name for path in sources.needed_files("methods.unfolding")}
-    assert {"unfolding.py", "contract.py", "paths.py", "settings.py"} <= files
+    files = {path.name for path in sources.needed_files(["methods.unfolding"])}
+    assert {"unfolding.py", "contract.py", "paths.py"} <= files
     assert "all_physical.py" not in files
-    train = {str(path.relative_to(sources.ROOT)) for path in sources.needed_files("workflows.steps.train")}
+    train = {str(path.relative_to(sources.ROOT)) for path in sources.needed_files(["workflows.steps.train"])}
     assert "asr/training.py" in train and "methods/contract.py" in train
     assert not {"methods/unfolding.py", "baselines/all_physical.py"} & train
     assert not any(path.startswith("analysis/") for path in train)
 
 
 def test_data_files_are_hashed_by_content(tmp_path):
-    from workflows.sources import files_hash
+    from workflows.sources import file_hashes
 
     rules = tmp_path / "rules.glm"
     rules.write_text("a")
-    before = files_hash("analysis/published/*.csv", str(rules))
-    assert before == files_hash(str(rules), "analysis/published/*.csv")
+    before = file_hashes(["analysis/published/*.csv", str(rules)])
+    assert before == file_hashes([str(rules), "analysis/published/*.csv"])
     rules.write_text("b")
-    assert files_hash("analysis/published/*.csv", str(rules)) != before
-    assert files_hash(str(rules)) != before
+    after = file_hashes(["analysis/published/*.csv", str(rules)])
+    assert {name for name in before if before[name] != after[name]} == {str(rules)}
 
 
 def test_null_leaves_out_what_an_extended_experiment_has(tmp_path):

@@ -1,0 +1,262 @@
+"""What a result is known by: source code by what it says, recordings by content, and results that are accepted."""
+
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from asr.corpora import Utterance, write_cuts
+from asr.corpora.content import check_audio, content_file, set_content, write_content
+from common.errors import UserError
+from tests.workflows.commands import ROOT, TINY, command, one_clear_error, read, snakemake
+from workflows.experiment import load_experiment
+from workflows.identity import changes, identity
+from workflows.sources import code_hash, module_hashes, package_versions
+from workflows.why import Plan, said_first
+
+SOURCE = '''
+"""A module."""
+import math
+from typing import Any  # a remark
+
+
+class Rate(float):
+    """A rate."""
+
+    unit: str = "percent"
+    """In words."""
+
+    @property
+    def shown(self) -> str:
+        """Two digits."""
+        return f"{self:.2f}" "%" f"{{{self.unit!r}}}"
+
+
+async def mean(values: list[float], /, *, weights: Any = None, **others: int) -> float:
+    match values:
+        case []:
+            return math.nan
+        case [one, *_] if one:
+            return sum(v * w for v, w in zip(values, weights or [1] * len(values)))
+    try:
+        return (total := sum(values)) / len(values)
+    except* ZeroDivisionError as group:
+        raise ValueError(u"no values") from group
+    finally:
+        lambda x=b"\\x00": -x[1:-1]
+'''
+
+
+def test_the_hash_of_source_code_is_the_recorded_one_under_every_python():
+    """Made under Python 3.11 and 3.12: who trains under one goes on under the other."""
+    assert code_hash(SOURCE) == "eace3ae1be9d7458"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("  # a remark", ""),
+        ('"""A module."""\n', '"""A module, once more."""\n# And a remark.\n'),
+        ('    """In words."""\n', ""),
+        ('        """Two digits."""\n', "\n\n"),
+        ("[1] * len(values)", "[1] * (len(values))"),
+        ('"%" f"', 'f"%'),
+        ('u"no values"', "'no values'"),
+    ],
+)
+def test_what_does_not_run_is_in_no_hash(before, after):
+    assert before in SOURCE
+    assert code_hash(SOURCE.replace(before, after)) == code_hash(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (" / len(values)", " // len(values)"),
+        ("[1] * len", "[2] * len"),
+        (":.2f}", ":.3f}"),
+        ("!r}", "!s}"),
+        ('"percent"', '"per cent"'),
+        ("weights: Any = None", "weights: Any = 0"),
+        ("/, *, weights", "*, weights"),
+        ("async def", "def"),
+    ],
+)
+def test_what_runs_is_in_the_hash(before, after):
+    assert before in SOURCE
+    assert code_hash(SOURCE.replace(before, after)) != code_hash(SOURCE)
+
+
+def test_a_list_of_checksums_beside_a_module_is_part_of_it():
+    assert "asr/corpora/fsdd_sha256.txt" in module_hashes(["asr.corpora.fsdd"])
+
+
+def test_how_data_are_prepared_and_how_results_are_described_decides_no_training():
+    from workflows.identity import PREPARED
+
+    needed = module_hashes(["workflows.steps.train", "methods.unfolding", "asr.backbones.conformer"], PREPARED)
+    assert {"asr/training.py", "methods/unfolding.py", "asr/backbones/conformer.py", "workflows/data.py"} <= set(needed)
+    for name in needed:
+        assert not name.startswith(("common/", "analysis/")), name
+        assert name not in ("asr/corpora/preparation.py", "workflows/experiment.py", "asr/settings.py"), name
+
+
+def test_packages_that_compute_are_known_by_version_without_the_label_of_a_build():
+    found = package_versions(["workflows.steps.train", "asr.backbones.conformer"])
+    assert {"torch", "espnet", "numpy", "lhotse"} <= set(found) and not {"rich", "pydantic"} & set(found)
+    assert all("+" not in version for version in found.values())
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Two utterances in one file, and one in another."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / f"{name}.wav", rng.integers(-999, 999, 4000).astype(np.int16), 8000)
+    stretches = [("s1-a0", "a", 0.0), ("s1-a1", "a", 0.25), ("s2-b0", "b", 0.0)]
+    utterances = [Utterance(i, tmp_path / f"{f}.wav", 8000, 0.25, i[:2], "one", start) for i, f, start in stretches]
+    write_cuts(tmp_path / "train.jsonl.gz", utterances)
+    write_content(tmp_path, {"train": utterances})
+    return tmp_path
+
+
+def test_a_set_is_known_by_what_is_said_and_by_its_samples(corpus):
+    before = set_content(corpus, "train")
+    moved = shutil.copytree(corpus, corpus.parent / "moved")
+    from asr.corpora import read_cuts
+
+    assert write_content(moved, {"train": read_cuts(moved / "train.jsonl.gz")})["train"] == before
+    samples, rate = soundfile.read(moved / "b.wav", dtype="int16")
+    soundfile.write(moved / "b.wav", samples[::-1], rate)
+    assert write_content(moved, {"train": read_cuts(moved / "train.jsonl.gz")})["train"] != before
+
+
+def test_a_file_whose_time_changed_is_hashed_again_and_only_once(corpus, monkeypatch):
+    import asr.corpora.content as content
+
+    hashed = []
+    monkeypatch.setattr(content, "sha256", lambda path: hashed.append(path.name) or real(path))
+    real = __import__("common.files", fromlist=["sha256"]).sha256
+    check_audio(corpus, ["train"])
+    assert hashed == []
+    os.utime(corpus / "a.wav")
+    check_audio(corpus, ["train"])
+    check_audio(corpus, ["train"])
+    assert hashed == ["a.wav"]
+
+
+def test_a_recording_that_is_another_is_refused_by_name(corpus):
+    samples, rate = soundfile.read(corpus / "b.wav", dtype="int16")
+    soundfile.write(corpus / "b.wav", samples[::-1], rate)
+    with pytest.raises(UserError, match=r"b\.wav: utterance s2-b0: the recording is another .* prepare the corpus"):
+        check_audio(corpus, ["train"])
+    (corpus / "b.wav").unlink()
+    with pytest.raises(UserError, match=r"b\.wav: utterance s2-b0: there is no such audio file"):
+        check_audio(corpus, ["train"])
+
+
+def test_training_refuses_recordings_that_changed_after_preparation(data, tmp_path):
+    audio = next(path for path in sorted((data / "audio/train").rglob("*")) if path.is_file())
+    samples, rate = soundfile.read(audio, dtype="int16")
+    soundfile.write(audio, samples[::-1], rate)
+    done = command("workflows.train", "--experiment", TINY, "--system", "a2", "--data", data, "--out", tmp_path / "a2")
+    one_clear_error(done, audio.name, "the recording is another than when the corpus was prepared")
+
+
+def test_differences_are_said_in_words():
+    def made(steps, code, torch, content):
+        recipe = {
+            "settings": {"training": {"steps": steps}},
+            "sources": {"asr/batches.py": code},
+            "packages": {"torch": torch},
+            "files": {},
+        }
+        return identity(recipe, {"set train": content})
+
+    found = changes(made(320, "a", "2.13.0", "x"), made(400, "b", "2.14.0", "y"))
+    assert found == [
+        'packages.torch: "2.13.0" -> "2.14.0"',
+        "settings.training.steps: 320 -> 400",
+        "sources: asr/batches.py",
+        "set train: its content",
+    ]
+    assert changes(made(320, "a", "2.13.0", "x"), made(320, "a", "2.13.0", "x")) == []
+
+
+def trained_again(run):
+    done = snakemake(run.parent, "-n")
+    assert done.returncode == 0, done.stderr
+    return [line.split(": ")[1] for line in (done.stdout + done.stderr).splitlines() if ": Train " in line], done
+
+
+def test_why_says_what_changed_and_an_accepted_result_is_kept(run):
+    """The workflow, `why` and the first lines of a run agree, before and after a difference was accepted."""
+    experiment, folder = run.parent / "tiny.yaml", run / "systems/f2/seed0"
+    before = experiment.read_text()
+    files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()}
+    arguments = ["--experiment", experiment, "--results", run.parent]
+    assert command("workflows.why", *arguments).stdout == "nothing would be made again\n"
+    one_clear_error(command("workflows.why", *arguments, "--accept", "f2"), "f2", "nothing of it has changed")
+    one_clear_error(command("workflows.why", *arguments, "--accept", "f3"), "unknown system 'f3'")
+    values = yaml.safe_load(before)
+    values["systems"]["f2"]["settings"]["alpha_kl"] = 0.2
+    try:
+        experiment.write_text(yaml.safe_dump(values))
+        jobs, done = trained_again(run)
+        assert jobs == ["Train f2, seed 0"]
+        assert "note: 1 finished system would be trained again:" in done.stderr
+        assert "f2, seed 0: settings.settings.alpha_kl: null -> 0.2" in done.stderr
+        said = command("workflows.why", *arguments).stdout.splitlines()
+        assert "train f2, seed 0: settings.settings.alpha_kl: null -> 0.2" in said
+        assert "evaluate f2, seed 0: follows train f2, seed 0" in said
+        assert not [line for line in said if line.startswith(("train a4", "evaluate a4", "data", "inputs"))]
+
+        done = command("workflows.why", *arguments, "--accept", "f2")
+        assert done.returncode == 0 and "accepted for f2: settings.settings.alpha_kl: null -> 0.2" in done.stdout
+        assert not [line for line in done.stdout.splitlines() if line.startswith("train f2")]
+        assert trained_again(run)[0] == []
+        (note,) = read(folder / "provenance.json")["accepted"]
+        assert note["difference"] == ["settings.settings.alpha_kl: null -> 0.2"] and note["when"]
+
+        values["systems"]["f2"]["settings"]["alpha_kl"] = 0.3  # another difference, which nobody accepted
+        experiment.write_text(yaml.safe_dump(values))
+        assert trained_again(run)[0] == ["Train f2, seed 0"]
+    finally:
+        experiment.write_text(before)
+        for path in list(folder.iterdir()):
+            if path.is_file() and path not in files:
+                path.unlink()
+        for path, (content, time) in files.items():
+            path.write_bytes(content)
+            os.utime(path, ns=(time, time))
+    assert trained_again(run)[0] == []
+
+
+def test_nothing_is_said_first_where_nothing_would_be_trained_again(run, tmp_path):
+    experiment = load_experiment(str(run.parent / "tiny.yaml"))
+    assert said_first(Plan(experiment, run)) == []
+    assert said_first(Plan(experiment, tmp_path / "nothing here")) == [], "not made yet is not made again"
+
+
+def test_each_set_says_what_it_holds(run):
+    data = run / "data/synth"
+    held = read(data / "corpus.json")["sets"]
+    for name in ("train", "dev", "test_a", "test_b", "test_c"):
+        assert read(data / content_file(name))["content"] == held[name]["content"]
+
+
+def test_an_untracked_method_counts_as_modified():
+    from workflows.provenance import commit
+
+    if subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True).returncode:
+        pytest.skip("not a clone")
+    path = ROOT / "methods/nobody_has_seen_this.py"
+    path.write_text('"""Made by a test, removed by it."""\n')
+    try:
+        assert commit()["modified"] is True
+    finally:
+        path.unlink()
