@@ -75,8 +75,7 @@ class Outputs:
 
 @dataclasses.dataclass(frozen=True)
 class LayerDrop:
-    """Which layer executions one training pass of `depth` executions skips. `draws` (at least `depth` uniform numbers)
-    decide; two passes with the same draws share one decision per execution.
+    """Which layer executions one training pass of `depth` executions skips. `draws` (`depth` uniform numbers) decide.
 
     ramp: execution i of `depth`, counted from 1, is skipped with probability rate * i / depth, and one that is kept is
     scaled by 1 / (1 - p), as in ESPnet's stochastic depth. The ramp reaches `rate` at the last executed layer.
@@ -94,15 +93,6 @@ class LayerDrop:
     ) -> "LayerDrop":
         """One uniform number an execution, from a generator of its own."""
         return cls(rate, depth, torch.rand(depth, generator=generator).tolist(), kind)
-
-    def at_depth(self, depth: int) -> "LayerDrop":
-        """The same draws for a pass of another depth, at most the depth of this one."""
-        return dataclasses.replace(self, depth=depth)
-
-    @property
-    def same_at_any_depth(self) -> bool:
-        """Whether passes of different depths with the same draws treat their first executions alike."""
-        return self.kind == "uniform"
 
     def probability(self, execution: int) -> float:
         """Of skipping execution number `execution`, counted from 0."""
@@ -130,6 +120,8 @@ class Backbone(nn.Module, ABC):
     """Number of physical layers."""
     layer_drop: float
     """Rate at which training skips layer executions; see `LayerDrop`."""
+    dropout_in_layers: bool
+    """Whether a layer execution in training mode draws anything at random, layer drop aside."""
     ctc_weight: float
     """Share of CTC in the loss (lambda of arXiv 2505.21237, section 2.1); 1 without a decoder."""
 

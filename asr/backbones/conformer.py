@@ -131,6 +131,7 @@ class Conformer(Backbone):
         self.config = config
         self.layers = config.layers
         self.layer_drop = config.layer_drop
+        self.dropout_in_layers = max(config.dropout, config.attention_dropout) > 0
         self.ctc_weight = config.ctc_weight
         self.sos_eos = vocabulary - 1
         self.encoder = ConformerEncoder(config.input_dim, **encoder_settings(config))

@@ -131,6 +131,7 @@ class SpeechEncoder(Backbone):
         self.config = config
         self.layers = config.layers
         self.layer_drop = config.layer_drop
+        self.dropout_in_layers = max(config.dropout, config.attention_dropout, config.activation_dropout) > 0
         self.model = model
         self.model.set_attn_implementation("sdpa")
         with torch.no_grad():
