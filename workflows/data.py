@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from asr.backbones import Batch
+from asr.backbones import Batch, frames_needed
 from asr.batches import Example, SpeechSet, enough
 from asr.corpora import Utterance, read_cuts
 from asr.features import Normaliser, as_they_are, make_extractor, perturbed_samples
@@ -65,17 +65,13 @@ class PreparedData:
 
 
 def leave_out_too_long(speech: SpeechSet, output_lengths: Callable[[list[int]], list[int]], name: str) -> None:
-    """Drop examples whose transcript needs more frames than subsampling leaves; say once how many.
-
-    CTC needs a frame for each token and one more between equal neighbours.
-    """
-    kept = []
+    """Drop examples whose transcript needs more frames than subsampling leaves; say once how many."""
     lengths = output_lengths([example.frames for example in speech.examples])
-    for example, frames in zip(speech.examples, lengths, strict=True):
-        tokens = example.tokens or ()
-        repeats = sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
-        if frames >= max(1, len(tokens) + repeats):
-            kept.append(example)
+    kept = [
+        example
+        for example, frames in zip(speech.examples, lengths, strict=True)
+        if frames >= frames_needed(example.tokens or ())
+    ]
     dropped = len(speech.examples) - len(kept)
     if dropped:
         print(

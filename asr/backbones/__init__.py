@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from common.errors import unknown
+from common.errors import UserError, unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +104,27 @@ class LayerDrop:
         if self.draws[execution] < probability:
             return 0.0
         return 1.0 if self.kind == "uniform" else 1.0 / (1.0 - probability)
+
+
+def frames_needed(tokens: Sequence[int]) -> int:
+    """Frames that CTC needs for these labels: one for each, one for a blank between equal neighbours, and one in any
+    case."""
+    return max(1, len(tokens) + sum(a == b for a, b in zip(tokens, tokens[1:], strict=False)))
+
+
+def check_frames(lengths: Tensor, batch: Batch) -> None:
+    """Raise `UserError` naming an utterance whose labels need more frames than its `lengths` (batch,) leave: its CTC
+    loss is infinite, and where that is set to zero the utterance is passed over in silence."""
+    repeats = (batch.targets[:, 1:] == batch.targets[:, :-1]) & (batch.targets[:, 1:] >= 0)
+    needed = (batch.target_lengths + repeats.sum(1)).clamp(min=1)
+    short = lengths < needed
+    if short.any():
+        row = int(short.nonzero()[0])
+        raise UserError(
+            f"utterance {batch.ids[row]}: {int(lengths[row])} frames are left of it, and CTC needs {int(needed[row])} "
+            f"for its {int(batch.target_lengths[row])} labels; leave it out of the corpus, or, where the method "
+            "shortens utterances, let its output_lengths say so"
+        )
 
 
 def blank_fraction(outputs: Outputs) -> Tensor:
