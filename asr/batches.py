@@ -6,8 +6,11 @@ its step number.
 """
 
 import dataclasses
+import hashlib
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +19,13 @@ import torch
 from asr.backbones import Batch
 from asr.corpora import Utterance, read_audio
 from asr.features import FeatureExtractor, WaveformExtractor, perturb_speed
+from common.errors import UserError
 from common.files import read_json
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """An utterance at a speed, with its number of frames and its token ids (None: unlabelled)."""
+    """An utterance at a speed, with the frames that it gives at that speed and its token ids (None: unlabelled)."""
 
     utterance: Utterance
     speed: float
@@ -55,9 +59,16 @@ class SpeechSet:
         return len(self.examples)
 
     def batch(self, indices: Sequence[int], device: torch.device, labelled: bool = True) -> Batch:
-        """Pad the examples with these indices into one batch on `device`."""
+        """Pad the examples with these indices into one batch on `device`. Raises `UserError` for an utterance that
+        gives another number of frames than its example says."""
         examples = [self.examples[index] for index in indices]
         inputs, lengths = self._features(examples, device)
+        for example, frames in zip(examples, lengths.tolist(), strict=True):
+            if frames != example.frames:
+                raise UserError(
+                    f"{example.utterance.audio}: utterance {example.utterance.id} at speed {example.speed:g} gives "
+                    f"{frames} frames, not {example.frames} as its length says; prepare the corpus again"
+                )
         ids = tuple(example.utterance.id for example in examples)
         if not labelled or any(example.tokens is None for example in examples):
             return Batch(ids, inputs, lengths.to(device))
@@ -72,6 +83,10 @@ class SpeechSet:
         """The batch order of these examples, `batch_seconds` of audio a batch, or `batch_utterances` examples."""
         frames = [example.frames for example in self.examples]
         return BatchOrder(frames, batch_seconds * self.extractor.frames_per_second, buckets, seed, batch_utterances)
+
+    def round_the_speakers(self) -> list[int]:
+        """The indices of all examples, in an order that goes round the speakers."""
+        return round_the_speakers([example.utterance for example in self.examples])
 
     def _features(self, examples: list[Example], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         if self.stored is not None:
@@ -118,15 +133,16 @@ class BatchOrder:
         batches = []
         for bucket in self.buckets:
             shuffled = generator.sample(bucket, len(bucket))
-            batches += self._cut(shuffled)
+            batches += self.cut(shuffled)
         generator.shuffle(batches)
         return batches
 
     def in_order(self) -> list[list[int]]:
         """All examples once, by length, without shuffling: for evaluation."""
-        return self._cut([index for bucket in self.buckets for index in bucket])
+        return self.cut([index for bucket in self.buckets for index in bucket])
 
-    def _cut(self, indices: list[int]) -> list[list[int]]:
+    def cut(self, indices: Sequence[int]) -> list[list[int]]:
+        """Batches of these examples, in the order given."""
         batches: list[list[int]] = []
         longest = 0
         for index in indices:
@@ -162,3 +178,31 @@ class BatchOrder:
             else:
                 skip -= len(mine)
             epoch += 1
+
+
+def round_the_speakers(utterances: Sequence[Utterance]) -> list[int]:
+    """The indices of all utterances, each speaker's turn coming once a round: any beginning of it holds as many
+    speakers as it can, and of each about equally many utterances.
+
+    The order depends on the ids of utterances and speakers alone: leaving one out does not shuffle the others.
+    """
+    turns = defaultdict(list)
+    for index in sorted(range(len(utterances)), key=lambda index: (_number(utterances[index].id), index)):
+        turns[utterances[index].speaker].append(index)
+    rounds = zip_longest(*(turns[speaker] for speaker in sorted(turns, key=_number)))
+    return [index for turn in rounds for index in turn if index is not None]
+
+
+def _number(name: str) -> bytes:
+    """As good as random, and the same everywhere."""
+    return hashlib.sha256(name.encode()).digest()
+
+
+def enough(order: Sequence[int], frames: Sequence[int], wanted: float) -> list[int]:
+    """The first of `order`, at least one, that together have the frames that are wanted (all, where they have not), in
+    the order of their numbers."""
+    total, count = 0, 0
+    while count < len(order) and (count == 0 or total < wanted):
+        total += frames[order[count]]
+        count += 1
+    return sorted(order[:count])

@@ -48,20 +48,24 @@ class Clusters(nn.Module):
         self.register_buffer("centroids", torch.zeros(clusters, 3 * COEFFICIENTS))
 
     @torch.no_grad()
-    def features(self, waveforms: Tensor) -> Tensor:
-        """`waveforms` (batch, samples) -> (batch, frames, 39)."""
+    def features(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """`waveforms` (batch, samples), padded, of so many samples (`lengths`, (batch,)) -> (batch, frames, 39). An
+        utterance's own frames see nothing of the padding behind them."""
         if waveforms.size(1) < self.seen:
             waveforms = torch.nn.functional.pad(waveforms, (0, self.seen - waveforms.size(1)))
         frames = (waveforms.size(1) - self.seen) // self.shift + 1
         steady = self.mfcc(waveforms[:, self.offset :].float())[:, :frames]
-        first = _difference(steady)
-        return torch.cat([steady, first, _difference(first)], dim=-1)
+        counts = (lengths - self.seen) // self.shift + 1
+        first = difference(steady, counts)
+        return torch.cat([steady, first, difference(first, counts)], dim=-1)
 
     @torch.no_grad()
-    def forward(self, waveforms: Tensor) -> Tensor:
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """The cluster of each frame: (batch, frames)."""
-        standard = (self.features(waveforms) - self.mean) / self.deviation
-        return torch.cdist(standard, self.centroids.expand(len(standard), -1, -1)).argmin(-1)
+        standard = (self.features(waveforms, lengths) - self.mean) / self.deviation
+        centroids = self.centroids.expand(len(standard), -1, -1)
+        # Difference by difference: through matrix products, near ties would depend on the size of the batch.
+        return torch.cdist(standard, centroids, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1)
 
     def fit(self, frames: np.ndarray, seed: int) -> None:
         """Find the centroids of `frames` (frames, 39). Raises `UserError` when there are too few."""
@@ -82,7 +86,10 @@ class Clusters(nn.Module):
             buffer.copy_(torch.as_tensor(values, dtype=torch.float32))
 
 
-def _difference(frames: Tensor) -> Tensor:
-    """Half the difference between the next frame and the last, the ends repeated: (batch, frames, numbers)."""
-    padded = torch.cat([frames[:, :1], frames, frames[:, -1:]], dim=1)
-    return 0.5 * (padded[:, 2:] - padded[:, :-2])
+def difference(frames: Tensor, counts: Tensor) -> Tensor:
+    """Half the difference between the next frame and the last, the ends of each utterance of `counts` (batch,) frames
+    repeated: (batch, frames, numbers)."""
+    numbers = torch.arange(frames.size(1), device=frames.device)
+    last = (numbers - 1).clamp(min=0)
+    following = torch.minimum(numbers + 1, (counts.to(frames.device)[:, None] - 1).clamp(min=0))
+    return 0.5 * (frames.gather(1, following[:, :, None].expand_as(frames)) - frames[:, last])

@@ -2,38 +2,51 @@
 Kaldi-compatible), or the normalised waveform."""
 
 import dataclasses
+import functools
+import math
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+from lhotse.augmentation.resample import Resample
 from lhotse.features.kaldi.layers import Wav2LogFilterBank
 from torch import Tensor
 
 from asr.settings import FeatureSettings
 from common.files import read_json, write_json
 
+SIGNIFICANT_DIGITS = 6
+"""Of feature statistics: as many as float32 keeps, and fewer than processors agree on in float64."""
+
 
 class FeatureExtractor:
     """Waveforms to log-mel energies.
 
     Only whole windows give a frame (`snip_edges`), so an utterance's frames do not depend on the padding behind it.
+    In float64, rounded later, processors with other vector units give the same numbers.
     """
 
-    def __init__(self, settings: FeatureSettings, sampling_rate: int):
+    def __init__(self, settings: FeatureSettings, sampling_rate: int, dtype: torch.dtype = torch.float32):
+        self.dtype = dtype
         self.window = round(settings.frame_length_seconds * sampling_rate)
         self.shift = round(settings.frame_shift_seconds * sampling_rate)
         self.frames_per_second = sampling_rate / self.shift
         with warnings.catch_warnings():
             # lhotse warns that its own manifests of features expect another number of frames; we keep none.
             warnings.filterwarnings("ignore", message="Setting snip_edges=True")
-            layer = Wav2LogFilterBank(
-                sampling_rate=sampling_rate,
-                frame_length=settings.frame_length_seconds,
-                frame_shift=settings.frame_shift_seconds,
-                num_filters=settings.mels,
-                snip_edges=True,
-            )
+            usual = torch.get_default_dtype()
+            torch.set_default_dtype(dtype)  # window and filters too
+            try:
+                layer = Wav2LogFilterBank(
+                    sampling_rate=sampling_rate,
+                    frame_length=settings.frame_length_seconds,
+                    frame_shift=settings.frame_shift_seconds,
+                    num_filters=settings.mels,
+                    snip_edges=True,
+                )
+            finally:
+                torch.set_default_dtype(usual)
         self.layer = layer.eval()
 
     def frames(self, samples: int) -> int:
@@ -46,7 +59,7 @@ class FeatureExtractor:
         (batch,)."""
         if waveforms.size(1) < self.window:
             waveforms = torch.nn.functional.pad(waveforms, (0, self.window - waveforms.size(1)))
-        features = self.layer.to(waveforms.device)(waveforms.float())
+        features = self.layer.to(waveforms.device)(waveforms.to(self.dtype))
         return features, torch.tensor([self.frames(length) for length in lengths])
 
 
@@ -90,7 +103,10 @@ def as_they_are(features: Tensor) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Normaliser:
-    """Global mean and variance normalisation: (x - mean) / deviation for each feature."""
+    """Global mean and variance normalisation: (x - mean) / deviation for each feature.
+
+    `save` writes `SIGNIFICANT_DIGITS`, which lose nothing of what `Statistics` gives.
+    """
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -100,7 +116,7 @@ class Normaliser:
         return (features - mean) / torch.as_tensor(self.deviation, device=features.device)
 
     def save(self, path: Path) -> None:
-        write_json(path, {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()})
+        write_json(path, {"mean": _rounded(self.mean), "deviation": _rounded(self.deviation)})
 
     @classmethod
     def load(cls, path: Path) -> "Normaliser":
@@ -109,7 +125,7 @@ class Normaliser:
 
 
 class Statistics:
-    """Running sums for a `Normaliser`, in float64."""
+    """Running sums for a `Normaliser`, in float64 until they are rounded to `SIGNIFICANT_DIGITS`."""
 
     def __init__(self, dimension: int):
         self.count = 0
@@ -126,13 +142,34 @@ class Statistics:
     def normaliser(self) -> Normaliser:
         mean = self.total / max(1, self.count)
         variance = np.maximum(self.squares / max(1, self.count) - np.square(mean), 1e-8)
-        return Normaliser(mean.astype(np.float32), np.sqrt(variance).astype(np.float32))
+        return Normaliser(*(np.array(_rounded(each), np.float32) for each in (mean, np.sqrt(variance))))
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in values.tolist()]
 
 
 def perturb_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.ndarray:
-    """Play `factor` times as fast: resampling, which moves the pitch too (Ko et al., 2015)."""
-    if factor == 1.0:
+    """Play `factor` times as fast: resampling, which moves the pitch too (Ko et al., 2015), as lhotse's `Speed` does,
+    but in float64 until the end."""
+    source = round(sampling_rate * factor)
+    if source == sampling_rate:
         return samples
-    from lhotse.augmentation import Speed
+    return _resampler(source, sampling_rate)(torch.from_numpy(samples).double()).float().numpy()
 
-    return np.ascontiguousarray(Speed(factor)(samples[None, :], sampling_rate)[0], dtype=np.float32)
+
+@functools.cache
+def _resampler(source: int, target: int) -> Resample:
+    return Resample(source, target, dtype=torch.float64)
+
+
+def perturbed_samples(samples: int, sampling_rate: int, factor: float) -> int:
+    """How many samples `perturb_speed` makes of so many, by the arithmetic of lhotse's resampler: it cuts its blocks at
+    the length that it expects, computed in float32 and rounded up."""
+    source = round(sampling_rate * factor)
+    if source == sampling_rate:
+        return samples
+    common = math.gcd(source, sampling_rate)
+    block, made = source // common, sampling_rate // common
+    expected = math.ceil(np.float32(made * samples / block))
+    return min(expected, (samples // block + 1) * made)

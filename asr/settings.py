@@ -97,7 +97,7 @@ class TrainingSettings(Settings):
     devices: int = Field(1, gt=0)
     validate_every: int = Field(1000, gt=0)
     validation_seconds: float = 3600.0
-    """At most so much of the dev set is used for validation, its first utterances."""
+    """So much of the dev set is used for validation, of all its speakers in turn, or all of it."""
     keep_best: int = Field(10, gt=0)
     """The best so many validated states, by dev loss, are averaged."""
     checkpoint_every: int = Field(1000, gt=0)

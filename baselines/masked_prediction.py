@@ -54,7 +54,7 @@ class MaskedPrediction(Method):
     def begin_stage(self, module: nn.Module, stage: Stage, batches: Iterable[Batch]) -> nn.Module:
         seconds, frames = 0.0, []
         for batch in batches:
-            features = module.clusters.features(batch.inputs)
+            features = module.clusters.features(batch.inputs, batch.input_lengths)
             counts = module.backbone.output_lengths(batch.input_lengths.tolist())
             frames += [row[:count].cpu().numpy() for row, count in zip(features, counts, strict=True)]
             seconds += float(batch.input_lengths.sum()) / module.backbone.config.sampling_rate
@@ -65,7 +65,7 @@ class MaskedPrediction(Method):
 
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         backbone, config = module.backbone, self.config
-        labels = module.clusters(batch.inputs)
+        labels = module.clusters(batch.inputs, batch.input_lengths)
         counts = backbone.output_lengths(batch.input_lengths.tolist())
         masked = masked_spans(counts, labels.size(1), config.masked_share, config.span, step.generator("mask"))
         masked = masked.to(labels.device)

@@ -8,14 +8,14 @@
 A step is forward, backward, clipping and AdamW, with the losses of `methods.unfolding` and `baselines.all_physical`.
 Layer drop is 0: in training it skips executions at random, and here their number has to be exact.
 
-Time. Joint training runs the front end, and the executions that both passes begin with, once: 6 -> 12 executes 17
-layers. They should then take 17/12 of the time that the baseline's 12 take, forward and backward. Executions are
-counted as transformers' layers run. Their time is taken inside the step: the clock is read around each execution, and
-in the backward pass when the gradient reaches its output and when it leaves its input. (Autograd runs operations in
-the reverse of the order in which they were made, so the backward pass of one execution is in one piece; this is
-checked.) Everything else, front end, CTC layer, losses and optimiser, is in the ratio of whole steps only. Seed and
-baseline are timed in turn, and each ratio is that of one pair. A layer that ran several times has its gradients summed,
-which costs as much for one second of audio as for a hundred: very small batches come out worse.
+Time. Joint training runs the front end, and with `share_prefix` the executions that both passes begin with, once:
+6 -> 12 executes 17 layers. They should then take 17/12 of the time that the baseline's 12 take, forward and backward.
+Executions are counted as transformers' layers run. Their time is taken inside the step: the clock is read around each
+execution, and in the backward pass when the gradient reaches its output and when it leaves its input. (Autograd runs
+operations in the reverse of the order in which they were made, so the backward pass of one execution is in one piece;
+this is checked.) Everything else, front end, CTC layer, losses and optimiser, is in the ratio of whole steps only.
+Seed and baseline are timed in turn, and each ratio is that of one pair. A layer that ran several times has its
+gradients summed, which costs as much for one second of audio as for a hundred: very small batches come out worse.
 
 Memory. Each configuration runs in a process of its own: the peak of a step that begins with AdamW's state there, on
 CUDA of the allocator, else resident memory above the imports. A seed saves weights, gradients and AdamW's state, 16
@@ -56,8 +56,14 @@ from workflows.steps.measure import peak_resident_bytes, reset_peak, resident_by
 
 DEPTH = 12
 TOLERANCE = 0.1
-UNFOLDING = {"depth": DEPTH, "alpha_p": 0.7, "alpha_kl": 0.005, "kl": {"distributions": ["ctc"], "reduction": "sum"}}
-"""The paper's settings for speech encoders."""
+UNFOLDING = {
+    "depth": DEPTH,
+    "alpha_p": 0.7,
+    "alpha_kl": 0.005,
+    "kl": {"distributions": ["ctc"], "reduction": "sum"},
+    "share_prefix": True,
+}
+"""The paper's settings for speech encoders, and what both passes begin with run once, under one dropout mask."""
 LAST = {8: 4}
 """A seed of 8 unfolds its last four layers only."""
 CLIP_NORM = 1.0

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from asr.backbones import Backbone, Batch, EncoderState, Outputs
+from asr.backbones import Backbone, Batch, EncoderState, LayerDrop, Outputs
 from asr.paths import parse_path
 from common.errors import UserError
 from common.settings import Settings
@@ -61,8 +61,9 @@ class Unfolding(Method):
         training_path: str | list[int] | None = None
         """The deepest path that is trained: counts, `random` (drawn at each step), or None where there is only one."""
         share_prefix: bool = False
-        """With layer drop that rises with depth: run what both passes have in common once, under the deep pass's rate.
-        Without it, or with the same rate at every depth: always."""
+        """Run everything up to the first repeat once for both passes: with one dropout mask and one draw of layer drop,
+        at the deep pass's rate. Without it each pass draws its own, as the paper's code does, and layers are shared
+        only where nothing in them is random."""
         start: Start | None = None
         """The trained system whose weights it begins with; None: random weights."""
 
@@ -135,31 +136,35 @@ class Unfolding(Method):
     ) -> tuple[EncoderState | None, EncoderState | None]:
         """States after the last layer of the deep and the seed pass; None for a pass that no term reads.
 
-        The front end runs once. So does everything up to the first repeat when the stochastic masks agree: one draw an
-        execution serves both passes, but the ramps differ (rate * i / depth), so sharing under layer drop is a setting.
+        The front end, SpecAugment and dropout in it included, runs once. So does everything up to the first repeat
+        where nothing in the layers is random, and where the setting says so: what runs once has the deep pass's draws.
         """
         config = self.config
         deep = self.deepest_path(step)
         seed = (1,) * module.layers
-        deep_drop = seed_drop = None
-        if step.training:
-            deep_drop = module.draw_layer_drop(sum(deep), step.generator("layer drop"))
-            seed_drop = deep_drop and deep_drop.at_depth(len(seed))
+        deep_drop, seed_drop = self.draw_layer_drops(module, sum(deep), step)
         state = module.front_end(batch.inputs, batch.input_lengths)
         if config.alpha_p == 0 and not with_kl:
             return module.run_path(deep, state, deep_drop), None
         if config.alpha_f == 0 and not with_kl:
             return None, module.run_path(seed, state, seed_drop)
-        alike = config.share_prefix or deep_drop is None or deep_drop.same_at_any_depth
-        if not alike or deep == seed:
+        random = deep_drop is not None or (module.training and module.dropout_in_layers)
+        if random and not config.share_prefix:
             return module.run_path(deep, state, deep_drop), module.run_path(seed, state, seed_drop)
-        first = next(layer for layer, count in enumerate(deep) if count > 1)
+        first = next((layer for layer, count in enumerate(deep) if count > 1), len(deep) - 1)
         state = module.run_path(seed[: first + 1], state, deep_drop)
         rest = deep[:first] + (deep[first] - 1,) + deep[first + 1 :]
         return (
             module.run_path(rest, state, deep_drop, first_layer=first),
             module.run_path(seed, state, seed_drop, first_layer=first + 1),
         )
+
+    def draw_layer_drops(self, module: Backbone, depth: int, step: Step) -> tuple[LayerDrop | None, LayerDrop | None]:
+        """Which executions the deep pass of so many, and the seed pass, skip: drawn independently; None: none."""
+        if not step.training:
+            return None, None
+        deep = module.draw_layer_drop(depth, step.generator("layer drop"))
+        return deep, module.draw_layer_drop(module.layers, step.generator("layer drop of the seed"))
 
     def points(self, module: nn.Module) -> list[Point]:
         physical, config = self.backbone.config.layers, self.config

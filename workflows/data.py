@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from asr.backbones import Batch
-from asr.batches import BatchOrder, Example, SpeechSet
+from asr.backbones import Batch, frames_needed
+from asr.batches import Example, SpeechSet, enough
 from asr.corpora import Utterance, read_cuts
-from asr.features import Normaliser, as_they_are, make_extractor
+from asr.features import Normaliser, as_they_are, make_extractor, perturbed_samples
 from asr.settings import FeatureSettings, TrainingSettings
 from asr.tokenizer import Tokenizer
 from asr.training import StageData
@@ -47,9 +47,9 @@ class PreparedData:
         examples = []
         for utterance in self.utterances(name):
             tokens = self._tokens(name, utterance) if labelled else None
-            samples = round(utterance.seconds * utterance.sampling_rate)
             for speed in speeds:
-                examples.append(Example(utterance, speed, self.extractor.frames(round(samples / speed)), tokens))
+                samples = perturbed_samples(utterance.samples, utterance.sampling_rate, speed)
+                examples.append(Example(utterance, speed, self.extractor.frames(samples), tokens))
         store = self.inputs / f"features_{name}" if self.features.store else None
         return SpeechSet(examples, self.extractor, self.normaliser, store)
 
@@ -65,17 +65,13 @@ class PreparedData:
 
 
 def leave_out_too_long(speech: SpeechSet, output_lengths: Callable[[list[int]], list[int]], name: str) -> None:
-    """Drop examples whose transcript needs more frames than subsampling leaves; say once how many.
-
-    CTC needs a frame for each token and one more between equal neighbours.
-    """
-    kept = []
+    """Drop examples whose transcript needs more frames than subsampling leaves; say once how many."""
     lengths = output_lengths([example.frames for example in speech.examples])
-    for example, frames in zip(speech.examples, lengths, strict=True):
-        tokens = example.tokens or ()
-        repeats = sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
-        if frames >= max(1, len(tokens) + repeats):
-            kept.append(example)
+    kept = [
+        example
+        for example, frames in zip(speech.examples, lengths, strict=True)
+        if frames >= frames_needed(example.tokens or ())
+    ]
     dropped = len(speech.examples) - len(kept)
     if dropped:
         print(
@@ -87,20 +83,19 @@ def leave_out_too_long(speech: SpeechSet, output_lengths: Callable[[list[int]], 
     speech.examples = kept
 
 
+def keep_for_validation(dev: SpeechSet, seconds: float) -> None:
+    """Keep so much of the dev set, of all its speakers in turn; all of it where it has no more."""
+    frames = [example.frames for example in dev.examples]
+    kept = enough(dev.round_the_speakers(), frames, seconds * dev.extractor.frames_per_second)
+    dev.examples = [dev.examples[index] for index in kept]
+
+
 def stage_data(
     train: SpeechSet, dev: SpeechSet, training: TrainingSettings, seed: int, device: torch.device, labelled: bool
 ) -> StageData:
-    """Batches of a training stage: endless shuffled training batches, and the first dev utterances in order of
-    length."""
-    per_second = train.extractor.frames_per_second
+    """Batches of a training stage: endless shuffled training batches, and the dev set in order of length."""
     order = train.order(training.batch_seconds, training.buckets, seed, training.batch_utterances)
-    used, frames = 0, 0
-    while used < len(dev) and (used == 0 or frames <= training.validation_seconds * per_second):
-        frames += dev.examples[used].frames
-        used += 1
-    used_frames = [example.frames for example in dev.examples[:used]]
-    dev_order = BatchOrder(used_frames, training.batch_seconds * per_second, 1, 0, training.batch_utterances)
-    dev_batches = dev_order.in_order()
+    dev_batches = dev.order(training.batch_seconds, batch_utterances=training.batch_utterances).in_order()
 
     def train_batches(start: int, rank: int, world: int) -> Iterator[Batch]:
         for indices in order.endless(start, rank, world):

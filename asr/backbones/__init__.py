@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from common.errors import unknown
+from common.errors import UserError, unknown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +75,7 @@ class Outputs:
 
 @dataclasses.dataclass(frozen=True)
 class LayerDrop:
-    """Which layer executions one training pass of `depth` executions skips. `draws` (at least `depth` uniform numbers)
-    decide; two passes with the same draws share one decision per execution.
+    """Which layer executions one training pass of `depth` executions skips. `draws` (`depth` uniform numbers) decide.
 
     ramp: execution i of `depth`, counted from 1, is skipped with probability rate * i / depth, and one that is kept is
     scaled by 1 / (1 - p), as in ESPnet's stochastic depth. The ramp reaches `rate` at the last executed layer.
@@ -95,15 +94,6 @@ class LayerDrop:
         """One uniform number an execution, from a generator of its own."""
         return cls(rate, depth, torch.rand(depth, generator=generator).tolist(), kind)
 
-    def at_depth(self, depth: int) -> "LayerDrop":
-        """The same draws for a pass of another depth, at most the depth of this one."""
-        return dataclasses.replace(self, depth=depth)
-
-    @property
-    def same_at_any_depth(self) -> bool:
-        """Whether passes of different depths with the same draws treat their first executions alike."""
-        return self.kind == "uniform"
-
     def probability(self, execution: int) -> float:
         """Of skipping execution number `execution`, counted from 0."""
         return self.rate if self.kind == "uniform" else self.rate * (execution + 1) / self.depth
@@ -114,6 +104,27 @@ class LayerDrop:
         if self.draws[execution] < probability:
             return 0.0
         return 1.0 if self.kind == "uniform" else 1.0 / (1.0 - probability)
+
+
+def frames_needed(tokens: Sequence[int]) -> int:
+    """Frames that CTC needs for these labels: one for each, one for a blank between equal neighbours, and one in any
+    case."""
+    return max(1, len(tokens) + sum(a == b for a, b in zip(tokens, tokens[1:], strict=False)))
+
+
+def check_frames(lengths: Tensor, batch: Batch) -> None:
+    """Raise `UserError` naming an utterance whose labels need more frames than its `lengths` (batch,) leave: its CTC
+    loss is infinite, and where that is set to zero the utterance is passed over in silence."""
+    repeats = (batch.targets[:, 1:] == batch.targets[:, :-1]) & (batch.targets[:, 1:] >= 0)
+    needed = (batch.target_lengths + repeats.sum(1)).clamp(min=1)
+    short = lengths < needed
+    if short.any():
+        row = int(short.nonzero()[0])
+        raise UserError(
+            f"utterance {batch.ids[row]}: {int(lengths[row])} frames are left of it, and CTC needs {int(needed[row])} "
+            f"for its {int(batch.target_lengths[row])} labels; leave it out of the corpus, or, where the method "
+            "shortens utterances, let its output_lengths say so"
+        )
 
 
 def blank_fraction(outputs: Outputs) -> Tensor:
@@ -130,6 +141,8 @@ class Backbone(nn.Module, ABC):
     """Number of physical layers."""
     layer_drop: float
     """Rate at which training skips layer executions; see `LayerDrop`."""
+    dropout_in_layers: bool
+    """Whether a layer execution in training mode draws anything at random, layer drop aside."""
     ctc_weight: float
     """Share of CTC in the loss (lambda of arXiv 2505.21237, section 2.1); 1 without a decoder."""
 

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction
+from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
 from common.settings import Settings
 
 with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
@@ -131,6 +131,7 @@ class Conformer(Backbone):
         self.config = config
         self.layers = config.layers
         self.layer_drop = config.layer_drop
+        self.dropout_in_layers = max(config.dropout, config.attention_dropout) > 0
         self.ctc_weight = config.ctc_weight
         self.sos_eos = vocabulary - 1
         self.encoder = ConformerEncoder(config.input_dim, **encoder_settings(config))
@@ -201,7 +202,8 @@ class Conformer(Backbone):
 
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """L = (1 - lambda) L_att + lambda L_ctc (arXiv 2505.21237, Eq. 1), both summed and divided by the batch
-        size."""
+        size. Raises `UserError` for an utterance with too few frames for its labels."""
+        check_frames(outputs.lengths, batch)
         labels = torch.cat([row[:length] for row, length in zip(batch.targets, batch.target_lengths, strict=True)])
         logits = outputs.ctc_logits.transpose(0, 1)
         ctc = self.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import create_bidirectional_mask
 
-from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction
+from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
 from common.errors import UserError
 from common.settings import Settings
 
@@ -131,6 +131,7 @@ class SpeechEncoder(Backbone):
         self.config = config
         self.layers = config.layers
         self.layer_drop = config.layer_drop
+        self.dropout_in_layers = max(config.dropout, config.attention_dropout, config.activation_dropout) > 0
         self.model = model
         self.model.set_attn_implementation("sdpa")
         with torch.no_grad():
@@ -172,7 +173,9 @@ class SpeechEncoder(Backbone):
         return Outputs(ctc_logits(self.model, encoded.frames), encoded.lengths)
 
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """L = L_ctc (arXiv 2505.21237, section 2.1), summed over the batch or averaged as `ctc_reduction` says."""
+        """L = L_ctc (arXiv 2505.21237, section 2.1), summed over the batch or averaged as `ctc_reduction` says. Raises
+        `UserError` for an utterance with too few frames for its labels."""
+        check_frames(outputs.lengths, batch)
         log_probs = torch.log_softmax(outputs.ctc_logits.float(), -1).transpose(0, 1)
         ctc = F.ctc_loss(
             log_probs,

@@ -132,7 +132,6 @@ def test_uniform_layer_drop_skips_and_scales_nothing():
     drop = LayerDrop(0.1, 12, [0.5] * 12, "uniform")
     assert [drop.probability(each) for each in (0, 11)] == [0.1, 0.1]
     assert drop.branch_scale(0) == drop.branch_scale(11) == 1.0
-    assert drop.same_at_any_depth and not LayerDrop(0.1, 12, [0.5] * 12).same_at_any_depth
 
 
 def test_checkpointing_changes_memory_only():

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from asr.backbones import BackboneFactory
+from asr.clusters import difference
 from asr.settings import TrainingSettings
 from baselines.masked_prediction import MaskedPrediction, Pretraining, masked_spans
 from common.errors import UserError
@@ -43,13 +44,38 @@ def begun(made, seed=0):
 
 def test_labels_agree_with_the_encoder_in_number_and_tell_tones_apart():
     module, speech = begun(method()), tones()
-    labels = module.clusters(speech.inputs)
+    labels = module.clusters(speech.inputs, speech.input_lengths)
     counts = module.backbone.output_lengths(speech.input_lengths.tolist())
     assert labels.shape == (3, module.backbone.encode(speech.inputs, speech.input_lengths).frames.size(1))
-    alone = module.clusters(speech.inputs[1:2, :2000])
-    assert torch.equal(labels[1, : counts[1] - 2], alone[0, : counts[1] - 2]), "but for the ends' differences"
+    assert counts[0] == labels.size(1)
     middle = [labels[0, start + 4 : start + 9].mode().values.item() for start in range(0, 140, 12)]
     assert len(set(middle[::2])) <= 3 and set(middle[:1]) != set(middle[1:2])
+
+
+def test_labels_of_an_utterance_do_not_depend_on_its_batch():
+    """Alone and padded beside others, to the last frame; an utterance of one frame, and one without any, among them."""
+    module = begun(method(clusters=30))
+    lengths = (2400, 2395, 2000, 1799, 400, module.clusters.seen, module.clusters.seen - 1)
+    speech = waves(lengths, targets=((1,),) * len(lengths))
+    counts = module.backbone.output_lengths(lengths)
+    assert counts[-2:] == [1, 0]
+    labels = module.clusters(speech.inputs, speech.input_lengths)
+    features = module.clusters.features(speech.inputs, speech.input_lengths)
+    found = set()
+    for row, (length, count) in enumerate(zip(lengths, counts, strict=True)):
+        alone = speech.inputs[row : row + 1, :length], torch.tensor([length])
+        assert torch.equal(labels[row, :count], module.clusters(*alone)[0, :count])
+        torch.testing.assert_close(features[row, :count], module.clusters.features(*alone)[0, :count])
+        found |= set(labels[row, :count].tolist())
+    assert len(found) > 10
+
+
+def test_differences_by_hand():
+    """Half of what the next frame has more than the last; the first and the last of each utterance stand for those that
+    are not there."""
+    frames = torch.tensor([[1.0, 2.0, 4.0, 8.0], [1.0, 2.0, 4.0, 100.0]])[:, :, None]
+    found = difference(frames, torch.tensor([4, 3]))[:, :, 0]
+    assert found[0].tolist() == [0.5, 1.5, 3.0, 2.0] and found[1, :3].tolist() == [0.5, 1.5, 1.0]
 
 
 def test_begin_stage_is_a_function_of_its_seed():
@@ -79,7 +105,7 @@ def test_the_loss_by_hand():
         masked = masked_spans(counts, max(counts), 0.8, 5, step.generator("mask"))
         state = module.backbone.front_end(speech.inputs, speech.input_lengths, masked)
         frames = module.backbone.finish(module.backbone.run_path((1, 1, 1), state)).frames
-        labels = module.clusters(speech.inputs)
+        labels = module.clusters(speech.inputs, speech.input_lengths)
         losses = {True: [], False: []}
         for row, column in ((r, c) for r in range(3) for c in range(counts[r])):
             found = module.projection(frames[row, column])

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from asr.backbones import Outputs
+from asr.backbones import BackboneFactory, Outputs
 from common.errors import UserError
 from methods.contract import Step, make_method
 from methods.unfolding import KL, divergence
-from tests.models import STILL, batch, conformer, factory
+from tests.models import SMALL_ENCODER, STILL, batch, conformer, factory, waves
 
 STEP = Step("train", 3, 0)
 
@@ -158,22 +158,165 @@ def test_kl_sets_in_at_its_step():
     assert "kl" in method.losses(model, batch(), Step("train", 10, 0))
 
 
-def test_one_draw_of_layer_drop_serves_both_passes():
-    method, model = unfolding({**STILL, "layer_drop": 0.5}, depth=8)
-    calls = []
+def executions(method, model, step=STEP):
+    """Every layer execution of one step: (layer, executions before it, branch scale)."""
+    found = []
     run_layer = model.run_layer
 
     def spy(layer, state, drop=None):
-        calls.append((drop.depth, state.executed, drop.draws[state.executed]))
+        found.append((layer, state.executed, 1.0 if drop is None else drop.branch_scale(state.executed)))
         return run_layer(layer, state, drop)
 
     model.run_layer = spy
-    method.losses(model.train(), batch(), STEP)
-    draws = {}
-    for _, execution, draw in calls:
-        draws.setdefault(execution, set()).add(draw)
-    assert {depth for depth, _, _ in calls} == {8, 4}
-    assert all(len(values) == 1 for values in draws.values())
+    method.losses(model, batch(), step)
+    del model.run_layer
+    return found
+
+
+def scales(drop, executed):
+    return [drop.branch_scale(execution) for execution in executed]
+
+
+def test_passes_run_under_the_draws_that_were_made_for_them():
+    """First the deep pass, then the seed; with a shared prefix what is run once has the deep pass's draws and rate."""
+    path = (1, 1, 2, 2)
+    for share in (False, True):
+        method, model = unfolding({**STILL, "layer_drop": 0.5}, depth=6, training_path=list(path), share_prefix=share)
+        deep, seed = method.draw_layer_drops(model, 6, STEP)
+        assert (deep.depth, seed.depth) == (6, 4)
+        found = executions(method, model.train())
+        layers = [layer for layer, _, _ in found]
+        if share:
+            assert layers == [0, 1, 2] + [2, 3, 3] + [3]
+            expected = scales(deep, range(6)) + scales(seed, [3])
+        else:
+            assert layers == [0, 1, 2, 2, 3, 3] + [0, 1, 2, 3]
+            expected = scales(deep, range(6)) + scales(seed, range(4))
+        assert [scale for _, _, scale in found] == expected
+
+
+@pytest.mark.parametrize("kind", ["ramp", "uniform"])
+def test_the_two_passes_draw_layer_drop_independently(kind):
+    """Over many steps each execution is skipped as often as its rate says, and whatever the other pass skips."""
+    method, model = unfolding({**STILL, "layer_drop": 0.5}, depth=8)
+    if kind == "uniform":
+        method, model = encoder_unfolding(layer_drop=0.5)
+    depth, physical, steps = 2 * model.layers, model.layers, 4000
+    drops = [method.draw_layer_drops(model, depth, Step("train", index, 0)) for index in range(steps)]
+    deep = torch.tensor([scales(drop, range(depth)) for drop, _ in drops]) == 0
+    seed = torch.tensor([scales(drop, range(physical)) for _, drop in drops]) == 0
+    for skipped, executed in ((deep, depth), (seed, physical)):
+        rates = torch.tensor([0.5 * (i + 1) / executed if kind == "ramp" else 0.5 for i in range(executed)])
+        tolerance = 4 * (rates * (1 - rates) / steps).sqrt()
+        assert ((skipped.double().mean(0) - rates).abs() < tolerance).all()
+    between = torch.corrcoef(torch.cat([deep, seed], 1).T.double())[:depth, depth:]
+    assert between.abs().max() < 4.5 / steps**0.5
+
+
+def test_on_the_dev_set_nothing_is_drawn():
+    method, model = unfolding({**STILL, "layer_drop": 0.5})
+    assert method.draw_layer_drops(model, 8, Step("train", 3, 0, training=False)) == (None, None)
+
+
+SHARED, SEPARATE = 8 + 4 - 1, 8 + 4
+
+
+@pytest.mark.parametrize(
+    ("random", "training", "share", "expected"),
+    [
+        ({}, True, False, SHARED),
+        ({"layer_drop": 0.1}, True, False, SEPARATE),
+        ({"dropout": 0.1}, True, False, SEPARATE),
+        ({"attention_dropout": 0.1}, True, False, SEPARATE),
+        ({"dropout": 0.1, "layer_drop": 0.1}, True, True, SHARED),
+        ({"dropout": 0.1, "layer_drop": 0.1}, False, False, SHARED),
+        ({"spec_augment": {}}, True, False, SHARED),
+    ],
+)
+def test_nothing_whose_masks_differ_is_shared(random, training, share, expected):
+    """Unless the setting says so; the front end, with its masks, runs once in any case."""
+    method, model = unfolding({**STILL, **random}, share_prefix=share)
+    front_ends = []
+    front_end = model.front_end
+    model.front_end = lambda *inputs: (front_ends.append(1), front_end(*inputs))[1]
+    model.train(training)
+    found = executions(method, model, Step("train", 3, 0, training=training))
+    assert (len(found), len(front_ends)) == (expected, 1)
+
+
+@pytest.mark.parametrize(
+    ("random", "share", "expected"),
+    [
+        ({}, False, 6 + 3 - 1),
+        ({"layer_drop": 0.1}, False, 6 + 3),
+        ({"dropout": 0.1}, False, 6 + 3),
+        ({"attention_dropout": 0.1}, False, 6 + 3),
+        ({"activation_dropout": 0.1}, False, 6 + 3),
+        ({"projection_dropout": 0.1, "mask_time_prob": 0.5}, False, 6 + 3 - 1),
+        ({"dropout": 0.1, "layer_drop": 0.1}, True, 6 + 3 - 1),
+    ],
+)
+def test_speech_encoders_share_as_conformers_do(random, share, expected):
+    """The same rate at every depth is no reason to share: the authors' code draws for each pass."""
+    method, model = encoder_unfolding(share_prefix=share, **random)
+    executed = []
+    run_layer = model.run_layer
+    model.run_layer = lambda layer, *rest: (executed.append(layer), run_layer(layer, *rest))[1]
+    method.losses(model.train(), waves(), STEP)
+    assert len(executed) == expected
+
+
+def encoder_unfolding(share_prefix=False, **backbone_settings):
+    quiet = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "layer_drop": 0.0}
+    backbone = BackboneFactory("wav2vec2", {**SMALL_ENCODER, **quiet, **backbone_settings}, 32)
+    method = make_method("methods.unfolding", {"depth": 6, "share_prefix": share_prefix}, backbone)
+    torch.manual_seed(0)
+    return method, method.build()
+
+
+def test_a_shared_prefix_with_layer_drop_equals_two_separate_passes_with_the_same_draws():
+    """Loss and gradients, over some steps of which each skips other executions."""
+    path, skipped = (1, 1, 2, 2), 0
+    method, model = unfolding({**STILL, "layer_drop": 0.6}, depth=6, training_path=list(path), share_prefix=True)
+    data = batch()
+    model.train()
+    for index in range(6):
+        step = Step("train", index, 0)
+        deep, seed = method.draw_layer_drops(model, 6, step)
+        common = [deep.branch_scale(execution) for execution in range(3)]
+        skipped += common.count(0.0)
+        model.zero_grad()
+        total = method.losses(model, data, step)["total"]
+        total.backward()
+        shared = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+
+        class Mixed:
+            """The seed's draws, but for the executions that both passes begin with."""
+
+            def branch_scale(self, execution, common=common, seed=seed):
+                return common[execution] if execution < len(common) else seed.branch_scale(execution)
+
+        def outputs(path, drop):
+            state = model.front_end(data.inputs, data.input_lengths)
+            return model.outputs(model.finish(model.run_path(path, state, drop)), data)
+
+        model.zero_grad()
+        teacher, student = outputs(path, deep), outputs((1, 1, 1, 1), Mixed())
+        kl = divergence(teacher, student, model.ctc_weight, KL(), data)
+        expected = model.loss(teacher, data)["total"] + 0.25 * model.loss(student, data)["total"] + 0.1 * kl
+        expected.backward()
+        torch.testing.assert_close(total, expected)
+        for gradient, parameter in zip(shared, model.parameters(), strict=True):
+            assert (gradient is None) == (parameter.grad is None)
+            if gradient is not None:
+                torch.testing.assert_close(gradient, parameter.grad, atol=1e-5, rtol=1e-4)
+    assert skipped > 0
+
+
+def test_a_seed_that_is_its_own_deepest_path_is_shared_whole():
+    method, model = unfolding({**STILL, "layer_drop": 0.1}, depth=4, share_prefix=True)
+    assert len(executions(method, model.train())) == 4
+    assert float(method.losses(model, batch(), STEP)["kl"]) == pytest.approx(0, abs=1e-4)
 
 
 def test_random_paths_follow_from_seed_and_step_alone():

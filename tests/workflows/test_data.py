@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from asr.batches import Example, SpeechSet
+from asr.batches import Example, SpeechSet, round_the_speakers
 from asr.corpora import Utterance, read_audio, read_cuts
 from asr.features import FeatureExtractor, Normaliser, WaveformExtractor, perturb_speed
 from asr.settings import FeatureSettings, TrainingSettings
@@ -17,10 +17,11 @@ from asr.training import make_fabric
 from common.files import sha256
 from methods.contract import TrainedSystem
 from tests.workflows.commands import ROOT, TINY, read
-from workflows.data import PreparedData, leave_out_too_long, open_data, stage_data
+from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data, stage_data
 from workflows.experiment import load_experiment
 from workflows.steps.evaluate import Decoder
 from workflows.steps.inputs import prepare_features, prepare_inputs
+from workflows.steps.train import _fixed_batches
 from workflows.systems import load_system
 
 CPU = torch.device("cpu")
@@ -84,16 +85,40 @@ def ids(batches):
     return [each for batch in batches for each in batch.ids]
 
 
-def test_validation_uses_the_first_dev_utterances_up_to_its_seconds(run, tiny):
+def test_validation_uses_so_much_of_the_dev_set_of_all_its_speakers(run, tiny):
     data = PreparedData(run / "data/synth", tiny.features)
-    train, dev = data.speech_set("train", True), data.speech_set("dev", True)
-    in_file = [utterance.id for utterance in read_cuts(run / "data/synth/dev.jsonl.gz")]
-    two = (dev.examples[0].frames + dev.examples[1].frames) / dev.extractor.frames_per_second
+    train = data.speech_set("train", True)
+    in_file = read_cuts(run / "data/synth/dev.jsonl.gz")
+    in_turn = [in_file[index] for index in round_the_speakers(in_file)]
+    assert len({utterance.speaker for utterance in in_turn[:2]}) == 2
+    frames = {example.utterance.id: example.frames for example in data.speech_set("dev", True).examples}
+    two = sum(frames[utterance.id] for utterance in in_turn[:2]) / data.extractor.frames_per_second
     for seconds, count in [(1e9, len(in_file)), (two - 0.01, 2), (two + 0.01, 3), (0.0, 1)]:
-        settings = TrainingSettings(steps=1, batch_seconds=3.0, validation_seconds=seconds)
+        dev = data.speech_set("dev", True)
+        keep_for_validation(dev, seconds)
+        settings = TrainingSettings(steps=1, batch_seconds=3.0)
         stage = stage_data(train, dev, settings, 0, CPU, labelled=True)
-        assert sorted(ids(stage.dev())) == sorted(in_file[:count])
-        assert ids(stage.dev()) == ids(stage.dev())
+        assert sorted(ids(stage.dev())) == sorted(utterance.id for utterance in in_turn[:count])
+        lengths = [frames[each] for each in ids(stage.dev())]
+        assert ids(stage.dev()) == ids(stage.dev()) and lengths == sorted(lengths)
+
+
+def test_fixed_batches_hear_all_speakers_first(run, tiny):
+    """The four speakers in the first four utterances, and then everybody again, whatever the method."""
+    data = open_data(tiny, "a4", run / "data/synth")
+    found = {}
+    for name in ("a4", "f2"):
+        system = load_system(run / "systems" / name / "seed0")
+        (stage,) = system.method.stages(tiny.training_of(name))
+        found[name] = list(_fixed_batches(data, system.method, system.module, stage, CPU))
+    speakers = {utterance.id: utterance.speaker for utterance in read_cuts(run / "data/synth/train.jsonl.gz")}
+    heard = [speakers[each] for each in ids(found["a4"])]
+    assert len(heard) == len(speakers)
+    for start in range(0, 12, 4):
+        assert len(set(heard[start : start + 4])) == 4
+    assert ids(found["f2"]) == ids(found["a4"])
+    longest = [batch.inputs.size(1) * len(batch.ids) for batch in found["a4"]]
+    assert max(longest) <= tiny.training.batch_seconds * data.extractor.frames_per_second
 
 
 def test_training_batches_follow_from_seed_and_position(run, tiny):

@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from asr.batches import enough, round_the_speakers
 from asr.corpora import Utterance, read_audio, read_cuts
-from asr.features import FeatureExtractor, Statistics, perturb_speed
+from asr.features import FeatureExtractor, Statistics, perturb_speed, perturbed_samples
 from asr.settings import FeatureSettings
 from asr.tokenizer import Tokenizer
 from common.files import read_json, replacing, write_json
 from workflows.experiment import Experiment
 
 STATISTICS_HOURS = 20.0
-"""Mean and deviation of the features settle long before; more is only time."""
+"""So much training speech, speeds counted, of all speakers in turn: mean and deviation of the features settle long
+before, and more is only time."""
 
 
 def prepare_inputs(experiment: Experiment, name: str | None, data: Path) -> None:
@@ -35,24 +37,26 @@ def prepare_inputs(experiment: Experiment, name: str | None, data: Path) -> None
 def prepare_features(
     settings: FeatureSettings, sets: dict[str, list[Utterance]], sampling_rate: int, folder: Path
 ) -> None:
-    """Feature statistics over the training set, and the feature store where the experiment asks for it."""
-    extractor = FeatureExtractor(settings, sampling_rate)
+    """Feature statistics over the training set, and the feature store where the experiment asks for it. Both are
+    computed in float64 and rounded, so that they do not depend on the processor."""
+    extractor = FeatureExtractor(settings, sampling_rate, torch.float64)
     statistics = Statistics(settings.mels)
-    enough = STATISTICS_HOURS * 3600 * extractor.frames_per_second
+    counted = _counted(settings, sets["train"], extractor)
     for name, utterances in sets.items():
         speeds = settings.speed_factors if name == "train" else [1.0]
         blocks: list[np.ndarray] = []
         places: list[tuple[str, float, int, int]] = []
         total = 0
-        for utterance in utterances:
-            if not settings.store and (name != "train" or statistics.count > enough):
-                break
+        for number, utterance in enumerate(utterances):
+            is_counted = name == "train" and number in counted
+            if not settings.store and not is_counted:
+                continue
             for speed in speeds:
                 frames = _frames(extractor, utterance, speed)
-                if name == "train":
+                if is_counted:
                     statistics.add(frames)
                 if settings.store:
-                    blocks.append(frames)
+                    blocks.append(frames.astype(np.float32))
                     places.append((utterance.id, speed, total, len(frames)))
                     total += len(frames)
         if settings.store:
@@ -62,8 +66,21 @@ def prepare_features(
     statistics.normaliser().save(folder / "cmvn.json")
 
 
+def _counted(settings: FeatureSettings, utterances: list[Utterance], extractor: FeatureExtractor) -> set[int]:
+    """Which utterances the statistics are taken over, at all speeds."""
+    frames = [
+        sum(
+            extractor.frames(perturbed_samples(utterance.samples, utterance.sampling_rate, speed))
+            for speed in settings.speed_factors
+        )
+        for utterance in utterances
+    ]
+    wanted = STATISTICS_HOURS * 3600 * extractor.frames_per_second
+    return set(enough(round_the_speakers(utterances), frames, wanted))
+
+
 def _frames(extractor: FeatureExtractor, utterance: Utterance, speed: float) -> np.ndarray:
-    """(frames, mels) of one utterance."""
+    """(frames, mels) of one utterance, in float64."""
     samples = torch.from_numpy(perturb_speed(read_audio(utterance), utterance.sampling_rate, speed))
     features, lengths = extractor(samples[None], [len(samples)])
     return features[0, : int(lengths[0])].numpy()

@@ -21,7 +21,7 @@ from common.files import sha256, write_json, write_text
 from common.settings import parse
 from methods.contract import Method, Stage, Step, load_method, make_method
 from workflows.accepted import FILE as ACCEPTED
-from workflows.data import PreparedData, leave_out_too_long, open_data, stage_data
+from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data, stage_data
 from workflows.experiment import Experiment
 from workflows.identity import Identities, identity
 from workflows.provenance import commit, describe_run
@@ -112,6 +112,7 @@ class _Run:
         speeds = tuple(self.speeds) if stage.set == "train" else (1.0,)
         train = self.data.speech_set(stage.set, stage.labelled, speeds)
         dev = self.data.speech_set(self.dev_set, stage.labelled)
+        keep_for_validation(dev, stage.training.validation_seconds)  # first: the same for all systems of a family
         for speech, name in ((train, stage.set), (dev, self.dev_set)):
             leave_out_too_long(speech, lambda lengths: self.method.output_lengths(module, lengths), name)
         if not train.examples:
@@ -159,12 +160,12 @@ def _seconds_so_far(work: Path) -> float:
 def _fixed_batches(
     data: PreparedData, method: Method, module: nn.Module, stage: Stage, device: torch.device
 ) -> Iterator[Batch]:
-    """Training batches in a fixed order, read lazily: as many as a method takes."""
+    """Training batches in a fixed order that goes round the speakers, read lazily: as many as a method takes."""
     speech = data.speech_set(stage.set, stage.labelled)
     leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), stage.set)
     training = stage.training
     order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
-    for indices in order.epoch(0):
+    for indices in order.cut(speech.round_the_speakers()):
         yield speech.batch(indices, device, stage.labelled)
 
 
