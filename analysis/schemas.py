@@ -152,8 +152,18 @@ class DecodedSet(_Read):
     points: list[str]
 
 
+class ChosenPoint(_Read):
+    """Which of the offered points of a depth stands for it, and which the dev set would have chosen, by their ids."""
+
+    depth: int
+    point: str
+    on_dev: str | None = None
+
+
 class Decode(_Read):
     sets: dict[str, DecodedSet]
+    choices: list[ChosenPoint] = []
+    """Of depths with several points, as far as this decode holds them."""
 
 
 class SystemPoints(_Read):

@@ -143,7 +143,7 @@ class Edges:
 
     def sensitivity_settings(self, wildcards: Any) -> str:
         """Everything beside the trained system that decides its sensitivity."""
-        return json.dumps([self.experiment.dev_set, self.experiment.decoding_batch_seconds(wildcards.system)])
+        return json.dumps([self.experiment.dev_set, self.experiment.decoding_batch_seconds_of(wildcards.system)])
 
     def measure_settings(self) -> str:
         """What is measured: the settings, and the points that table rows ask for."""

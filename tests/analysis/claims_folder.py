@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.trn import write_trn
+from tests.analysis.choices import choices
 from tests.analysis.results_folder import write_json
 
 Errors = Sequence[int] | Mapping[str, Sequence[int]]  # of each speaker, on all sets or by set
@@ -62,7 +63,7 @@ def system(row: str) -> str:
     return f"s_{row.replace('.', '_')}"
 
 
-def _system(folder, name, seed, paths, spoken, utterances, sets, parameters, further_costs) -> None:
+def _system(folder, name, seed, paths, spoken, utterances, sets, test_sets, parameters, further_costs) -> None:
     home = folder / "systems" / name / f"seed{seed}"
     points = []
     for number, errors in enumerate(paths):
@@ -81,7 +82,9 @@ def _system(folder, name, seed, paths, spoken, utterances, sets, parameters, fur
     ids, data = [point["id"] for point in points], f"results/{folder.name}/data"
     decoded = {one: {"reference": f"{data}/{one}.trn", "points": ids} for one in sets}
     header = {"system": name, "seed": seed, "physical_layers": 12}
-    write_json(home / "eval" / "points.json", {**header, "points": points, "decodes": {"greedy": {"sets": decoded}}})
+    files = {one: folder / "data" / f"{one}.trn" for one in sets}
+    greedy = {"sets": decoded, "choices": choices(home / "eval" / "greedy", files, points, test_sets, None)}
+    write_json(home / "eval" / "points.json", {**header, "points": points, "decodes": {"greedy": greedy}})
     if parameters:
         cost = dict.fromkeys(("parameters_stored", "parameters_nonzero", "parameters_executed"), parameters)
         cost |= {

@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 from analysis.trn import write_trn
+from tests.analysis.choices import choices
 
 SETS = {"dev": 30, "test_clean": 40, "test_noisy": 40}
 FOLDABLE = {"f8": (8, 4), "f6": (6, 6), "f4": (4, 4)}  # physical layers, how many of them may be repeated
@@ -203,7 +204,9 @@ def _write_system(folder: Path, rng: random.Random, system: str, seed: int, refe
     data = f"results/{folder.name}/data/made_up"
     ids = [point["id"] for point in all_points]
     greedy = {n: {"reference": f"{data}/{n}.trn", "points": ids, "utterances": len(r)} for n, r in references.items()}
-    decodes = {"greedy": {"sets": greedy}}
+    files = {name: folder / "data/made_up" / f"{name}.trn" for name in references}
+    chosen = choices(home / "eval" / "greedy", files, all_points, ["test_clean", "test_noisy"], "dev")
+    decodes = {"greedy": {"sets": greedy, "choices": chosen}}
     if few:
         write_trn(home / "eval" / "beam" / "test_clean" / f"{first}.trn", _joined(few))
         beam = {"test_clean": {"reference": f"{data}/test_clean.5.trn", "points": [first], "utterances": len(few)}}
