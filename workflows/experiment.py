@@ -211,6 +211,7 @@ class Experiment(Settings):
             for system in [*entry.systems, *entry.baselines]:
                 self._must_exist("system", system, self.systems, f"figures.{figure}")
                 self._must_decode(system, entry.decode, f"figures.{figure}.decode", f"system '{system}'")
+            for system in [*entry.systems, *entry.baselines]:
                 self._must_cover(system, entry.decode, f"figures.{figure}.decode")
             if entry.table is not None:
                 self._must_exist("table", entry.table, self.tables, f"figures.{figure}.table")

@@ -21,13 +21,10 @@ def choices(
 
     def median(candidates: list[Point], sets: Sequence[str]) -> str:
         heard = {point: [read_trn(decoded / name / f"{point.id}.trn") for name in sets] for point in candidates}
-        counted = [
-            (
-                point,
-                sum((align(spoken[name], file).counts for name, file in zip(sets, files, strict=True)), Counts.zero()),
-            )
-            for point, files in heard.items()
-        ]
+        counted = []
+        for point, files in heard.items():
+            counts = (align(spoken[name], file).counts for name, file in zip(sets, files, strict=True))
+            counted.append((point, sum(counts, Counts.zero())))
         return median_point(counted).id
 
     found = []

@@ -1,9 +1,9 @@
 """Which points the tables of an experiment show, and which path stands for a depth that has several.
 
-Middle depths are never trained, and the paper reports the path with the median WER. It is chosen on the test sets, as in
-the paper; the path that the same rule picks on the development set stands beside it, because a choice made on the test
-data flatters nobody here (it is the median, not the best) but could not be made in use. Words are counted as recognised,
-without a normaliser, so that how results are scored decides neither what is decoded nor what layers are dropped.
+Middle depths are never trained, and the paper reports the path with the median WER. It is chosen on the test sets, as
+in the paper; the path that the same rule picks on the development set stands beside it, because a choice made on the
+test data flatters nobody here (it is the median, not the best) but could not be made in use. Words are counted as
+recognised, without a normaliser, so that how results are scored decides neither what is decoded nor what is trained.
 """
 
 import dataclasses
@@ -60,8 +60,8 @@ class Chooser:
         """The first decode's choice at each depth."""
 
     def choose(self, decode: str, decoded: Decoded) -> list[Choice]:
-        """The choices of a decode: its own where it holds all candidates of a depth; else those of the first decode that
-        does, where this one holds the point."""
+        """The choices of a decode: its own where it holds all candidates of a depth; else that of the first decode that
+        does, if this one holds the point."""
         choices = []
         for depth, candidates in self.candidates.items():
             if all(point.id in decoded[self.experiment.dev_set] for point in candidates):

@@ -47,8 +47,8 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
 
 
 def covering_first(decodes: dict[str, DecodeSettings]) -> list[tuple[str, DecodeSettings]]:
-    """Decodes that cover all points before those of table points, whose paths are chosen by the first of all. Where none
-    covers all points, the first one does."""
+    """Decodes that cover all points before those of table points, whose paths they choose. Where none covers all
+    points, the first one does."""
     return sorted(decodes.items(), key=lambda item: item[1].points == "tables")
 
 
