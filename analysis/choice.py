@@ -1,16 +1,13 @@
-"""Which path stands for a depth that has several.
+"""Which path stands for a depth that has several: the one that the evaluation chose and wrote into `points.json`.
 
-Middle depths are never trained, and the paper reports the path with the median WER. It is chosen on the test sets, as
-in the paper; the path that the same rule picks on the development set stands beside it, because a choice made on the
-test data flatters nobody here (it is the median, not the best) but could not be made in use.
+Nothing is chosen here, so that tables and figures show what was decoded for them. How it is chosen says
+`workflows.steps.choice`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.counts import Counts
 from analysis.results import Results
-from analysis.schemas import Point, Row
+from analysis.schemas import ChosenPoint, Decode, Point, Row
 from common.errors import UserError
 
 
@@ -22,29 +19,35 @@ class Choice:
     candidates: tuple[Point, ...]
     """All the points it was chosen from, in path order."""
     on_dev: Point | None
-    """What the development set would have chosen; None where not all candidates were decoded on it."""
-
-
-def median_point(counted: Sequence[tuple[Point, Counts]]) -> Point:
-    """The point with the median errors: the lower one of an even number, ties in path order."""
-    ordered = sorted(counted, key=lambda pair: (pair[1].errors, pair[0].path or ()))
-    return ordered[(len(ordered) - 1) // 2][0]
+    """What the development set would have chosen; None where that was not decoded."""
 
 
 def choose(results: Results, row: Row, seed: int, decode: str, where: str) -> Choice:
     """The point of `row` for one seed. `where` names the row in error messages.
 
-    Raises `UserError` when the system has no such point, or one of the candidates was not decoded on a test set.
+    Raises `UserError` when the system has no such point, or when it has several and the evaluation chose none of them.
     """
     candidates = _candidates(results, row, seed, where)
     if len(candidates) == 1:
         return Choice(candidates[0], tuple(candidates), candidates[0])
-    experiment = results.experiment
-    counted = [(point, results.counts(point, decode, experiment.test_sets)) for point in candidates]
-    on_dev = None
-    if all(results.decoded(point, decode, experiment.dev_set) for point in candidates):
-        on_dev = median_point([(p, results.counts(p, decode, [experiment.dev_set])) for p in candidates])
-    return Choice(median_point(counted), tuple(candidates), on_dev)
+    by_id = {point.id: point for point in candidates}
+    found = _chosen(results, row, seed, decode)
+    if found is None or found.point not in by_id:
+        file = results.system_folder(row.system, seed) / "eval" / "points.json"
+        raise UserError(
+            f"{where}: {file} says of none of the {len(candidates)} points of depth {row.depth} that it stands for "
+            f"them when decoded by '{decode}'; name a decode that holds them, or evaluate the system again"
+        )
+    on_dev = by_id.get(found.on_dev)
+    test_sets = results.experiment.test_sets
+    if on_dev is not None and not all(results.decoded(on_dev, decode, name) for name in test_sets):
+        on_dev = None
+    return Choice(by_id[found.point], tuple(candidates), on_dev)
+
+
+def _chosen(results: Results, row: Row, seed: int, decode: str) -> ChosenPoint | None:
+    choices = results.points(row.system, seed).decodes.get(decode, Decode(sets={})).choices
+    return next((choice for choice in choices if choice.depth == row.depth), None)
 
 
 def offered_at(results: Results, system: str, seed: int, depth: int) -> list[Point]:

@@ -15,6 +15,9 @@ COLUMNS = [
     Column("macs", "GMACs"),
     Column("real_time_factor", "real-time factor"),
     Column("peak_memory_bytes", "peak memory MB"),
+    Column("training_peak_memory_bytes", "training memory MB"),
+    Column("training_step_seconds", "training step s"),
+    Column("training_seconds", "training s"),
     Column("wer", "WER %"),
 ]
 
@@ -35,6 +38,11 @@ def cost_table(results: Results) -> Table:
         (
             "MACs are half the FLOPs, counted with eager attention. Real-time factor: processing time by audio time, "
             "median of at least 5 repeats after warm-up. 1 kB = 1000 bytes, 1 MB = 1 000 000 bytes."
+        ),
+        (
+            "Memory: what the model and its inputs need at most, to recognise one utterance, or for a training step on "
+            "the largest batch. Training step: on a batch of median size, measured alone; training: all steps of the "
+            "system's own stages at that rate, without reading data, validation and the systems it starts from."
         ),
         (
             f"Measured on: {'; '.join(sorted(measured_on)) or 'nothing was measured'}; "
@@ -60,4 +68,19 @@ def _cells(point, costs: PointCosts | None, row) -> dict:
         "macs": (costs.macs, f"{costs.macs / 1e9:.3f}"),
         "real_time_factor": (real_time, f"{real_time:.4f}"),
         "peak_memory_bytes": (costs.peak_memory_bytes, f"{costs.peak_memory_bytes / 1e6:,.0f}"),
+        **_training_cells(costs),
     }
+
+
+def _training_cells(costs: PointCosts) -> dict:
+    """What training took; nothing where it was not measured."""
+    cells = {}
+    if costs.training_peak_memory_bytes is not None:
+        peak = costs.training_peak_memory_bytes
+        cells["training_peak_memory_bytes"] = (peak, f"{peak / 1e6:,.0f}")
+    if costs.training_step_seconds is not None:
+        step = costs.training_step_seconds.median
+        cells["training_step_seconds"] = (step, f"{step:.3f}")
+    if costs.training_seconds is not None:
+        cells["training_seconds"] = (costs.training_seconds, f"{costs.training_seconds:,.0f}")
+    return cells

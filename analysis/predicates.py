@@ -30,8 +30,11 @@ from common.settings import Settings
 
 Quantity = Literal[
     "parameters_stored", "parameters_nonzero", "parameters_executed", "stored_bytes", "macs", "peak_memory_bytes",
-    "training_peak_memory_bytes",
+    "training_peak_memory_bytes", "training_seconds",
 ]  # fmt: skip
+TOLERANCES = {"peak_memory_bytes": 0.02, "training_peak_memory_bytes": 0.02, "training_seconds": 0.1}
+"""Shares by which measured costs may differ by chance: a peak repeats to 1 %, so a quotient of two to 2 %; times vary
+more. What is counted is exact."""
 
 
 class Margin(Settings):
@@ -301,13 +304,19 @@ class FewerParameters(Predicate):
 
 
 class CostsAtMost(Predicate):
-    """A measured cost of the row is at most `times` that of another."""
+    """A measured cost of the row is at most `times` that of another.
+
+    A quotient nearer to `times` than the tolerance is inconclusive: another measurement might fall on its other side.
+    A tolerance that moved the bound instead would decide just such cases, always for the same side.
+    """
 
     kind = "costs_at_most"
     quantity: Quantity
     row: str
     of: str
     times: float = Field(1.0, gt=0)
+    tolerance: float | None = Field(None, ge=0, lt=1)
+    """As a share of `times`; None: that of `TOLERANCES`, for times at least the spread of the measured steps."""
 
     @property
     def noun(self) -> str:
@@ -317,14 +326,35 @@ class CostsAtMost(Predicate):
 
     def judged(self, evidence):
         ours, theirs = (evidence.cost(row, self.quantity) for row in (self.row, self.of))
+        tolerance, bound = self._tolerance(evidence), self.times * theirs
+        if ours <= bound * (1 - tolerance):
+            verdict = REPRODUCED
+        else:
+            verdict = CONTRADICTED if ours > bound * (1 + tolerance) else INCONCLUSIVE
         name = f"{self.noun} of {evidence.label(self.row)} by that of {evidence.label(self.of)}"
         return Outcome(
-            REPRODUCED if ours <= self.times * theirs else CONTRADICTED,
-            f"{self.noun}: {ours:,} against {theirs:,}",
+            verdict,
+            self._reason_for(verdict, ours, theirs, tolerance),
             name=self.name(evidence),
             effect=Effect(name, ours / theirs, "times"),
             margin=self.times,
         )
+
+    def _tolerance(self, evidence) -> float:
+        if self.tolerance is not None:
+            return self.tolerance
+        stated = TOLERANCES.get(self.quantity, 0.0)
+        if self.quantity != "training_seconds":
+            return stated
+        return max(stated, *(evidence.cost(row, "training_seconds_spread") for row in (self.row, self.of)))
+
+    def _reason_for(self, verdict: str, ours: float, theirs: float, tolerance: float) -> str:
+        figures = (f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" for value in (ours, theirs))
+        text = f"{self.noun}: {' against '.join(figures)}"
+        if not tolerance:
+            return text
+        text += f", {ours / theirs:.3f} times, known to {100 * tolerance:.2g} %"
+        return f"{text}: too near to {self.times:g} to tell" if verdict == INCONCLUSIVE else text
 
     def name(self, evidence):
         times = "no more than" if self.times == 1 else f"at most {self.times:g} times"

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from analysis.counts import Counts
 
+COSTS_SCHEMA = 2
+
 
 class _Read(BaseModel):
     """Part of a file that another step wrote: what analysis does not use is not checked."""
@@ -150,8 +152,18 @@ class DecodedSet(_Read):
     points: list[str]
 
 
+class ChosenPoint(_Read):
+    """Which of the offered points of a depth stands for it, and which the dev set would have chosen, by their ids."""
+
+    depth: int
+    point: str
+    on_dev: str | None = None
+
+
 class Decode(_Read):
     sets: dict[str, DecodedSet]
+    choices: list[ChosenPoint] = []
+    """Of depths with several points, as far as this decode holds them."""
 
 
 class SystemPoints(_Read):
@@ -174,6 +186,14 @@ class RealTimeFactor(_Read):
     median: float
 
 
+class StepSeconds(_Read):
+    """Seconds of a training step, taken several times."""
+
+    median: float = Field(gt=0)
+    min: float
+    max: float
+
+
 class PointCosts(_Read):
     """What one point costs. Sizes in bytes; MACs and memory for the file's seconds of audio."""
 
@@ -186,15 +206,34 @@ class PointCosts(_Read):
     peak_memory_bytes: int
     training_peak_memory_bytes: int | None = None
     """Of a training step, activations included; None where training was not measured."""
+    training_step_seconds: StepSeconds | None = None
+    """A step of the last stage, measured alone."""
+    training_seconds: float | None = None
+    """Steps times seconds of a step, over all stages."""
+
+    @property
+    def training_seconds_spread(self) -> float:
+        """How far a measured step was from the median, as a share of it: of the farthest one."""
+        step = self.training_step_seconds
+        return 0.0 if step is None else max(step.max - step.median, step.median - step.min) / step.median
 
 
 class Costs(_Read):
     """`costs.json`: what was measured with nothing else running."""
 
+    version: int = Field(COSTS_SCHEMA, alias="schema")
     device: str
     threads: int
     audio_seconds: float
     points: dict[str, PointCosts]
+
+    @field_validator("version")
+    @classmethod
+    def _is_current(cls, version: int) -> int:
+        """Memory of schema 1 held imports and leftovers of other points."""
+        if version != COSTS_SCHEMA:
+            raise ValueError(f"{version} is not {COSTS_SCHEMA}; measure the costs again (python -m workflows.measure)")
+        return version
 
 
 class Provenance(_Read):

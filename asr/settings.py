@@ -85,8 +85,7 @@ class TrainingSettings(Settings):
     batch_seconds: float = Field(320.0, gt=0)
     """Audio in a batch on one device, padding counted."""
     batch_utterances: int | None = Field(None, gt=0)
-    """Instead, so many utterances in a training batch on one device, whatever their length; decoding keeps to
-    `batch_seconds`."""
+    """Instead, so many utterances in a training batch on one device, whatever their length."""
     buckets: int = Field(10, gt=0)
     accumulate: int = Field(1, gt=0)
     """Batches whose gradients are summed before one optimiser step; losses are divided by it."""
@@ -127,4 +126,5 @@ class DecodeSettings(Settings):
     utterances: int | None = Field(None, gt=0)
     """Only the first so many utterances of each set; None: all."""
     points: Literal["all", "tables"] = "all"
-    """tables: only points that a table of the experiment shows, middle depths by the first decode's choice."""
+    """tables: only points that a table of the experiment shows; which of several at one depth, the first decode that
+    covers all points says."""

@@ -27,7 +27,6 @@ layer's forward pass twice.
 
 import argparse
 import contextlib
-import ctypes
 import dataclasses
 import math
 import multiprocessing
@@ -52,7 +51,7 @@ from benchmarks.encoders import device_here, device_name, method_on, noise, spre
 from common.errors import UserError, run
 from common.files import write_json
 from methods.contract import Step
-from workflows.steps.measure import peak_resident_bytes, reset_peak, resident_bytes
+from workflows.steps.memory import give_back_at_once, peak_resident_bytes, reset_peak, resident_bytes
 
 DEPTH = 12
 TOLERANCE = 0.1
@@ -299,7 +298,7 @@ def measure_peaks(
 ) -> dict[str, Any]:
     """Peak memory of a step at each batch size, the smallest first, and the activations kept for the backward pass."""
     torch.set_num_threads(setting.threads)
-    _return_memory_at_once()
+    give_back_at_once()
     before = resident_bytes()
     trainee = Trainee(layers, joint, setting, checkpoint_layers)
     device = trainee.device
@@ -335,15 +334,6 @@ def kept_bytes(trainee: Trainee, batch: Batch) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         trainee.loss(batch)
     return sum(kept.values())
-
-
-def _return_memory_at_once() -> None:
-    """Have glibc give freed blocks back to the system, so that resident memory is what is in use."""
-    threshold_option, threshold_bytes = -3, 64 * 1024  # M_MMAP_THRESHOLD: blocks above it are mapped on their own
-    try:
-        ctypes.CDLL(None).mallopt(threshold_option, threshold_bytes)
-    except (OSError, AttributeError):
-        pass  # another C library: peaks come out somewhat higher
 
 
 def time_table(times: dict[str, Any]) -> str:

@@ -58,6 +58,8 @@ class FamilyEntry(Settings):
     features: FeatureSettings = FeatureSettings()
     training: dict[str, Any] = {}
     """Overrides of the experiment's training settings."""
+    decoding_batch_seconds: float | None = Field(None, gt=0)
+    """None: the experiment's."""
     decodes: list[str] | None = Field(None, min_length=1)
     """Which of the experiment's decodes apply; None: all."""
 
@@ -143,6 +145,8 @@ class Experiment(Settings):
     """Further model families; `tokenizer`, `features` and `backbone` above are the experiment's own."""
     training: TrainingSettings
     decodes: dict[str, DecodeSettings] = Field(min_length=1)
+    decoding_batch_seconds: float = Field(120.0, gt=0)
+    """Audio in a batch when systems are decoded, padding counted: as much as memory holds; no result depends on it."""
     measure: MeasureSettings = MeasureSettings()
     threads: int = Field(1, gt=0)
     """CPU threads of one job; the same numbers come out on any machine."""
@@ -209,6 +213,8 @@ class Experiment(Settings):
             for system in [*entry.systems, *entry.baselines]:
                 self._must_exist("system", system, self.systems, f"figures.{figure}")
                 self._must_decode(system, entry.decode, f"figures.{figure}.decode", f"system '{system}'")
+            for system in [*entry.systems, *entry.baselines]:
+                self._must_cover(system, entry.decode, f"figures.{figure}.decode")
             if entry.table is not None:
                 self._must_exist("table", entry.table, self.tables, f"figures.{figure}.table")
             if entry.sensitivity is not None:
@@ -219,6 +225,15 @@ class Experiment(Settings):
             raise ValueError(
                 f"{key}: {what} is of family '{self.systems[system].family}', which is decoded by "
                 f"{', '.join(self.decodes_of(system))}, not by '{decode}'"
+            )
+
+    def _must_cover(self, system: str, decode: str, key: str) -> None:
+        """Figures show every path; a decode of table points has them only where there is no other."""
+        covering = [name for name, settings in self.decodes_of(system).items() if settings.points == "all"]
+        if covering and decode not in covering:
+            raise ValueError(
+                f"{key}: '{decode}' decodes the points of tables only, a figure shows every path of '{system}'; "
+                f"name {', '.join(covering)}"
             )
 
     @staticmethod
@@ -283,7 +298,7 @@ class Experiment(Settings):
         if name is not None:
             return self.families[name]
         own = {"backbone": self.backbone, "tokenizer": self.tokenizer, "features": self.features}
-        return FamilyEntry.model_construct(title="", training={}, decodes=None, **own)
+        return FamilyEntry.model_construct(title="", training={}, decodes=None, decoding_batch_seconds=None, **own)
 
     def family_of(self, system: str) -> FamilyEntry:
         """What a system's family shares: backbone, tokenizer, features, training, decodes."""
@@ -320,9 +335,9 @@ class Experiment(Settings):
         base = self._family_training(entry.family).model_dump()
         return self._training(_merge(base, entry.training), f"systems.{system}.training")
 
-    def decoding_batch_seconds(self, system: str) -> float:
-        """Audio in a batch when a system is decoded: that of its family's training, whatever the system's own."""
-        return self._family_training(self.systems[system].family).batch_seconds
+    def decoding_batch_seconds_of(self, system: str) -> float:
+        """Audio in a batch when a system is decoded: its family's setting, else the experiment's."""
+        return self.family_of(system).decoding_batch_seconds or self.decoding_batch_seconds
 
     def _family_training(self, family: str | None) -> TrainingSettings:
         overrides = self.family(family).training
@@ -382,6 +397,7 @@ class Experiment(Settings):
         tables = {name: table.model_dump() for name, table in self.tables.items()}
         return {
             "decodes": {name: decode.model_dump() for name, decode in self.decodes_of(system).items()},
+            "batch_seconds": self.decoding_batch_seconds_of(system),
             "test_sets": self.test_sets,
             "dev_set": self.dev_set,
             "further_sets": self.further_sets,

@@ -97,7 +97,7 @@ class Identities:
         """Of the sensitivity of a system."""
         settings = {
             "dev_set": self.experiment.dev_set,
-            "batch_seconds": self.experiment.decoding_batch_seconds(system),
+            "batch_seconds": self.experiment.decoding_batch_seconds_of(system),
             "threads": self.experiment.threads,
         }
         return self._recipe(self._modules("sensitivity", system), settings)

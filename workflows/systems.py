@@ -34,6 +34,24 @@ def save_system(folder: Path, module: nn.Module, method: Method, description: di
 def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSystem:
     """Rebuild a finished system in evaluation mode. Raises `UserError` when weights and description do not belong
     together."""
+    system = _rebuild(folder)
+    system.module.to(device).eval().requires_grad_(False)
+    return system
+
+
+def load_trainable(folder: Path, device: torch.device | str = "cpu") -> TrainedSystem:
+    """Rebuild a finished system as it was trained: parameters that the module was built with frozen, or that the last
+    stage froze, have no gradient. Raises `UserError` as `load_system` does."""
+    system = _rebuild(folder)
+    frozen = set(read_json(folder / "system.json").get("frozen", ()))
+    for name, parameter in system.module.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+    system.module.to(device)
+    return system
+
+
+def _rebuild(folder: Path) -> TrainedSystem:
     description = read_json(folder / "system.json")
     where = str(folder / "system.json")
     if description.get("schema") != SCHEMA:
@@ -59,7 +77,6 @@ def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSyst
         raise UserError(
             f"{weights}: this checkpoint belongs to another configuration than {where} ({reason})"
         ) from None
-    module.to(device).eval().requires_grad_(False)
     return TrainedSystem(description["name"], module, method)
 
 

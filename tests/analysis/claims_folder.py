@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.trn import write_trn
+from tests.analysis.choices import choices
 from tests.analysis.results_folder import write_json
 
 Errors = Sequence[int] | Mapping[str, Sequence[int]]  # of each speaker, on all sets or by set
@@ -14,6 +15,7 @@ def make(
     folder: Path,
     rows: Mapping[str, Sequence[Sequence[Errors]]],
     parameters: Mapping[str, int] | None = None,
+    costs: Mapping[str, Mapping] | None = None,
     words: int = 50,
     utterances: int = 1,
     evidence: bool = True,
@@ -23,7 +25,7 @@ def make(
     """Write a folder. `rows` maps `table1.S1` to errors by seed, path and speaker, the same number of each everywhere.
 
     Every speaker speaks `utterances` of `words` words in each set; errors are substitutions, three words apart, or as
-    far as there is room for.
+    far as there is room for. Rows with `parameters` have costs, with `costs` among them.
     """
     seeds, sets = range(len(next(iter(rows.values())))), [*test_sets, *further_sets]
     first = next(iter(rows.values()))[0][0]
@@ -33,7 +35,17 @@ def make(
         write_trn(folder / "data" / f"{name}.trn", [(utterance, " ".join(text)) for utterance, text in spoken.items()])
     for row, by_seed in rows.items():
         for seed, paths in zip(seeds, by_seed, strict=True):
-            _system(folder, system(row), seed, paths, spoken, utterances, sets, (parameters or {}).get(row))
+            _system(
+                folder,
+                system(row),
+                seed,
+                paths,
+                spoken,
+                utterances,
+                sets,
+                (parameters or {}).get(row),
+                (costs or {}).get(row, {}),
+            )
     tables = {}
     for table in {row.partition(".")[0] for row in rows}:
         named = {row.partition(".")[2]: {"system": system(row), "depth": 12} for row in rows if row.startswith(table)}
@@ -51,7 +63,7 @@ def system(row: str) -> str:
     return f"s_{row.replace('.', '_')}"
 
 
-def _system(folder, name, seed, paths, spoken, utterances, sets, parameters) -> None:
+def _system(folder, name, seed, paths, spoken, utterances, sets, test_sets, parameters, further_costs) -> None:
     home = folder / "systems" / name / f"seed{seed}"
     points = []
     for number, errors in enumerate(paths):
@@ -70,9 +82,17 @@ def _system(folder, name, seed, paths, spoken, utterances, sets, parameters) -> 
     ids, data = [point["id"] for point in points], f"results/{folder.name}/data"
     decoded = {one: {"reference": f"{data}/{one}.trn", "points": ids} for one in sets}
     header = {"system": name, "seed": seed, "physical_layers": 12}
-    write_json(home / "eval" / "points.json", {**header, "points": points, "decodes": {"greedy": {"sets": decoded}}})
+    files = {one: folder / "data" / f"{one}.trn" for one in sets}
+    greedy = {"sets": decoded, "choices": choices(home / "eval" / "greedy", files, points, test_sets, None)}
+    write_json(home / "eval" / "points.json", {**header, "points": points, "decodes": {"greedy": greedy}})
     if parameters:
         cost = dict.fromkeys(("parameters_stored", "parameters_nonzero", "parameters_executed"), parameters)
-        cost |= {"stored_bytes": 4 * parameters, "macs": 1, "real_time_factor": {"median": 0.1}, "peak_memory_bytes": 1}
+        cost |= {
+            "stored_bytes": 4 * parameters,
+            "macs": 1,
+            "real_time_factor": {"median": 0.1},
+            "peak_memory_bytes": 1,
+            **further_costs,
+        }
         costs = {"device": "cpu", "threads": 1, "audio_seconds": 1.0, "points": {p["id"]: cost for p in points}}
         write_json(home / "measured" / "costs.json", costs)

@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 
 from analysis.trn import write_trn
+from tests.analysis.choices import choices
 
 SETS = {"dev": 30, "test_clean": 40, "test_noisy": 40}
 FOLDABLE = {"f8": (8, 4), "f6": (6, 6), "f4": (4, 4)}  # physical layers, how many of them may be repeated
@@ -166,7 +167,7 @@ def add_family(folder: Path, seeds=(0,)) -> Path:
         header = {"schema": 1, "system": "foundation", "seed": seed, "physical_layers": 12}
         write_json(home / "eval" / "points.json", {**header, "points": [], "decodes": {}})
         costs = {"device": "cpu", "threads": 1, "audio_seconds": 10.0, "points": {}}
-        write_json(home / "measured" / "costs.json", {**header, **costs})
+        write_json(home / "measured" / "costs.json", {**header, **costs, "schema": 2})
         write_json(folder / "systems" / "w12" / f"seed{seed}" / "sensitivity.json", sensitivity(seed))
     return folder
 
@@ -203,7 +204,9 @@ def _write_system(folder: Path, rng: random.Random, system: str, seed: int, refe
     data = f"results/{folder.name}/data/made_up"
     ids = [point["id"] for point in all_points]
     greedy = {n: {"reference": f"{data}/{n}.trn", "points": ids, "utterances": len(r)} for n, r in references.items()}
-    decodes = {"greedy": {"sets": greedy}}
+    files = {name: folder / "data/made_up" / f"{name}.trn" for name in references}
+    chosen = choices(home / "eval" / "greedy", files, all_points, ["test_clean", "test_noisy"], "dev")
+    decodes = {"greedy": {"sets": greedy, "choices": chosen}}
     if few:
         write_trn(home / "eval" / "beam" / "test_clean" / f"{first}.trn", _joined(few))
         beam = {"test_clean": {"reference": f"{data}/test_clean.5.trn", "points": [first], "utterances": len(few)}}
@@ -221,8 +224,18 @@ def _write_system(folder: Path, rng: random.Random, system: str, seed: int, refe
         "macs": 10**9,
         "real_time_factor": {"median": 0.01, "min": 0.009, "max": 0.02, "repeats": 5},
         "peak_memory_bytes": 10**7,
+        "training_peak_memory_bytes": 3 * 10**7,
+        "training_step_seconds": {"median": 0.2, "min": 0.19, "max": 0.22, "repeats": 3},
+        "training_seconds": 64.0,
     }
-    costs = {**header, "device": "cpu", "threads": 1, "audio_seconds": 10.0, "points": dict.fromkeys(ids, cost)}
+    costs = {
+        **header,
+        "schema": 2,
+        "device": "cpu",
+        "threads": 1,
+        "audio_seconds": 10.0,
+        "points": dict.fromkeys(ids, cost),
+    }
     write_json(home / "measured" / "costs.json", costs)
     provenance = {**header, "commit": "0" * 40, "device": "cpu", "versions": {"python": "3.11"}, "wall_seconds": 61.5}
     write_json(home / "provenance.json", provenance)

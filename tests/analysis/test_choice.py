@@ -1,9 +1,12 @@
 """Which path stands for a depth."""
 
+import json
+
 import pytest
 
-from analysis.choice import choose, median_point
+from analysis.choice import choose
 from analysis.counts import Counts
+from analysis.median import median_point
 from analysis.results import Results
 from analysis.schemas import Point, Row
 from common.errors import UserError
@@ -49,6 +52,45 @@ def test_errors_are_pooled_over_the_test_sets_and_dev_chooses_beside(pristine):
     for chosen, sets in ((choice.point, ["test_clean", "test_noisy"]), (choice.on_dev, ["dev"])):
         ranked = sorted(choice.candidates, key=lambda candidate: (errors(candidate, sets), candidate.path))
         assert chosen == ranked[7]
+
+
+def change_choice(folder, change):
+    """Edit what the evaluation of f6 wrote of depth 8."""
+    path = folder / "systems/f6/seed0/eval/points.json"
+    content = json.loads(path.read_text())
+    (entry,) = [each for each in content["decodes"]["greedy"]["choices"] if each["depth"] == 8]
+    change(content["decodes"]["greedy"], entry)
+    path.write_text(json.dumps(content))
+
+
+def test_nothing_is_chosen_anew(folder):
+    """Whatever the errors are: the point that was chosen may be the only one that another decode holds."""
+    before = choose(Results(folder), Row(system="f6", depth=8), 0, "greedy", "here")
+    other = next(point for point in before.candidates if point not in (before.point, before.on_dev))
+    change_choice(folder, lambda decode, entry: entry.update(point=other.id, on_dev=before.point.id))
+    after = choose(Results(folder), Row(system="f6", depth=8), 0, "greedy", "here")
+    assert (after.point, after.on_dev) == (other, before.point)
+
+
+def test_no_choice_is_an_error_that_says_so(folder):
+    change_choice(folder, lambda decode, entry: decode["choices"].remove(entry))
+    for decode in ("greedy", "beam"):
+        with pytest.raises(
+            UserError, match=rf"here: .*points.json says of none of the 15 points of depth 8 .*{decode}"
+        ):
+            choose(Results(folder), Row(system="f6", depth=8), 0, decode, "here")
+
+
+def test_a_dev_choice_that_was_not_decoded_is_none(folder):
+    before = choose(Results(folder), Row(system="f6", depth=8), 0, "greedy", "here")
+    other = next(point for point in before.candidates if point not in (before.point, before.on_dev))
+
+    def drop(decode, entry):
+        entry["on_dev"] = other.id
+        decode["sets"]["test_noisy"]["points"].remove(other.id)
+
+    change_choice(folder, drop)
+    assert choose(Results(folder), Row(system="f6", depth=8), 0, "greedy", "here").on_dev is None
 
 
 def test_only_offered_points_stand_for_a_depth(pristine):

@@ -133,6 +133,50 @@ def test_costs(tmp_path, predicate, ours, verdict):
         assert "measured" in found.reason
 
 
+@pytest.mark.parametrize(
+    ("quantity", "times", "ours", "verdict"),
+    [
+        ("training_peak_memory_bytes", 1.0, 979, REPRODUCED),
+        ("training_peak_memory_bytes", 1.0, 985, INCONCLUSIVE),
+        ("training_peak_memory_bytes", 1.0, 1000, INCONCLUSIVE),
+        ("training_peak_memory_bytes", 1.0, 1019, INCONCLUSIVE),
+        ("training_peak_memory_bytes", 1.0, 1021, CONTRADICTED),
+        ("peak_memory_bytes", 1.5, 1460, REPRODUCED),
+        ("peak_memory_bytes", 1.5, 1540, CONTRADICTED),
+        ("macs", 1.0, 1000, REPRODUCED),
+        ("macs", 1.0, 1001, CONTRADICTED),
+        ("training_seconds", 1.0, 1050.0, INCONCLUSIVE),
+        ("training_seconds", 1.0, 1150.0, CONTRADICTED),
+    ],
+)
+def test_measured_costs_are_judged_beyond_their_tolerance(tmp_path, quantity, times, ours, verdict):
+    predicate = {"costs_at_most": {**COST["costs_at_most"], "quantity": quantity, "times": times}}
+    found = judged(tmp_path, predicate, TWO, parameters=SAME, costs=costs_of(quantity, ours))
+    assert found.verdict == verdict, found
+    assert ("known to" in found.reason) == (quantity != "macs") and found.words_needed is None
+
+
+def test_a_tolerance_of_its_own(tmp_path):
+    predicate = {"costs_at_most": {**COST["costs_at_most"], "quantity": "peak_memory_bytes", "tolerance": 0.1}}
+    found = judged(tmp_path, predicate, TWO, parameters=SAME, costs=costs_of("peak_memory_bytes", 1090))
+    assert found.verdict == INCONCLUSIVE and "known to 10 %: too near to 1 to tell" in found.reason
+
+
+def test_times_are_known_no_better_than_the_steps_agree(tmp_path):
+    predicate = {"costs_at_most": {**COST["costs_at_most"], "quantity": "training_seconds"}}
+    costs = costs_of("training_seconds", 1150.0)
+    costs["table1.1"] |= {"training_step_seconds": {"median": 1.0, "min": 0.9, "max": 1.3}}
+    found = judged(tmp_path, predicate, TWO, parameters=SAME, costs=costs)
+    assert found.verdict == INCONCLUSIVE and "known to 30 %" in found.reason
+
+
+TWO, SAME = {"table1.1": each(5), "table1.S1": each(5)}, {"table1.1": 1000, "table1.S1": 1000}
+
+
+def costs_of(quantity, ours):
+    return {"table1.1": {quantity: 1000}, "table1.S1": {quantity: ours}}
+
+
 def test_margins(tmp_path):
     """A loss of 2 points at 10 %: the file's margin, an absolute one, a relative one, and the larger of both."""
     settings = [{}, {"absolute": 2.1}, {"relative": 0.21}, {"absolute": 0.1, "relative": 0.21}, {"relative": 0.19}]

@@ -11,7 +11,7 @@ import torch
 
 from tests.models import SMALL, STILL, VOCABULARY, conformer, small_encoder
 from tests.workflows.commands import ROOT, TINY, command, one_clear_error, read
-from workflows.steps.measure import count_macs, eager_attention
+from workflows.steps.operations import count_macs, eager_attention
 
 PATHS = [(1, 1, 1, 1), (2, 2, 2, 2), (1, 1, 2, 1), (1, 1, 0, 0), (0, 3, 0, 1)]
 
@@ -150,7 +150,8 @@ def test_the_file_is_as_documented(run, system):
     example, found = shape(documented("costs.json")), shape(read(costs_of(run, system)))
     (point,) = example.pop("points").values()
     if system in ("student", "int8"):  # the losses read another system, and nothing is trained
-        point["training_peak_memory_bytes"] = "NoneType"
+        trained = ("training_peak_memory_bytes", "training_step_seconds", "training_seconds")
+        point |= dict.fromkeys(trained, "NoneType")
     for name, cost in found.pop("points").items():
         assert cost == point, name
     assert {key: found[key] for key in example} == example
@@ -163,10 +164,15 @@ def test_measured_values_are_possible(run, system):
         speed = cost["real_time_factor"]
         assert 0 < speed["min"] <= speed["median"] <= speed["max"] < 1
         assert cost["parameters_stored"] >= cost["parameters_nonzero"] > 0
-        assert cost["stored_bytes"] < cost["peak_memory_bytes"] < 2**30
+        # So small a model needs no tens of MB: imports alone are 79 MB where transformers is among them.
+        assert cost["stored_bytes"] < cost["peak_memory_bytes"] < 30e6
         training = cost["training_peak_memory_bytes"]
         # Weights, gradients and the two moments of AdamW at least.
-        assert training is None or 4 * 4 * cost["parameters_stored"] < training < 2**30
+        assert training is None or 4 * 4 * cost["parameters_stored"] < training < 150e6
+        step, steps = cost["training_step_seconds"], 8
+        if step is not None:
+            assert 0 < step["min"] <= step["median"] <= step["max"]
+            assert cost["training_seconds"] == pytest.approx(steps * step["median"])
 
 
 def python(code):
@@ -179,7 +185,7 @@ def python(code):
 def test_peak_memory_sees_what_was_given_back_and_forgets_it_when_told():
     code = """
 import torch
-from workflows.steps.measure import peak_resident_bytes, reset_peak, resident_bytes
+from workflows.steps.memory import peak_resident_bytes, reset_peak, resident_bytes
 device = torch.device("cpu")
 before = resident_bytes()
 torch.ones(40_000_000).sum()  # 160 MB, given back at once
@@ -200,7 +206,9 @@ def test_each_system_is_measured_in_a_process_of_its_own(run, tmp_path):
     first, second, earlier = (
         read(path / "measured/costs.json")["points"] for path in (*folders, run / "systems/f2/seed0")
     )
-    assert second["d02_00"]["peak_memory_bytes"] == pytest.approx(first["d02_00"]["peak_memory_bytes"], rel=0.3)
+    for key in ("peak_memory_bytes", "training_peak_memory_bytes"):
+        # Linux counts pages by some dozens at a time.
+        assert second["d02_00"][key] == pytest.approx(first["d02_00"][key], rel=0.01, abs=300e3)
     for point, cost in first.items():
         for key in ("macs", "stored_bytes", "parameters_stored", "parameters_executed", "parameters_nonzero"):
             assert cost[key] == second[point][key] == earlier[point][key]

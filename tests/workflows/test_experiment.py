@@ -239,7 +239,26 @@ def test_training_is_overridden_by_family_then_by_system(tmp_path):
     of_w2 = experiment.training_of("w2")
     assert (of_w2.steps, of_w2.optimiser.learning_rate, of_w2.optimiser.clip_norm) == (7, 0.1, 1.0)
     assert experiment.training_of("fw1").steps == 5 and experiment.training_of("a4") == experiment.training
-    assert experiment.decoding_batch_seconds("w2") == 12
+
+
+def test_decoding_batches_are_a_setting_of_their_own(tmp_path):
+    """Of the family, else of the experiment; whatever either is trained in."""
+
+    def change(values):
+        values["families"]["speech"]["training"] = {"batch_seconds": 3.0}
+        values["systems"]["w2"]["training"] = {"batch_seconds": 1.0}
+
+    experiment = load_experiment(str(changed(tmp_path, change, "tiny")))
+    assert [experiment.decoding_batch_seconds_of(name) for name in ("w2", "fw1", "a4")] == [6, 6, 12]
+    for name in ("mini", "paper_librispeech"):  # both extend an experiment of small batches
+        large = load_experiment(name)
+        assert {large.decoding_batch_seconds_of(system) for system in large.systems} == {320}
+
+
+def test_a_figure_needs_a_decode_of_every_path(tmp_path):
+    change = put("figures", "figure2", "decode", "beam")
+    with pytest.raises(UserError, match=r"figures.figure2.decode: 'beam' decodes the points of tables only.*greedy"):
+        load_experiment(str(changed(tmp_path, change, "tiny")))
 
 
 def test_the_experiment_file_says_what_every_system_is(tmp_path):

@@ -8,16 +8,17 @@ from typing import Any
 import torch
 
 from analysis.trn import write_trn
+from asr.corpora import Utterance
 from asr.decoding import greedy
 from asr.settings import DecodeSettings
-from common.files import write_json
+from common.files import sha256, write_json
 from methods.contract import Point, TrainedSystem, all_points
 from workflows.data import PreparedData, open_data
 from workflows.experiment import Experiment
-from workflows.steps.choice import table_points
+from workflows.steps.choice import Choice, Chooser, table_points
 from workflows.systems import load_description, load_system
 
-SCHEMA = 1
+SCHEMA = 2
 Transcripts = dict[str, dict[str, str]]
 """Point id -> utterance id -> words."""
 
@@ -31,16 +32,24 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
     points = all_points(system.method, system.module, experiment.further_paths(name))
     sets = experiment.decoded_sets
     references = {each: {u.id: u.text for u in data.utterances(each)} for each in sets}
+    chooser = Chooser(experiment, points, references)
     decoded: dict[str, dict[str, Transcripts]] = {}
+    choices: dict[str, list[Choice]] = {}
     # A model that recognises nothing yet has no points, and nothing is decoded.
-    for decode, settings in experiment.decodes_of(name).items() if points else ():
-        chosen = points
-        if settings.points == "tables":
-            first = next(iter(decoded.values()), None) or {}
-            chosen = table_points(experiment, name, points, first, references) if first else points
-        decoder = Decoder(system, data, settings, experiment.decoding_batch_seconds(name), device)
-        decoded[decode] = {each: decoder.decode(each, chosen) for each in sets}
-    _write(experiment, model, points, decoded, references, data_folder, out)
+    for decode, settings in covering_first(experiment.decodes_of(name)) if points else ():
+        shown = points
+        if settings.points == "tables" and decoded:
+            shown = table_points(experiment, name, points, chooser.chosen)
+        decoder = Decoder(system, data, settings, experiment.decoding_batch_seconds_of(name), device)
+        decoded[decode] = {each: decoder.decode(each, shown) for each in sets}
+        choices[decode] = chooser.choose(decode, decoded[decode])
+    _write(experiment, model, points, decoded, choices, references, data_folder, out)
+
+
+def covering_first(decodes: dict[str, DecodeSettings]) -> list[tuple[str, DecodeSettings]]:
+    """Decodes that cover all points before those of table points, whose paths they choose. Where none covers all
+    points, the first one does."""
+    return sorted(decodes.items(), key=lambda item: item[1].points == "tables")
 
 
 class Decoder:
@@ -57,21 +66,26 @@ class Decoder:
         self.system, self.data, self.settings, self.device = system, data, settings, device
         self.batch_seconds = batch_seconds
         self.searches: dict[str, Any] = {}
+        self.known: dict[Utterance, dict[str, str]] = {}
+        """What was decoded already: words by point."""
 
     @torch.inference_mode()
-    def decode(self, name: str, points: list[Point]) -> dict[str, dict[str, str]]:
-        """Words of each utterance of a set at each point."""
+    def decode(self, name: str, points: list[Point]) -> Transcripts:
+        """Words of each utterance of a set at each point. Utterances of a set that was decoded before are taken from
+        there, if it was at the same points."""
         speech = self.data.speech_set(name, labelled=False)
-        speech.examples = speech.examples[: self.settings.utterances]
-        found: Transcripts = {point.id: {} for point in points}
+        wanted = [example.utterance for example in speech.examples[: self.settings.utterances]]
+        missing = {each for each in wanted if not {point.id for point in points} <= self.known.get(each, {}).keys()}
+        speech.examples = [example for example in speech.examples if example.utterance in missing]
         method, module = self.system.method, self.system.module
         for indices in speech.order(self.batch_seconds).in_order():
             batch = speech.batch(indices, self.device, labelled=False)
+            utterances = [speech.examples[index].utterance for index in indices]
             for point, encoded in method.encode_points(module, batch.inputs, batch.input_lengths, points):
                 ids = self._token_ids(point, encoded)
-                found[point.id] |= dict(zip(batch.ids, map(self.data.tokenizer.decode, ids), strict=True))
-        in_order = [example.utterance.id for example in speech.examples]
-        return {point: {utterance: words[utterance] for utterance in in_order} for point, words in found.items()}
+                for utterance, words in zip(utterances, map(self.data.tokenizer.decode, ids), strict=True):
+                    self.known.setdefault(utterance, {})[point.id] = words
+        return {point.id: {each.id: self.known[each][point.id] for each in wanted} for point in points}
 
     def _token_ids(self, point: Point, encoded: Any) -> Iterable[list[int]]:
         recogniser = self.system.method.at(self.system.module, point)
@@ -91,6 +105,7 @@ def _write(
     model: Path,
     points: list[Point],
     decoded: dict[str, dict[str, Transcripts]],
+    choices: dict[str, list[Choice]],
     references: dict[str, dict[str, str]],
     data_folder: Path,
     out: Path,
@@ -103,7 +118,9 @@ def _write(
     decodes: dict[str, Any] = {}
     try:
         for decode, sets in decoded.items():
-            decodes[decode] = {"settings": experiment.decodes[decode].model_dump(), "sets": {}}
+            settings = experiment.decodes[decode].model_dump()
+            chosen = [choice.to_json() for choice in choices[decode]]
+            decodes[decode] = {"settings": settings, "choices": chosen, "sets": {}}
             for name, transcripts in sets.items():
                 reference = data_folder / f"{name}.trn"
                 if experiment.decodes[decode].utterances is not None:
@@ -112,9 +129,14 @@ def _write(
                     write_trn(stage / decode / reference.name, [(each, references[name][each]) for each in first])
                 for point, words in transcripts.items():
                     write_trn(stage / decode / name / f"{point}.trn", list(words.items()))
-                utterances = len(next(iter(transcripts.values()), {}))
-                entry = {"reference": str(reference), "points": list(transcripts), "utterances": utterances}
-                decodes[decode]["sets"][name] = entry
+                written = stage / decode / reference.name
+                decodes[decode]["sets"][name] = {
+                    "reference": str(reference),
+                    "reference_sha256": sha256(written if written.exists() else reference),
+                    "points": list(transcripts),
+                    "sha256": {point: sha256(stage / decode / name / f"{point}.trn") for point in transcripts},
+                    "utterances": len(next(iter(transcripts.values()), {})),
+                }
         listed = _listed(points)
         write_json(stage / "points.json", {"schema": SCHEMA, **description, "points": listed, "decodes": decodes})
         (out / "points.json").unlink(missing_ok=True)

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from analysis import schemas
-from analysis.choice import median_point
 from analysis.results import Results
 from asr.backbones import Backbone
 from asr.backbones.speech_encoder import SpeechEncoder
@@ -106,17 +105,14 @@ class Evaluation:
         points = self.results.points(self.system, self.seed).points
         return next((each for each in points if each.path == point.path), None)
 
-    def median_on_dev(self, candidates: Sequence[Point]) -> Point | None:
-        """The candidate with the median errors on the development set; None where not all were decoded on it."""
-        decode, dev_set = self.decode, self.results.experiment.dev_set
-        scored = {each.path: each for each in map(self.scored, candidates) if each is not None}
-        if decode is None or len(scored) < len(candidates):
-            return None
-        if not all(self.results.decoded(each, decode, dev_set) for each in scored.values()):
-            return None
-        counted = [(each, self.results.counts(each, decode, [dev_set])) for each in scored.values()]
-        median = median_point(counted)
-        return next(point for point in candidates if point.path == median.path)
+    def chosen_on_dev(self, candidates: Sequence[Point]) -> Point | None:
+        """The candidate that the evaluation found to have the median errors on the development set; None where it chose
+        none of them."""
+        found = self.results.points(self.system, self.seed)
+        choices = found.decodes[self.decode].choices if self.decode is not None else []
+        chosen = next((choice.on_dev for choice in choices if choice.depth == candidates[0].depth), None)
+        path = next((point.path for point in found.points if point.id == chosen), None)
+        return next((point for point in candidates if point.path == path), None)
 
 
 def read_system(folder: Path, data: Path | None) -> ExportedSystem:
@@ -177,7 +173,7 @@ def choose_points(offered: Sequence[Point], evaluation: Evaluation | None) -> di
         candidates = trained_of(list(group))
         chosen[depth] = candidates[0]
         if len(candidates) > 1 and evaluation is not None:
-            chosen[depth] = evaluation.median_on_dev(candidates) or candidates[0]
+            chosen[depth] = evaluation.chosen_on_dev(candidates) or candidates[0]
     return chosen
 
 

@@ -1,226 +1,170 @@
 """Costs of operating points, measured with nothing else running.
 
-Each system is measured in a process of its own, forked before any model is loaded: its peak memory is then its own.
+Of each system one child process counts operations and takes times, everything in turns. On CPUs each point's memory is
+then that of a child of its own, and so is that of training: forked when whatever the first child imported is imported
+here too, so that neither imports nor another point's leftovers are among it. On CUDA, whose counter sees neither, the
+first child does all; this process must not touch the device, or its children could not.
 """
 
-import contextlib
-import multiprocessing
-import resource
-import statistics
+import gc
+import pickle
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from asr.backbones import Backbone
-from asr.decoding import greedy
-from common.errors import UserError, run
 from common.files import write_json
-from methods.contract import Point, Step, TrainedSystem, all_points
-from workflows.data import PreparedData, leave_out_too_long, open_data
+from methods.contract import Point, Stage, TrainedSystem, all_points
+from workflows.data import PreparedData, open_data
 from workflows.experiment import Experiment
+from workflows.steps.children import import_all, in_child
 from workflows.steps.choice import wanted_points
+from workflows.steps.memory import give_back_at_once, held_bytes, peak_above
+from workflows.steps.operations import counted_costs
+from workflows.steps.recognition import Speech, recognition
+from workflows.steps.times import in_turns, summary
+from workflows.steps.training_step import PARTS_AT_MOST, measurable_stages, step_batches, training_step
 from workflows.systems import load_description, load_system
 
-SCHEMA = 1
+SCHEMA = 2
 WARM_UP = 2
+TRAINING_WARM_UP, TRAINING_REPEATS = 1, 3
+CPU = torch.device("cpu")
+NOT_TRAINED = {"training_peak_memory_bytes": None, "training_step_seconds": None, "training_seconds": None}
 
 
 def measure_systems(experiment: Experiment, data_folder: Path, folders: list[Path]) -> None:
     """Measure every system in `folders`, one after the other. Raises `UserError` when one of them fails."""
-    context = multiprocessing.get_context("fork")
     for folder in folders:
-        process = context.Process(target=_in_child, args=(experiment, data_folder, folder))
-        process.start()
-        process.join()
-        if process.exitcode == 1:
-            sys.exit(1)  # it has said why
-        if process.exitcode != 0:
-            raise UserError(f"{folder}: measuring failed (exit status {process.exitcode})")
+        write_json(folder / "measured" / "costs.json", measure_system(experiment, data_folder, folder))
 
 
-def _in_child(experiment: Experiment, data_folder: Path, folder: Path) -> None:
-    """Errors of the user's are said as in every command."""
-    sys.exit(run(lambda: _measure_one(experiment, data_folder, folder)))
-
-
-def _measure_one(experiment: Experiment, data_folder: Path, folder: Path) -> None:
-    torch.set_num_threads(experiment.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    description = load_description(folder)
-    before = resident_bytes()
-    data = open_data(experiment, description["system"], data_folder)
-    system = load_system(folder, device)
-    points = all_points(system.method, system.module, experiment.further_paths(description["system"]))
-    chosen: dict[Any, Point] = {}
-    for point in (wanted := wanted_points(experiment, description["system"], points)):
-        chosen.setdefault(system.method.cost_key(point), point)
-    measured = {key: measure_point(system, data, point, experiment, before, device) for key, point in chosen.items()}
-    factors = real_time_factors(system, data, list(chosen.values()), experiment, device)
-    for found, factor in zip(measured.values(), factors, strict=True):
-        found["real_time_factor"] = factor
-    costs = {point.id: measured[system.method.cost_key(point)] for point in wanted}
-    if costs:
-        peak = training_peak_bytes(system, data, experiment, before, device)
-        costs = {point: {**cost, "training_peak_memory_bytes": peak} for point, cost in costs.items()}
-    about = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+def measure_system(experiment: Experiment, data_folder: Path, folder: Path) -> dict[str, Any]:
+    """The content of a system's `costs.json`."""
+    found = in_child(str(folder), _measure, experiment, data_folder, folder)
+    if found["device"] == "cpu":
+        import_all(found["imported"])
+        _add_memory(found, experiment, data_folder, folder)
+    points = {point: {**found["measured"][alike], **found["training"]} for point, alike in found["alike"].items()}
+    return {
+        "schema": SCHEMA,
+        **load_description(folder),
+        "device": found["device"],
         "threads": experiment.threads,
         "audio_seconds": experiment.measure.audio_seconds,
         "what": "one utterance, batch 1: features, encoder, CTC layer, greedy labels",
-        "memory": "device memory" if device.type == "cuda" else "resident memory of the process above its imports",
+        "memory": "resident memory of a process of its own, above its imports"
+        if found["device"] == "cpu"
+        else "device memory",
+        "points": points,
     }
-    write_json(folder / "measured" / "costs.json", {"schema": SCHEMA, **description, **about, "points": costs})
 
 
-def recognition(
-    system: TrainedSystem, data: PreparedData, point: Point, experiment: Experiment, device: torch.device
-) -> Callable[[], Any]:
-    """What is measured: one utterance, from samples to labels."""
-    waveform = noise(data, experiment, device)
-    recogniser = system.method.at(system.module, point)
-
-    def recognise() -> Any:
-        features, lengths = data.extractor(waveform, [waveform.size(1)])
-        encoded = recogniser.encode(data.normaliser(features), lengths.to(device))
-        return greedy(recogniser.ctc_log_probs(encoded), encoded.lengths)
-
-    return recognise
+def _add_memory(found: dict[str, Any], experiment: Experiment, data_folder: Path, folder: Path) -> None:
+    """The memory of each point, and of training, each in a child of its own."""
+    for name, costs in found["measured"].items():
+        costs["peak_memory_bytes"] = in_child(str(folder), peak_of_point, experiment, data_folder, folder, name)
+    if found["largest"] is not None:
+        peak = in_child(str(folder), peak_of_training, experiment.threads, folder, *found["largest"])
+        found["training"]["training_peak_memory_bytes"] = peak
 
 
-def noise(data: PreparedData, experiment: Experiment, device: torch.device) -> torch.Tensor:
-    """(1, samples) of noise with speech-like level: the work does not depend on what is said."""
-    samples = round(experiment.measure.audio_seconds * data.corpus["sampling_rate"])
-    return 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(0)).to(device)
-
-
-@torch.inference_mode()
-def measure_point(
-    system: TrainedSystem, data: PreparedData, point: Point, experiment: Experiment, before: int, device: torch.device
-) -> dict[str, Any]:
-    """Everything that one point costs, time aside."""
-    recognise = recognition(system, data, point, experiment, device)
-    reset_peak(device)
-    for _ in range(WARM_UP):
-        recognise()
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes() - before
-    waveform = noise(data, experiment, device)
-    features, lengths = data.extractor(waveform, [waveform.size(1)])
-    recogniser = system.method.at(system.module, point)
-    with eager_attention(system.module):
-        macs = count_macs(lambda: recogniser.ctc_log_probs(recogniser.encode(features, lengths.to(device))))
-    count = system.method.parameters(system.module, point)
+def _measure(experiment: Experiment, data_folder: Path, folder: Path) -> dict[str, Any]:
+    """In the system's first child: everything but the memory of CPUs. `alike` maps each point to the one that was
+    measured for it, `largest` is what a training step's memory is measured on, `imported` are the modules that all this
+    took."""
+    before = set(sys.modules)
+    torch.set_num_threads(experiment.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    held = held_bytes(device)
+    system = load_system(folder, device)
+    data = open_data(experiment, system.name, data_folder)
+    wanted = wanted_points(
+        experiment, system.name, all_points(system.method, system.module, experiment.further_paths(system.name))
+    )
+    first: dict[Any, Point] = {}
+    key = system.method.cost_key
+    for point in wanted:
+        first.setdefault(key(point), point)
+    measured = _measure_points(system, list(first.values()), data, experiment, held, device)
+    found: dict[str, Any] = {"training": dict(NOT_TRAINED), "largest": None}
+    stages = measurable_stages(system, experiment) if wanted else []
+    if stages:
+        largest, typical = zip(*(step_batches(system, data, stage) for stage in stages), strict=True)
+        found["largest"] = (stages[-1], pickle.dumps(largest[-1]))
+        del system
+        found["training"] = _measure_training(folder, stages, largest[-1], typical, held, device)
     return {
-        "parameters_stored": count.stored,
-        "parameters_nonzero": count.nonzero,
-        "parameters_executed": count.executed,
-        "stored_bytes": system.method.stored_bytes(system.module, [point]),
-        "macs": macs,
-        "peak_memory_bytes": peak,
+        **found,
+        "measured": measured,
+        "alike": {point.id: first[key(point)].id for point in wanted},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "imported": sorted(set(sys.modules) - before),
     }
 
 
-@torch.inference_mode()
-def real_time_factors(
-    system: TrainedSystem, data: PreparedData, points: list[Point], experiment: Experiment, device: torch.device
-) -> list[dict[str, float]]:
-    """Processing time by audio time of each point. The points take turns, so that a machine that is slower for a
-    while is so for all of them."""
-    runs = [recognition(system, data, point, experiment, device) for point in points]
-    rounds = [[timed(each, device) for each in runs] for _ in range(WARM_UP + experiment.measure.repeats)][WARM_UP:]
+def _measure_points(
+    system: TrainedSystem,
+    points: list[Point],
+    data: PreparedData,
+    experiment: Experiment,
+    held: int,
+    device: torch.device,
+) -> dict[str, dict[str, Any]]:
+    """By point: what is counted, the real-time factor, and on CUDA the memory."""
     seconds = experiment.measure.audio_seconds
-    return [
-        {
-            "median": statistics.median(times) / seconds,
-            "min": min(times) / seconds,
-            "max": max(times) / seconds,
-            "repeats": len(times),
-        }
-        for times in zip(*rounds, strict=True)
+    speech = Speech(data, seconds, device)
+    runs = [recognition(system, point, speech) for point in points]
+    measured = {point.id: counted_costs(system, point, speech) for point in points}
+    if device.type == "cuda":
+        for point, run in zip(points, runs, strict=True):
+            measured[point.id]["peak_memory_bytes"] = peak_above(held, run, device)
+    times = in_turns(runs, WARM_UP, experiment.measure.repeats, device)
+    for point, taken in zip(points, times, strict=True):
+        measured[point.id]["real_time_factor"] = summary([each / seconds for each in taken])
+    return measured
+
+
+def _measure_training(
+    folder: Path, stages: list[Stage], largest: Any, typical: tuple[Any, ...], held: int, device: torch.device
+) -> dict[str, Any]:
+    """Seconds of a step of the last stage, of all steps of all stages, and on CUDA the memory."""
+    found: dict[str, Any] = {}
+    if device.type == "cuda":
+        gc.collect()  # nothing but the step is on the device now, nor afterwards
+        peak = peak_above(held, _step_for_memory(folder, stages[-1], largest, device), device)
+        found["training_peak_memory_bytes"] = peak
+        gc.collect()
+    steps = [
+        training_step(folder, stage, batch, stage.training.accumulate, device)
+        for stage, batch in zip(stages, typical, strict=True)
     ]
+    times = [summary(taken) for taken in in_turns(steps, TRAINING_WARM_UP, TRAINING_REPEATS, device)]
+    total = sum(stage.training.steps * taken["median"] for stage, taken in zip(stages, times, strict=True))
+    return {**found, "training_step_seconds": times[-1], "training_seconds": total}
 
 
-def training_peak_bytes(
-    system: TrainedSystem, data: PreparedData, experiment: Experiment, before: int, device: torch.device
-) -> int | None:
-    """Peak memory of a training step of the last stage: weights, gradients, AdamW's state, activations of one batch.
-
-    The batch, the largest of the training set, is the same for all systems of a family with the same training settings.
-    None for methods that train nothing or whose losses read another system.
-    """
-    method, module = system.method, system.module
-    training = experiment.training_of(system.name)
-    stages = method.stages(training)
-    if not stages or method.needs_in_training(method.config):
-        return None
-    speech = data.speech_set("train", labelled=True)
-    leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), "train")
-    order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
-    batch = speech.batch(order.largest(), device, stages[-1].labelled)
-    module.train().requires_grad_(True)
-    optimiser = torch.optim.AdamW(method.parameter_groups(module, stages[-1]), lr=1e-6)
-    reset_peak(device)
-    for _ in range(2):
-        method.losses(module, batch, Step(stages[-1].name, training.steps - 1, 0))["total"].backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes() - before
+def peak_of_point(experiment: Experiment, data_folder: Path, folder: Path, name: str) -> int:
+    """In a child: peak memory of recognition at the point `name`."""
+    torch.set_num_threads(experiment.threads)
+    give_back_at_once()
+    data = open_data(experiment, load_description(folder)["system"], data_folder)
+    before = held_bytes(CPU)
+    system = load_system(folder)
+    points = all_points(system.method, system.module, experiment.further_paths(system.name))
+    (point,) = [each for each in points if each.id == name]
+    speech = Speech(data, experiment.measure.audio_seconds, CPU)
+    return peak_above(before, recognition(system, point, speech), CPU)
 
 
-def count_macs(forward: Callable[[], Any]) -> int:
-    """Multiply-accumulates of matrix products and convolutions: half the operations of torch's counter."""
-    with FlopCounterMode(display=False) as counter:
-        forward()
-    return counter.get_total_flops() // 2
+def peak_of_training(threads: int, folder: Path, stage: Stage, batch: bytes) -> int:
+    """In a child: peak memory of a training step on a pickled batch."""
+    torch.set_num_threads(threads)
+    give_back_at_once()
+    before = held_bytes(CPU)
+    return peak_above(before, _step_for_memory(folder, stage, pickle.loads(batch), CPU), CPU)
 
 
-def eager_attention(module: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Attention as matrix products inside this context: in fused attention the counter sees nothing on CPU."""
-    return module.eager_attention() if isinstance(module, Backbone) else contextlib.nullcontext()
-
-
-def timed(function: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of one call, the device's queue emptied before and after."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    began = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
-
-
-def reset_peak(device: torch.device) -> None:
-    """Forget the peak of earlier measurements: CUDA's counter, or Linux's high-water mark."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # not Linux, or not allowed: the peak of the whole process stands, which is never too low
-
-
-def peak_resident_bytes() -> int:
-    """Highest resident memory of this process since `reset_peak`."""
-    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process now."""
-    return _status("VmRSS") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _status(key: str) -> int:
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
+def _step_for_memory(folder: Path, stage: Stage, batch: Any, device: torch.device) -> Any:
+    return training_step(folder, stage, batch, min(stage.training.accumulate, PARTS_AT_MOST), device)

@@ -58,7 +58,7 @@ def measure_sensitivity(experiment: Experiment, name: str, data_folder: Path, mo
     data = open_data(experiment, name, data_folder)
     points = leave_one_out(system.module.layers)
     decode = DecodeSettings(kind="greedy")
-    decoder = Decoder(system, data, decode, experiment.decoding_batch_seconds(name), device)
+    decoder = Decoder(system, data, decode, experiment.decoding_batch_seconds_of(name), device)
     words = decoder.decode(experiment.dev_set, points)
     references = {utterance.id: utterance.text for utterance in data.utterances(experiment.dev_set)}
     counts: dict[str, Counts] = {point: counts_of(references, found) for point, found in words.items()}

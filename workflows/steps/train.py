@@ -54,12 +54,13 @@ def train_system(
     earlier = _seconds_so_far(work)
     run = _Run(fabric, method, data, training, experiment.dev_set, data.features.speed_factors, seed, work)
     module = run.all_stages(fingerprint).eval()
+    frozen = sorted(name for name, parameter in module.named_parameters() if not parameter.requires_grad)
     seed_step(seed, "finish", 0, 0)
     calibration = Stage("finish", training)
     module = method.finish(module, _fixed_batches(data, method, module, calibration, fabric.device))
     if fabric.is_global_zero:
         settings = method.config.model_dump(mode="json")
-        description = {"name": name, "seed": seed, "method": entry.method, "settings": settings}
+        description = {"name": name, "seed": seed, "method": entry.method, "settings": settings, "frozen": frozen}
         save_system(out, module, method, {**description, "vocabulary": len(data.tokenizer)})
         device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "cpu"
         facts = describe_run(code, device, experiment.threads, earlier + time.monotonic() - began)

@@ -1,0 +1,91 @@
+"""One optimiser step of a trained system's stages, as the training loop takes it, to be measured.
+
+The module is rebuilt as training left it: what the built module or the last stage froze stays frozen. Layer drop is
+off: it would let a draw decide how many layers are measured. Steps are those at the end of a stage, when every term of
+the loss counts.
+"""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from asr.backbones import Backbone, Batch
+from asr.batches import BatchOrder
+from asr.settings import TrainingSettings
+from asr.training import seed_step
+from methods.contract import Stage, Step, TrainedSystem
+from workflows.data import PreparedData, leave_out_too_long
+from workflows.experiment import Experiment
+from workflows.systems import load_trainable
+
+LEARNING_RATE = 1e-6
+"""The weights are to stay as they are, however often a step is taken."""
+PARTS_AT_MOST = 2
+"""Batches of one step that decide its memory: from the second on there are gradients beside the activations."""
+
+
+def measurable_stages(system: TrainedSystem, experiment: Experiment) -> list[Stage]:
+    """The stages of a system's training; none where nothing is trained, or where the losses read another system, which
+    measuring does not have."""
+    if system.method.needs_in_training(system.method.config):
+        return []
+    return system.method.stages(experiment.training_of(system.name))
+
+
+def step_batches(system: TrainedSystem, data: PreparedData, stage: Stage) -> tuple[Batch, Batch]:
+    """Two training batches of a stage, on the CPU: the largest, for memory, and the one of median size, for times;
+    padding counted. The same for all systems of a family with the same training settings."""
+    speech = data.speech_set(stage.set, stage.labelled)
+    leave_out_too_long(speech, lambda lengths: system.method.output_lengths(system.module, lengths), stage.set)
+    training, cpu = stage.training, torch.device("cpu")
+    order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
+    return tuple(speech.batch(indices, cpu, stage.labelled) for indices in (order.largest(), median_batch(order)))
+
+
+def median_batch(order: BatchOrder) -> list[int]:
+    """The batch in order of length with the median size, padding counted; of two the smaller."""
+    by_size = sorted(order.in_order(), key=lambda batch: len(batch) * max(order.frames[index] for index in batch))
+    return by_size[(len(by_size) - 1) // 2]
+
+
+def training_step(folder: Path, stage: Stage, batch: Batch, parts: int, device: torch.device) -> Callable[[], None]:
+    """A step of `parts` accumulated batches: forwards, backwards, clipping, AdamW. Takes the memory of a training:
+    weights, and from the first call on AdamW's state."""
+    system = load_trainable(folder, device)
+    method, module, training = system.method, system.module.train(), stage.training
+    without_layer_drop(module)
+    batch, adamw = batch.to(device), training.optimiser
+    groups = method.parameter_groups(module, stage)
+    optimiser = torch.optim.AdamW(groups, LEARNING_RATE, adamw.betas, weight_decay=adamw.weight_decay)
+    trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    last = Step(stage.name, training.steps - 1, seed=0)
+
+    def step() -> None:
+        seed_step(0, "measure", 0, 0)
+        for _ in range(parts):
+            with precision(training, device):
+                total = method.losses(module, batch, last)["total"]
+            (total / parts).backward()
+            del total
+        torch.nn.utils.clip_grad_norm_(trained, adamw.clip_norm)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        method.after_step(module, last)
+
+    return step
+
+
+def precision(training: TrainingSettings, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """The precision that trains, inside this context."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16-mixed")
+
+
+def without_layer_drop(module: nn.Module) -> None:
+    """Every execution of a layer runs."""
+    for part in module.modules():
+        if isinstance(part, Backbone):
+            part.layer_drop = 0.0
