@@ -50,7 +50,9 @@ class PreparedData:
             samples = round(utterance.seconds * utterance.sampling_rate)
             for speed in speeds:
                 examples.append(Example(utterance, speed, self.extractor.frames(round(samples / speed)), tokens))
-        store = self.inputs / f"features_{name}" if self.features.store else None
+        # The store holds the training set at its own speeds, of which 1 need not be one.
+        stored = self.features.store and (name != "train" or set(speeds) <= set(self.features.speed_factors))
+        store = self.inputs / f"features_{name}" if stored else None
         return SpeechSet(examples, self.extractor, self.normaliser, store)
 
     def _tokens(self, name: str, utterance: Utterance) -> tuple[int, ...]:

@@ -140,6 +140,8 @@ class Experiment(Settings):
     families: dict[str, FamilyEntry] = {}
     """Further model families; `tokenizer`, `features` and `backbone` above are the experiment's own."""
     training: TrainingSettings
+    statistics: Literal["again", "running"] = "again"
+    """Batch-norm statistics of all systems: estimated again over the trained points, or as training left them."""
     decodes: dict[str, DecodeSettings] = Field(min_length=1)
     measure: MeasureSettings = MeasureSettings()
     threads: int = Field(1, gt=0)
@@ -360,6 +362,7 @@ class Experiment(Settings):
             "method": entry.method,
             "settings": entry.settings,
             "training": self.training_of(system).model_dump(),
+            "statistics": self.statistics,
             "threads": self.threads,
         }
 

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from asr.backbones import BackboneFactory, Batch
+from asr.batch_norm import statistics_of
 from asr.settings import TrainingSettings
 from asr.training import check_fingerprint, make_fabric, run_stage, save_state, seed_step
 from common.errors import UserError
@@ -23,6 +24,7 @@ from workflows.data import PreparedData, leave_out_too_long, open_data, stage_da
 from workflows.experiment import Experiment
 from workflows.provenance import describe_run
 from workflows.sources import sources_hash
+from workflows.steps.statistics import settle_statistics
 from workflows.systems import load_inputs, save_system
 
 
@@ -64,11 +66,13 @@ def train_system(
     calibration = Stage("finish", training)
     module = method.finish(module, _fixed_batches(data, method, module, calibration, fabric.device))
     if fabric.is_global_zero:
+        running = statistics_of(module)
+        statistics = settle_statistics(method, module, data, training, seed, experiment.statistics == "again")
         description = {"name": name, "seed": seed, "method": entry.method, "settings": configuration["settings"]}
-        save_system(out, module, method, {**description, "vocabulary": len(data.tokenizer)})
+        save_system(out, module, method, {**description, "vocabulary": len(data.tokenizer)}, running)
         device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "cpu"
         facts = describe_run(device, experiment.threads, earlier + time.monotonic() - began)
-        _finish_files(out, work, {"configuration": fingerprint, "seed": seed, **facts})
+        _finish_files(out, work, {"configuration": fingerprint, "seed": seed, "statistics": statistics, **facts})
     fabric.barrier()
 
 
