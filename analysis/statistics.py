@@ -47,7 +47,7 @@ def statistics_notes(rows: Mapping[str, MeasuredRow], published: Iterable[str]) 
     if again := [facts for facts in found if facts.use != RUNNING]:
         audio = _span([facts.audio_seconds / 60 for facts in again], "{:.0f}")
         notes.append(
-            f"All other statistics were estimated after training, over {audio} minutes of training speech without "
+            f"Statistics that are not running ones were estimated after training, over {audio} minutes of training speech without "
             f"augmentation: the mean over batches, each execution counting alike. That took "
             f"{_span([facts.seconds for facts in again], '{:.1f}')} s a system."
         )

@@ -48,7 +48,10 @@ class Statistics(Method):
     def check(self) -> None:
         self.path: Path | None = None
         if self.config.path is not None:
-            self.path = check_shape(parse_path(self.config.path), self.backbone.config.layers)
+            try:
+                self.path = check_shape(parse_path(self.config.path), self.backbone.config.layers)
+            except UserError as error:
+                raise UserError(f"settings.path: {error}") from None
 
     def check_sources(self, backbones: Mapping[str, BackboneFactory]) -> None:
         own, other = ((each.name, each.config.model_dump()) for each in (self.backbone, backbones["source"]))
