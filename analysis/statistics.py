@@ -47,9 +47,9 @@ def statistics_notes(rows: Mapping[str, MeasuredRow], published: Iterable[str]) 
     if again := [facts for facts in found if facts.use != RUNNING]:
         audio = _span([facts.audio_seconds / 60 for facts in again], "{:.0f}")
         notes.append(
-            f"Statistics that are not running ones were estimated after training, over {audio} minutes of training speech without "
-            f"augmentation: the mean over batches, each execution counting alike. That took "
-            f"{_span([facts.seconds for facts in again], '{:.1f}')} s a system."
+            "Statistics that are not running ones were estimated after training, over "
+            f"{audio} minutes of training speech without augmentation: the mean over batches, each execution counting "
+            f"alike. That took {_span([facts.seconds for facts in again], '{:.1f}')} s a system."
         )
     size = _span([facts.bytes / 1e3 for facts in found], "{:.1f}")
     return [*notes, f"The statistics are {size} kB of each model; the running ones stand beside it."]

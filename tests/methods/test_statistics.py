@@ -80,7 +80,9 @@ def test_running_statistics_and_nothing_else_are_exchanged():
     assert len(changed) == len(moved)
     assert method.statistics_points(module, Step("statistics", 0, 0)) == []
     assert method.points(module) == given.method.points(given.module)
-    assert all(a.data_ptr() != b.data_ptr() for a, b in zip(module.parameters(), given.module.parameters(), strict=True))
+    assert all(
+        a.data_ptr() != b.data_ptr() for a, b in zip(module.parameters(), given.module.parameters(), strict=True)
+    )
 
 
 def test_a_path_is_named_and_offered_beside_the_others():
