@@ -10,12 +10,15 @@ from safetensors.torch import load_file
 
 from asr.batch_norm import batch_norms, statistics_of
 from asr.corpora import read_cuts
+from common.errors import UserError
 from tests.models import small_encoder
 from tests.workflows.commands import ROOT, TINY, read
+from workflows.check import check_systems
 from workflows.data import open_data
 from workflows.edges import Edges
 from workflows.experiment import load_experiment
 from workflows.steps import statistics
+from workflows.steps.evaluate import evaluate_system
 from workflows.steps.inputs import prepare_inputs
 from workflows.steps.prepare import prepare_corpus
 from workflows.steps.train import train_system
@@ -163,6 +166,35 @@ def test_a_store_of_other_speeds_is_not_asked_for_speech_as_it_was_spoken(made, 
     data.features = data.features.model_copy(update={"store": True, "speed_factors": [0.9, 1.1]})
     speech = data.speech_set("train", labelled=False)
     assert speech.stored is None and speech.batch([0], torch.device("cpu"), False).inputs.size(1) > 50
+
+
+def test_it_is_evaluated_without_its_source(made, tiny, tmp_path):
+    only_greedy = tiny.model_copy(update={"decodes": {"greedy": tiny.decodes["greedy"]}})
+    evaluate_system(only_greedy, "f2_path", made / "data", made / "f2_path", tmp_path)
+    points = read(tmp_path / "points.json")
+    assert [point["path"] for point in points["points"]] == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert len((tmp_path / "greedy/test_a/d03_00.trn").read_text().splitlines()) == 8
+
+
+@pytest.mark.parametrize(
+    ("statistics", "layers", "message"),
+    [
+        ("agian", 2, "statistics: Input should be 'again' or 'running'"),
+        ("again", 4, r"systems.f2_path: settings.path: path '1 2' has 2 counts for 4"),
+        ("again", 2, r"systems.f2_running: settings.source: the backbone of 'f2' is another \(different: layers\)"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_any_work(made, tmp_path, statistics, layers, message):
+    values = yaml.safe_load((made / "again.yaml").read_text())
+    values["statistics"] = statistics
+    values["systems"]["f2_path"]["backbone"] = {"layers": layers}
+    values["systems"]["f2_running"]["backbone"] = {"layers": 3}
+    if layers == 4:
+        del values["systems"]["f2_running"]
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match=message):
+        check_systems(load_experiment(str(path)), str(path))
 
 
 def test_the_setting_decides_what_every_system_is(made, tiny):
