@@ -27,10 +27,12 @@ class Claim(Settings):
 
 
 class ClaimsFile(Settings):
-    """The whole file. `tables` maps the names that claims use to published tables; `margin` is the default one."""
+    """The whole file. `tables` maps the names that claims use to published tables; `margin` is the default one; `rows`
+    are the rows of ours that claims name beside the published ones, by table."""
 
     margin: Margin
     tables: dict[str, str]
+    rows: dict[str, list[str]] = {}
     claims: list[Claim]
 
 
@@ -47,6 +49,9 @@ def read_claims(path: Path) -> ClaimsFile:
         if name not in published:
             raise unknown("published table", name, published, f"{path}: tables.{table}")
         published_table(name)
+    for table in found.rows:
+        if table not in found.tables:
+            raise unknown("table", table, found.tables, f"{path}: rows")
     return found
 
 
@@ -61,7 +66,7 @@ def gather(results: Results, file: ClaimsFile, path: Path) -> Evidence:
                 raise UserError(f"{where}: '{name}' names no row; write it as table.row, for example table1.S1")
             if table not in file.tables:
                 raise unknown("table", table, file.tables, where)
-            if row not in (known := evidence.known_rows(table)):
+            if row not in (known := evidence.known_rows(table) | {*file.rows.get(table, ())}):
                 raise unknown("row", row, known, f"{where}: {table}")
             for one in sets:
                 if one not in evidence.known_sets:

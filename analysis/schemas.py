@@ -236,6 +236,18 @@ class Costs(_Read):
         return version
 
 
+class StatisticsFacts(_Read):
+    """The batch-norm statistics of one trained system."""
+
+    use: str
+    """`again`: estimated after training, over `points`; `running`: as training left them."""
+    points: list[str] = []
+    """The labels of the points that were run to estimate them."""
+    seconds: float = 0.0
+    audio_seconds: float = 0.0
+    bytes: int = 0
+
+
 class Provenance(_Read):
     """`provenance.json`: where a system comes from. A fact that is not known is None."""
 
@@ -245,6 +257,8 @@ class Provenance(_Read):
     processor: str | None = None
     versions: dict[str, str] = {}
     wall_seconds: float | None = None
+    statistics: StatisticsFacts | None = None
+    """None where there is no batch norm."""
 
 
 class LeftOut(_Read):

@@ -24,6 +24,7 @@ from analysis.published import CELLS, published_table, slips
 from analysis.results import Results
 from analysis.rows import MeasuredRow, measure
 from analysis.schemas import Experiment, TableSpec
+from analysis.statistics import published_row, statistics_cells, statistics_columns, statistics_notes
 from common.errors import unknown
 
 PROTOCOLS = {"fine_tuned": "full fine-tuning", "superb": "SUPERB: frozen encoder"}
@@ -218,6 +219,7 @@ def _table4(content: _Content) -> Table:
         *identity_columns(),
         Column("training_loss", "training loss", numeric=False),
         Column("how", "how it is run", numeric=False),
+        *statistics_columns(rows.values()),
         *pooled_columns(f"Sys. {content.spec.reference}", [*rows.values()]),
         Column("relative_increase_pct", "relative increase %"),
         Column("published_wer", "paper: WER %"),
@@ -227,22 +229,25 @@ def _table4(content: _Content) -> Table:
     body, comparisons = [], compared(content.spec, rows, test_sets)
     for row in content.order:
         printed = content.published.get(row, {})
+        same = content.published.get(published_row(row, content.published) or row, {})
         cells = {
             **_fallback_identity(row, printed),
-            "training_loss": printed.get("training_loss"),
-            "how": printed.get("how"),
+            "training_loss": same.get("training_loss"),
+            "how": same.get("how"),
             "published_wer": printed.get("avg_wer"),
             "published_relative_increase_pct": printed.get("relative_increase_pct_reported"),
         }
         if row in rows:
             cells |= row_cells(rows[row], []) | wer_cells(rows[row], test_sets, comparisons.get(row, {}))
+            cells |= statistics_cells(rows[row])
             if base:
                 increase = 100.0 * (rows[row].pooled.wer - base) / base
                 cells["relative_increase_pct"] = (increase, f"{increase:+.1f}")
         body.append(cells)
     title = content.title("Table 4: training losses, and depths that were not trained")
     pairs = [("wer", "published_wer", "")]
-    return Table(content.name, title, columns, body, _pooled_notes(content), pairs)
+    notes = [*statistics_notes(rows, content.published), *_pooled_notes(content)]
+    return Table(content.name, title, columns, body, notes, pairs)
 
 
 def _fallback_identity(row: str, printed: Mapping[str, str]) -> dict:

@@ -3,7 +3,8 @@
 A method makes a backbone smaller. It lives in one file, as one subclass of `Method`, and is named in an experiment by
 its module path (`methods.unfolding`); nothing registers it. The steps call it in this order:
 
-    train      build -> for each of stages(): begin_stage, losses and after_step per step -> finish -> architecture
+    train      build -> for each of stages(): begin_stage, losses and after_step per step -> finish -> architecture;
+               then the step estimates the statistics of batch norm again, over statistics_points
     evaluate   rebuild -> points -> encode_points (and `at` for what reads the encoder output)
     measure    parameters, stored_bytes, `at`
 
@@ -112,6 +113,8 @@ class TrainedSystem:
     drop_order: tuple[int, ...] | None = None
     """Its layers, numbered from 1, in the order in which they are dropped: the removal that hurts least first. None
     where that was not measured."""
+    running_statistics: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    """Those of its batch norms as training left them, by their names in the state dict; empty where there are none."""
 
 
 class Method(ABC):
@@ -124,6 +127,8 @@ class Method(ABC):
     kind: ClassVar[str] = "compressed"
     backbones: ClassVar[tuple[str, ...] | None] = None
     """Names of the backbones that it works on; None: any."""
+    chooses_statistics: ClassVar[bool] = False
+    """True where the method's own settings say which statistics batch norm has, whatever the experiment says."""
 
     def __init__(self, config: Settings, backbone: BackboneFactory, inputs: Mapping[str, TrainedSystem] | None = None):
         self.config = config
@@ -135,6 +140,10 @@ class Method(ABC):
 
     def check(self) -> None:
         """Refuse settings that do not fit the backbone, before any work. Raises `UserError`."""
+
+    def check_sources(self, backbones: Mapping[str, BackboneFactory]) -> None:
+        """Refuse systems that training starts from, given as role -> backbone, that do not fit: before any work too.
+        Raises `UserError`."""
 
     def check_experiment(self, tokenizer: TokenizerSettings) -> None:
         """Refuse an experiment's tokenizer, or files that the settings name, that do not fit: before any work too, but
@@ -178,9 +187,15 @@ class Method(ABC):
         """After each optimiser step: masks, dual variables."""
 
     def finish(self, module: nn.Module, calibration: Iterable[Batch]) -> nn.Module:
-        """Once between training and use: remove gates, fold scales, quantise, re-estimate statistics on training
-        batches. May return another architecture."""
+        """Once between training and use: remove gates, fold scales, quantise. May return another architecture. The
+        statistics of batch norm are not its business."""
         return module
+
+    def statistics_points(self, module: nn.Module, step: Step) -> list[Point]:
+        """The points over which the statistics of batch norm are estimated again after `finish`, asked once a batch:
+        by default those that were trained, or all where none says so. None at all: the statistics stay as they are."""
+        points = self.points(module)
+        return [point for point in points if point.trained] or points
 
     def architecture(self, module: nn.Module) -> dict[str, Any]:
         """What `rebuild` needs beside the configuration, as JSON: shapes that training or `finish` changed."""

@@ -172,6 +172,11 @@ class Unfolding(Method):
         trained += [(1,) * physical] if config.alpha_p else []
         return path_points(offered_paths(physical, config.depth, config.last), trained)
 
+    def statistics_points(self, module: nn.Module, step: Step) -> list[Point]:
+        """The trained points; of random deep paths one, drawn a batch as it is drawn a step in training."""
+        seed, deep = (1,) * self.backbone.config.layers, self.deepest_path(step)
+        return [point for point in super().statistics_points(module, step) if point.path in (seed, deep)]
+
 
 def divergence(deep: Outputs, seed: Outputs, ctc_weight: float, kl: KL, batch: Batch) -> Tensor:
     """L_Reg = KL(stopgrad(p_deep) || p_seed), padded frames and tokens left out; no gradient reaches the teacher."""

@@ -49,6 +49,14 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
         for other in needed:
             if _inputs(experiment, other) != _inputs(experiment, name):
                 raise UserError(f"{key}.settings: '{other}' reads other features than '{name}'")
+        sources = {
+            role: BackboneFactory(**experiment.backbone_of(other), vocabulary=3, where=f"{key}.settings")
+            for role, other in method.needs(config).items()
+        }
+        try:
+            method.check_sources(sources)
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from None
         if isinstance(start := getattr(config, "start", None), Start):
             source = BackboneFactory(**experiment.backbone_of(start.system), vocabulary=3, where=f"{key}.settings")
             try:

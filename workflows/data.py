@@ -50,7 +50,9 @@ class PreparedData:
             for speed in speeds:
                 samples = perturbed_samples(utterance.samples, utterance.sampling_rate, speed)
                 examples.append(Example(utterance, speed, self.extractor.frames(samples), tokens))
-        store = self.inputs / f"features_{name}" if self.features.store else None
+        # The store holds the training set at its own speeds, of which 1 need not be one.
+        stored = self.features.store and (name != "train" or set(speeds) <= set(self.features.speed_factors))
+        store = self.inputs / f"features_{name}" if stored else None
         return SpeechSet(examples, self.extractor, self.normaliser, store)
 
     def _tokens(self, name: str, utterance: Utterance) -> tuple[int, ...]:

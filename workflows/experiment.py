@@ -144,6 +144,8 @@ class Experiment(Settings):
     families: dict[str, FamilyEntry] = {}
     """Further model families; `tokenizer`, `features` and `backbone` above are the experiment's own."""
     training: TrainingSettings
+    statistics: Literal["again", "running"] = "again"
+    """Batch-norm statistics of all systems: estimated again over the trained points, or as training left them."""
     decodes: dict[str, DecodeSettings] = Field(min_length=1)
     decoding_batch_seconds: float = Field(120.0, gt=0)
     """Audio in a batch when systems are decoded, padding counted: as much as memory holds; no result depends on it."""
@@ -379,6 +381,7 @@ class Experiment(Settings):
             "method": entry.method,
             "settings": entry.settings,
             "training": self.training_of(system).model_dump(mode="json", exclude=LOG_ONLY),
+            "statistics": self.statistics,
             "threads": self.threads,
         }
 

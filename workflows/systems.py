@@ -1,15 +1,15 @@
 """A system on disk: `system.json` says how to rebuild the module, `model.safetensors` holds its weights, physical
-layers once."""
+layers once. Beside them stand the batch-norm statistics that training left, where there is batch norm."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from asr.backbones import BackboneFactory
 from common.errors import UserError
@@ -17,18 +17,33 @@ from common.files import read_json, replacing, sha256, write_json
 from methods.contract import Method, TrainedSystem, make_method
 
 SCHEMA = 1
+RUNNING = "running_statistics.safetensors"
 
 
-def save_system(folder: Path, module: nn.Module, method: Method, description: dict[str, Any]) -> None:
-    """Write weights, then `system.json`, which holds their digest: it is by this file that later steps know a system.
-    `description` holds name, seed, method, settings and vocabulary."""
+def save_system(
+    folder: Path,
+    module: nn.Module,
+    method: Method,
+    description: dict[str, Any],
+    running_statistics: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write weights, then `system.json`, which holds digests of them: it is by this file that later steps know a
+    system. `description` holds name, seed, method, settings and vocabulary; `running_statistics` are those of batch
+    norm as training left them, if there are any."""
+    if running_statistics:
+        with replacing(folder / RUNNING) as temporary:
+            save_file(dict(running_statistics), temporary)
+    else:
+        (folder / RUNNING).unlink(missing_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     with replacing(folder / "model.safetensors") as temporary:
         save_file(state, temporary)
     backbone = {"name": method.backbone.name, "settings": method.backbone.config.model_dump(mode="json")}
     about = {"backbone": backbone, "architecture": method.architecture(module), **description}
-    weights = sha256(folder / "model.safetensors")
-    write_json(folder / "system.json", {"schema": SCHEMA, "weights": weights, **about})
+    digests = {"weights": sha256(folder / "model.safetensors")}
+    if running_statistics:
+        digests["running_statistics"] = sha256(folder / RUNNING)
+    write_json(folder / "system.json", {"schema": SCHEMA, **digests, **about})
 
 
 def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSystem:
@@ -66,18 +81,23 @@ def _rebuild(folder: Path) -> TrainedSystem:
     module = method.rebuild(description["architecture"])
     weights = folder / "model.safetensors"
     try:
-        state = load_file(weights)
-        module.load_state_dict(state)
-    except FileNotFoundError:
-        raise UserError(f"{weights}: no such file; train the system again") from None
-    except SafetensorError as error:
-        raise UserError(f"{weights}: not a readable safetensors file ({error}); train the system again") from None
+        module.load_state_dict(_load_tensors(weights))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"{weights}: this checkpoint belongs to another configuration than {where} ({reason})"
         ) from None
-    return TrainedSystem(description["name"], module, method)
+    running = _load_tensors(folder / RUNNING) if (folder / RUNNING).exists() else {}
+    return TrainedSystem(description["name"], module, method, running_statistics=running)
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; train the system again") from None
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error}); train the system again") from None
 
 
 def load_description(model: Path) -> dict[str, Any]:

@@ -224,7 +224,7 @@ def test_the_published_numbers_reproduce_the_published_claims(tmp_path):
     judged = judge_claims(Results(folder)).judged
     found = {claim.id: outcome for claim, outcome in judged if not claim.id.startswith("w2v2")}
     assert {outcome.verdict for claim, outcome in judged if claim.id.startswith("w2v2")} == {NOT_TESTED}
-    untested = {"paths_differ_little", "memory_of_training"}
+    untested = {"paths_differ_little", "memory_of_training", "collapse_and_batch_norm"}  # the last is ours
     assert {name for name, outcome in found.items() if outcome.verdict == NOT_TESTED} == untested
     others = {name: outcome.verdict for name, outcome in found.items() if name not in untested}
     assert others == dict.fromkeys(others, REPRODUCED)

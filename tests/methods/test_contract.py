@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 
 from asr.backbones import BACKBONES, BackboneFactory
+from asr.batch_norm import batch_norms, estimating, statistics_of
 from asr.training import seed_step
 from common.errors import UserError
 from methods.contract import (
@@ -81,7 +82,9 @@ def make(name, folder, backbone=None):
     torch.manual_seed(0)
     source = make_method("baselines.all_physical", {}, backbone)
     references = [role for role, value in settings.items() if isinstance(value, dict)]
-    inputs = {role: TrainedSystem("source", source.build().eval(), source) for role in references}
+    trained = source.build().eval()
+    system = TrainedSystem("source", trained, source, running_statistics=statistics_of(trained))
+    inputs = dict.fromkeys(references, system)
     method = make_method(name, settings, backbone, inputs)
     made = Made(name, settings, method, method.build())
     for stage in method.stages(TRAINING):
@@ -168,6 +171,20 @@ def test_save_and_load_give_equal_outputs_at_every_point(made, tmp_path):
         assert log_probs.shape[::2] == (len(data.ids), made.method.backbone.vocabulary)
         assert encoded.lengths.tolist() == made.method.output_lengths(module, data.input_lengths.tolist())
         torch.testing.assert_close(together[point.id].frames, encoded.frames, atol=1e-5, rtol=0)
+
+
+def test_statistics_are_estimated_over_the_points_it_names_and_change_nothing_else(made):
+    """What the workflow does after `finish`: some of the method's own points, and only batch norm moves."""
+    module = finished(made)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    points = made.method.statistics_points(module, Step("statistics", 0, 0))
+    assert {point.id for point in points} <= {point.id for point in made.method.points(module)}
+    with estimating(module):
+        for point in points:
+            made.method.at(module, point).encode(made.batch().inputs, made.batch().input_lengths)
+    changed = {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
+    executed = batch_norms(module) if points else ()
+    assert changed == {name for name in statistics_of(module) if name.rpartition(".")[0] in executed}
 
 
 def test_costs_are_positive_and_agree_with_the_file(made, tmp_path):

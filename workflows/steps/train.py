@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from asr.backbones import BackboneFactory, Batch
+from asr.batch_norm import statistics_of
 from asr.corpora.content import check_audio
 from asr.settings import TrainingSettings
 from asr.training import check_fingerprint, make_fabric, run_stage, save_state, seed_step
@@ -25,6 +26,7 @@ from workflows.data import PreparedData, keep_for_validation, leave_out_too_long
 from workflows.experiment import Experiment
 from workflows.identity import Identities, identity
 from workflows.provenance import commit, describe_run
+from workflows.steps.statistics import settle_statistics
 from workflows.systems import load_inputs, save_system
 
 
@@ -59,9 +61,11 @@ def train_system(
     calibration = Stage("finish", training)
     module = method.finish(module, _fixed_batches(data, method, module, calibration, fabric.device))
     if fabric.is_global_zero:
+        running = statistics_of(module)
+        statistics = settle_statistics(method, module, data, training, seed, experiment.statistics == "again")
         settings = method.config.model_dump(mode="json")
         description = {"name": name, "seed": seed, "method": entry.method, "settings": settings, "frozen": frozen}
-        save_system(out, module, method, {**description, "vocabulary": len(data.tokenizer)})
+        save_system(out, module, method, {**description, "vocabulary": len(data.tokenizer)}, running)
         device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "cpu"
         facts = describe_run(code, device, experiment.threads, earlier + time.monotonic() - began)
         configuration = {
@@ -72,7 +76,8 @@ def train_system(
             "data": {file: sha256(data_folder / file) for file in experiment.input_files(entry.family)},
             "drop_orders": {role: system.drop_order for role, system in inputs.items()},
         }
-        _finish_files(out, work, {"identity": made_from, "configuration": configuration, "seed": seed, **facts})
+        made = {"identity": made_from, "configuration": configuration, "statistics": statistics, "seed": seed}
+        _finish_files(out, work, {**made, **facts})
     fabric.barrier()
 
 

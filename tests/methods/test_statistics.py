@@ -1,0 +1,149 @@
+"""Over which points batch-norm statistics are estimated, and the baseline that takes other ones."""
+
+import pytest
+import torch
+
+from asr.batch_norm import estimating, statistics_of
+from baselines.all_physical import AllPhysical
+from common.errors import UserError
+from methods.contract import Step, TrainedSystem, make_method, path_points
+from tests.models import STILL, batch, conformer, factory
+from workflows.systems import load_system, save_system
+
+ONES, UNFOLDED = (1, 1, 1, 1), (1, 1, 2, 2)
+
+
+def named(settings, batches=1, seed=0, name="methods.unfolding"):
+    """Paths that a method names, batch by batch."""
+    method = make_method(name, settings, factory(**STILL))
+    module = method.build()
+    steps = [Step("statistics", index, seed) for index in range(batches)]
+    return [[point.path for point in method.statistics_points(module, step)] for step in steps]
+
+
+def test_the_trained_points_are_named():
+    path = {"depth": 6, "training_path": "1 1 2 2"}
+    assert named({}, name="baselines.all_physical") == [[ONES]]
+    assert named(path, batches=2) == [[ONES, UNFOLDED]] * 2
+    assert named({**path, "alpha_p": 0, "alpha_kl": 0}) == [[UNFOLDED]]
+    assert named({**path, "alpha_f": 0, "alpha_p": 1, "alpha_kl": 0}) == [[ONES]]
+    assert named({"depth": 4}) == [[ONES]]
+
+
+def test_all_points_where_none_says_that_it_was_trained():
+    class Untrained(AllPhysical):
+        def points(self, module):
+            return path_points([ONES, UNFOLDED], trained=[])
+
+    method = Untrained(Untrained.Config(), factory(**STILL))
+    module = method.build()
+    assert method.statistics_points(module, Step("statistics", 0, 0)) == method.points(module)
+
+
+def test_of_random_paths_one_is_drawn_for_each_batch_reproducibly():
+    settings = {"depth": 6, "training_path": "random"}
+    drawn = named(settings, batches=40)
+    assert all(len(paths) == 2 and paths[0] == ONES and sum(paths[1]) == 6 for paths in drawn)
+    assert len({paths[1] for paths in drawn}) > 3
+    torch.manual_seed(123)
+    assert named(settings, batches=40) == drawn
+    assert named(settings, batches=40, seed=1) != drawn
+    without_seed = named({**settings, "alpha_p": 0, "alpha_kl": 0}, batches=40)
+    assert without_seed == [paths[1:] for paths in drawn]
+
+
+def source(settings=None, name="methods.unfolding", running=True):
+    """A system as a finished training leaves it: other statistics in the model than beside it."""
+    method = make_method(name, {"depth": 6, "last": 2} if settings is None else settings, factory(**STILL))
+    module = conformer(**STILL).eval().requires_grad_(False)
+    before = statistics_of(module)
+    with estimating(module):
+        module.encode(batch().inputs, batch().input_lengths, UNFOLDED)
+    return TrainedSystem("f4", module, method, running_statistics=before if running else {})
+
+
+def statistics(inputs=None, backbone=None, **settings):
+    settings = {"source": {"system": "f4"}, **settings}
+    return make_method("baselines.statistics", settings, backbone or factory(**STILL), inputs)
+
+
+def test_running_statistics_and_nothing_else_are_exchanged():
+    given = source()
+    method = statistics({"source": given}, use="running")
+    module = method.build()
+    moved = statistics_of(module)
+    assert moved.keys() == given.running_statistics.keys()
+    for name, tensor in module.state_dict().items():
+        expected = given.running_statistics.get(name, given.module.state_dict()[name])
+        assert torch.equal(tensor, expected), name
+    changed = [name for name in moved if not torch.equal(moved[name], given.module.state_dict()[name])]
+    assert len(changed) == len(moved)
+    assert method.statistics_points(module, Step("statistics", 0, 0)) == []
+    assert method.points(module) == given.method.points(given.module)
+    assert all(
+        a.data_ptr() != b.data_ptr() for a, b in zip(module.parameters(), given.module.parameters(), strict=True)
+    )
+
+
+def test_a_path_is_named_and_offered_beside_the_others():
+    given = source(name="baselines.all_physical", settings={})
+    for path, ids in (("1 1 2 2", ["d04_00", "d06_00"]), ([1, 1, 1, 1], ["d04_00"]), ("2 2 0 0", ["d04_00", "d04_01"])):
+        method = statistics({"source": given}, use="path", path=path)
+        module = method.build()
+        assert [point.id for point in method.points(module)] == ids
+        (named_point,) = method.statistics_points(module, Step("statistics", 0, 0))
+        assert named_point == method.points(module)[-1]
+        assert named_point.path == tuple(map(int, path.split() if isinstance(path, str) else path))
+
+
+def test_it_is_rebuilt_without_its_source(tmp_path):
+    given = source()
+    settings = {"source": {"system": "f4"}, "use": "path", "path": "3 1 1 1"}
+    method = statistics({"source": given}, **settings)
+    module = method.build().eval()
+    described = {"name": "x", "seed": 0, "method": "baselines.statistics", "settings": settings, "vocabulary": 12}
+    save_system(tmp_path, module, method, described, given.running_statistics)
+    loaded = load_system(tmp_path)
+    points = method.points(module)
+    assert loaded.method.points(loaded.module) == points and len(points) == 5
+    data = batch()
+    for point in points:
+        ours, theirs = (
+            each.at(one, point).encode(data.inputs, data.input_lengths).frames
+            for each, one in ((method, module), (loaded.method, loaded.module))
+        )
+        assert torch.equal(ours, theirs)
+    kept = loaded.running_statistics
+    assert kept.keys() == given.running_statistics.keys()
+    assert all(torch.equal(tensor, given.running_statistics[name]) for name, tensor in kept.items())
+    save_system(tmp_path, module, method, described)
+    assert load_system(tmp_path).running_statistics == {}, "left over from before"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"use": "path"}, "use: path needs the path over which"),
+        ({"use": "running", "path": "1 1 1 1"}, "path: goes with use: path"),
+        ({"use": "path", "path": "1 1 2"}, "settings.path: path '1 1 2' has 3 counts for 4 physical layers"),
+        ({"use": "path", "path": "0 0 0 0"}, "settings.path: path '0 0 0 0': counts are 0 or more"),
+        ({"use": "path", "path": "1 1 x 1"}, "settings.path: '1 1 x 1' is not a path"),
+        ({"use": "paths"}, "settings: use: Input should be 'running' or 'path'"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(settings, message):
+    with pytest.raises(UserError, match=message):
+        statistics(**settings)
+
+
+def test_a_source_that_does_not_fit_is_refused():
+    with pytest.raises(UserError, match="no running statistics stand beside 'f4' .*train it again"):
+        statistics({"source": source(running=False)}).build()
+    statistics({"source": source(running=False)}, use="path", path="1 1 1 1").build()
+    other = statistics({"source": source()}, factory(**STILL, layers=3))
+    with pytest.raises(UserError, match=r"the backbone of 'f4' is another \(different: layers\); give this system"):
+        other.build()
+    widths = source(name="tests.toys.width_slices", settings={})
+    with pytest.raises(UserError, match=r"settings\.path: the points of 'f4' are no paths"):
+        statistics({"source": widths}, use="path", path="1 1 1 1").build()
+    assert len(statistics({"source": widths}).build().state_dict()) > 0
