@@ -22,8 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.alignment import Alignment
-from analysis.intervals import FEW_UNITS, LEVEL, REPLICATES, SEED, drawn_sums
-from analysis.trn import speaker
+from analysis.intervals import FEW_UNITS, LEVEL, REPLICATES, SEED, drawn_sums, number_units
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Estimate:
     test_high: float
     seeds: int
     units: int
-    """Speakers, or utterances where ids name no speakers."""
+    """Speakers, or utterances where speakers are not known."""
     words: int
     """Reference words of the test sets, counted once."""
 
@@ -70,12 +69,11 @@ class SystemErrors:
 
 def system_errors(systems: Sequence[Sequence[Sequence[Alignment]]]) -> SystemErrors:
     """Errors of several systems, each given as `[seed][test set]`, all on the same test sets."""
-    numbers: dict[str, int] = {}
     sets = systems[0][0]
-    rows = np.array([numbers.setdefault(speaker(u), len(numbers)) for one in sets for u in one.reference.lines])
+    rows, units = number_units(one.reference for one in sets)
 
     def by_speaker(values: list[np.ndarray]) -> np.ndarray:
-        return np.bincount(rows, np.concatenate(values), len(numbers)).astype(np.int64)
+        return np.bincount(rows, np.concatenate(values), units).astype(np.int64)
 
     errors = [[by_speaker([one.errors for one in seed]) for seed in system] for system in systems]
     return SystemErrors(np.array(errors), by_speaker([one.ref_words for one in sets]))

@@ -32,6 +32,7 @@ rule prepare_data:
     output:
         corpus=update("<data>/corpus.json"),
         references=update(expand("<data>/{name}.trn", name=experiment.decoded_sets)),
+        speakers=update(expand("<data>/{name}.speakers.json", name=experiment.decoded_sets)),
     params:
         experiment=EXPERIMENT,
         folder=subpath(output.corpus, parent=True),
