@@ -40,6 +40,8 @@ class Estimate:
     """Speakers, or utterances where speakers are not known."""
     words: int
     """Reference words of the test sets, counted once."""
+    p: float = 1.0
+    """Two-sided p of "the figure is 0": below 0.05 where the interval excludes 0."""
 
     @property
     def few_units(self) -> bool:
@@ -114,7 +116,8 @@ def _estimate(errors: SystemErrors, observed: np.ndarray, drawn: np.ndarray, fin
     low, high = map(float, np.quantile(final(total), quantiles))
     test_low, test_high = map(float, np.quantile(final(over_speakers), quantiles))
     words, units = int(errors.words.sum()), len(errors.words)
-    return Estimate(float(final(observed.mean())), low, high, test_low, test_high, seeds, units, words)
+    p = 2 * float(min(np.mean(final(total) <= 0), np.mean(final(total) >= 0)))
+    return Estimate(float(final(observed.mean())), low, high, test_low, test_high, seeds, units, words, min(1.0, p))
 
 
 def _seed_draws(seeds: int) -> np.ndarray:

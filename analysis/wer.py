@@ -62,7 +62,9 @@ def show_interval(alignment) -> str:
 
     interval = wer_interval([alignment])
     named = alignment.reference.speakers is not None
-    units = f"{interval.units} speakers" if named else f"{interval.units} utterances (no speakers known: see --speakers)"
+    units = (
+        f"{interval.units} speakers" if named else f"{interval.units} utterances (no speakers known: see --speakers)"
+    )
     return f"{100 * LEVEL:g} % interval {interval.low:.2f} to {interval.high:.2f}, bootstrap over {units}"
 
 
