@@ -22,8 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.alignment import Alignment
-from analysis.intervals import FEW_UNITS, LEVEL, REPLICATES, SEED, drawn_sums
-from analysis.trn import speaker
+from analysis.intervals import FEW_UNITS, LEVEL, REPLICATES, SEED, drawn_sums, number_units
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,11 @@ class Estimate:
     test_high: float
     seeds: int
     units: int
-    """Speakers, or utterances where ids name no speakers."""
+    """Speakers, or utterances where speakers are not known."""
     words: int
     """Reference words of the test sets, counted once."""
+    p: float = 1.0
+    """Two-sided p of "the figure is 0": below 0.05 where the interval excludes 0."""
 
     @property
     def few_units(self) -> bool:
@@ -70,12 +71,11 @@ class SystemErrors:
 
 def system_errors(systems: Sequence[Sequence[Sequence[Alignment]]]) -> SystemErrors:
     """Errors of several systems, each given as `[seed][test set]`, all on the same test sets."""
-    numbers: dict[str, int] = {}
     sets = systems[0][0]
-    rows = np.array([numbers.setdefault(speaker(u), len(numbers)) for one in sets for u in one.reference.lines])
+    rows, units = number_units(one.reference for one in sets)
 
     def by_speaker(values: list[np.ndarray]) -> np.ndarray:
-        return np.bincount(rows, np.concatenate(values), len(numbers)).astype(np.int64)
+        return np.bincount(rows, np.concatenate(values), units).astype(np.int64)
 
     errors = [[by_speaker([one.errors for one in seed]) for seed in system] for system in systems]
     return SystemErrors(np.array(errors), by_speaker([one.ref_words for one in sets]))
@@ -116,7 +116,8 @@ def _estimate(errors: SystemErrors, observed: np.ndarray, drawn: np.ndarray, fin
     low, high = map(float, np.quantile(final(total), quantiles))
     test_low, test_high = map(float, np.quantile(final(over_speakers), quantiles))
     words, units = int(errors.words.sum()), len(errors.words)
-    return Estimate(float(final(observed.mean())), low, high, test_low, test_high, seeds, units, words)
+    p = 2 * float(min(np.mean(final(total) <= 0), np.mean(final(total) >= 0)))
+    return Estimate(float(final(observed.mean())), low, high, test_low, test_high, seeds, units, words, min(1.0, p))
 
 
 def _seed_draws(seeds: int) -> np.ndarray:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from analysis.alignment import Alignment
 from analysis.choice import offered_at
+from analysis.comparison import Comparison
 from analysis.contrasts import Estimate, SystemErrors, contrast, spread, system_errors
 from analysis.published import CELLS, published_table
 from analysis.results import Results
 from analysis.rows import MeasuredRow, measure, point_costs
 from analysis.schemas import Point, TableSpec
-from analysis.significance import significance
 from analysis.verdicts import NotTestedHere
 
 if TYPE_CHECKING:
@@ -87,10 +87,7 @@ class Evidence:
     ) -> tuple[Estimate, float, float | None]:
         """The row's WER minus the other's, the other's WER, and p of their test for a single seed (else None)."""
         estimate = self.contrast([name, other], [1, -1], seeds, sets)
-        p = None
-        if len(seeds) == 1:
-            ours, theirs = (self._alignments(row, seeds, sets)[0] for row in (name, other))
-            p = significance(list(zip(ours, theirs, strict=True))).p
+        p = Comparison(*(self._alignments(row, seeds, sets) for row in (name, other))).p if len(seeds) == 1 else None
         return estimate, self.wer(other, seeds, sets), p
 
     def path_spread(self, name: str, seeds: Sequence[int], sets: Sets = None) -> tuple[Estimate, float]:

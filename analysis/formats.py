@@ -1,7 +1,8 @@
 """One table, written as CSV, Markdown, LaTeX and HTML.
 
 Cells may hold anything a configuration or a transcript holds, so every format escapes what it would take for syntax.
-CSV holds the plain values for other programs; the other three are for people.
+CSV holds the plain values for other programs; the other three are for people. A spreadsheet takes a cell that begins
+with one of `= + - @`, a tab or a carriage return for a formula, so CSV has an apostrophe before such text.
 """
 
 import csv
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MISSING = "–"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -79,16 +82,25 @@ def _text(cell) -> str:
 
 def _value(cell):
     value = cell[0] if isinstance(cell, tuple) else cell
-    return "" if value is None else round(value, 6) if isinstance(value, float) else value
+    return "" if value is None else round(value, 6) if isinstance(value, float) else guarded(value)
+
+
+def guarded(value):
+    """`value` for a CSV cell: text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Text that is a plain number (`-1.2`) stays one.
+    """
+    harmful = isinstance(value, str) and value.startswith(FORMULA) and not NUMBER.fullmatch(value)
+    return f"'{value}" if harmful else value
 
 
 def to_csv(table: Table) -> str:
     """Plain values under the columns' keys, one line a row; empty where there is none."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column.key for column in table.columns])
+    writer = csv.writer(out)  # its own line ends, or a carriage return inside a cell would stand there unquoted
+    writer.writerow([guarded(column.key) for column in table.columns])
     writer.writerows([[_value(row.get(column.key)) for column in table.columns] for row in table.rows])
-    return out.getvalue()
+    return out.getvalue().replace("\r\n", "\n")
 
 
 def escape_markdown(text: str) -> str:

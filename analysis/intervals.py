@@ -1,8 +1,9 @@
 """Bootstrap intervals of pooled word error rates and of their differences.
 
 Words of one speaker share that speaker's difficulties, so speakers are resampled, not words or utterances (Bisani and
-Ney, 2004; Liu and Peng, 2020); two systems are resampled together, for they heard the same speech. Utterances whose id
-names no speaker stand for themselves. The draw is seeded: equal files give equal intervals.
+Ney, 2004; Liu and Peng, 2020); two systems are resampled together, for they heard the same speech. Where a reference
+does not know its speakers (`analysis.speakers`), utterances stand for themselves. The draw is seeded: equal files give
+equal intervals.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from analysis.alignment import Alignment
-from analysis.trn import speaker
+from analysis.trn import Transcript
 
 REPLICATES = 10_000
 LEVEL = 0.95
@@ -47,18 +48,21 @@ def difference_interval(pairs: Iterable[tuple[Alignment, Alignment]]) -> Interva
     return _interval(np.stack([sums[:, 0] - sums[:, 1], sums[:, 2]], axis=1))
 
 
-def _sums(pairs: Sequence[tuple[Alignment, Alignment]]) -> np.ndarray:
-    """A's errors, B's errors and the reference words of each speaker: int64, (speakers, 3).
+def number_units(references: Iterable[Transcript]) -> tuple[np.ndarray, int]:
+    """The number of the speaker of each utterance, references one after the other: int64; and how many there are.
 
     A speaker of two test sets is one speaker: the same voice in a clean and a noisy set is drawn together.
     """
     numbers: dict[str, int] = {}
-    rows, columns = [], []
-    for a, b in pairs:
-        rows += [numbers.setdefault(speaker(utterance), len(numbers)) for utterance in a.reference.lines]
-        columns.append(np.stack([a.errors, b.errors, a.ref_words], axis=1))
-    sums = np.zeros((len(numbers), 3), dtype=np.int64)
-    np.add.at(sums, np.array(rows, dtype=np.int64), np.concatenate(columns))
+    rows = [numbers.setdefault(unit, len(numbers)) for reference in references for unit in reference.units]
+    return np.array(rows, dtype=np.int64), len(numbers)
+
+
+def _sums(pairs: Sequence[tuple[Alignment, Alignment]]) -> np.ndarray:
+    """A's errors, B's errors and the reference words of each speaker: int64, (speakers, 3)."""
+    rows, units = number_units(a.reference for a, _ in pairs)
+    sums = np.zeros((units, 3), dtype=np.int64)
+    np.add.at(sums, rows, np.concatenate([np.stack([a.errors, b.errors, a.ref_words], axis=1) for a, b in pairs]))
     return sums
 
 

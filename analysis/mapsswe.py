@@ -4,6 +4,10 @@ The test splits every utterance into segments that both systems leave with at le
 that errors of different segments can be taken as independent, and asks whether the mean difference of the errors in a
 segment is zero (Gillick and Cox, 1989). `mean` is that of A's minus B's errors: positive when A makes more.
 
+It belongs to one training of each system: the same sentences recognised by another seed are no new evidence, so their
+segments must not be put together (`analysis.comparison` tests within each seed). Where it says nothing, or its normal
+approximation is weak, `analysis.significance` sets an exact test beside it, whose p then counts.
+
     python -m analysis.mapsswe REF.trn A.trn B.trn [--json] [--normaliser NAME] [--glm FILE]
 """
 

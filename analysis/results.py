@@ -18,6 +18,7 @@ from analysis.counts import Counts
 from analysis.normalise import Normaliser, load_normaliser
 from analysis.schemas import Costs, Decode, Experiment, Point, Provenance, Sensitivity, SystemPoints
 from analysis.scoring import Scorer
+from analysis.speakers import name_speakers, speakers_file
 from analysis.trn import Transcript, read_trn
 from common.errors import UserError, unknown
 from common.files import read_json
@@ -33,6 +34,7 @@ class Results:
         self.folder = Path(folder)
         self._points: dict[tuple[str, int], SystemPoints] = {}
         self._transcripts: dict[Path, Transcript] = {}
+        self._references: dict[Path, Transcript] = {}
         self._alignments: dict[tuple[Path, Path], Alignment] = {}
 
     @cached_property
@@ -109,8 +111,8 @@ class Results:
                 f"{folder / 'points.json'}: point '{point.id}' of system '{point.system}' (seed {point.seed}) "
                 f"was not decoded by '{decode}' on '{test_set}'"
             )
-        reference = self.points(point.system, point.seed).decodes[decode].sets[test_set].reference
-        return self._align(self._own(reference), folder / decode / test_set / f"{point.id}.trn")
+        found = self._own(self.points(point.system, point.seed).decodes[decode].sets[test_set].reference)
+        return self._align(self._reference(found, test_set), folder / decode / test_set / f"{point.id}.trn")
 
     def alignments(self, point: Point, decode: str, test_sets: Iterable[str]) -> list[Alignment]:
         """The alignments of one point on several sets."""
@@ -138,10 +140,15 @@ class Results:
         """What each layer of a system matters; None where that was not measured."""
         return self._optional(Sensitivity, self.system_folder(system, seed) / "sensitivity.json")
 
+    @property
+    def _data(self) -> Path:
+        """Where the corpus stands."""
+        return self.folder / "data" / self.experiment.corpus.name
+
     @cached_property
     def corpus(self) -> dict[str, Any]:
         """`corpus.json`: what was prepared; empty where nobody wrote it down."""
-        path = self.folder / "data" / self.experiment.corpus.name / "corpus.json"
+        path = self._data / "corpus.json"
         content = read_json(path) if path.exists() else {}
         return content if isinstance(content, dict) else {}
 
@@ -149,12 +156,20 @@ class Results:
     def _optional(model: type[File], path: Path) -> File | None:
         return parse(model, read_json(path), str(path)) if path.exists() else None
 
-    def _align(self, reference: Path, hypothesis: Path) -> Alignment:
-        key = (reference, hypothesis)
+    def _reference(self, path: Path, test_set: str) -> Transcript:
+        """A reference with its speakers: named beside it, else (it is a part of a set) beside the whole set's."""
+        if path not in self._references:
+            found, places = self.transcript(path), [path, self._data / f"{test_set}.trn"]
+            named = next((place for place in map(speakers_file, places) if place.exists()), None)
+            self._references[path] = name_speakers(found, named) if named else found
+        return self._references[path]
+
+    def _align(self, reference: Transcript, hypothesis: Path) -> Alignment:
+        key = (reference.path, hypothesis)
         if key not in self._alignments:
-            self._alignments[key] = self._scorer.align(self.transcript(reference), self.transcript(hypothesis))
+            self._alignments[key] = self._scorer.align(reference, self.transcript(hypothesis))
             if not self._alignments[key].counts.ref_words:
-                raise UserError(f"{reference}: holds no word, so there is no word error rate")
+                raise UserError(f"{reference.path}: holds no word, so there is no word error rate")
         return self._alignments[key]
 
     def _own(self, reference: str) -> Path:

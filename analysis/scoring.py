@@ -46,7 +46,8 @@ class Scorer:
             items = self._references[reference]
             heard = {name: self._hypothesis_items(hypothesis, name) for name in reference.lines}
             found = align_all(reference.path, items, heard)
-            same = self._scored.setdefault(reference, found.reference)  # one object for all systems: compared by `is`
+            own = replace(found.reference, speakers=reference.speakers)
+            same = self._scored.setdefault(reference, own)  # one object for all systems: compared by `is`
             return replace(found, reference=same)
         if rules.lower_case:
             if reference not in self._references:
@@ -87,7 +88,7 @@ def is_noise(word: bytes) -> bool:
 
 def _lower(transcript: Transcript) -> Transcript:
     lines = {name: line.decode("utf-8").lower().encode("utf-8") for name, line in transcript.lines.items()}
-    return Transcript(transcript.path, lines)
+    return replace(transcript, lines=lines)
 
 
 def align_all(path: Path, reference: Mapping[str, Items], hypothesis: Mapping[str, Items]) -> Alignment:

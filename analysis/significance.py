@@ -6,7 +6,7 @@ sign, so all sign patterns are equally likely, and p is the share of them whose 
 observed one.
 
     test = significance([(alignment of A, alignment of B)])
-    test.p                        # the exact one where MAPSSWE's is weak
+    test.p, test.significant      # by the exact test where MAPSSWE is weak, or abstains
     holm([0.01, 0.04, 0.03])      # [0.03, 0.06, 0.06]
 """
 
@@ -32,6 +32,16 @@ class Significance:
     def p(self) -> float:
         """The two-sided p to rely on: the exact one where there is one."""
         return self.mapsswe.p if self.exact_p is None else self.exact_p
+
+    @property
+    def significant(self) -> bool:
+        """Whether A and B differ: by the exact p where there is one, else by sc_stats' own decision (|Z| > 1.960)."""
+        return self.mapsswe.significant if self.exact_p is None else self.exact_p < ALPHA
+
+    @property
+    def significant_increase(self) -> bool:
+        """Whether A makes more errors than B and the difference is significant: what costs the paper's `*`."""
+        return self.significant and self.mapsswe.mean > 0
 
 
 def significance(pairs: Iterable[tuple[Alignment, Alignment]]) -> Significance:

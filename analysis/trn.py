@@ -8,7 +8,7 @@ case.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,13 @@ class Transcript:
     path: Path
     lines: dict[str, bytes]
     """The words of each utterance as they stand in the file: UTF-8, without the id."""
+    speakers: Mapping[str, str] | None = None
+    """Who speaks each utterance, where that is known (`analysis.speakers`): the id does not say it."""
+
+    @property
+    def units(self) -> list[str]:
+        """What intervals resample, for each utterance: its speaker, or itself where speakers are not known."""
+        return [*self.lines] if self.speakers is None else [self.speakers[utterance] for utterance in self.lines]
 
     def words(self, utterance: str) -> list[str]:
         """The words of one utterance as a person reads them: original case, escapes undone."""
@@ -133,16 +140,12 @@ def check_same_utterances(reference: Transcript, hypothesis: Transcript) -> None
         return
     differences = []
     if missing:
-        differences.append(f"{len(missing)} only in the reference ({_first(missing)})")
+        differences.append(f"{len(missing)} only in the reference ({first_of(missing)})")
     if extra:
-        differences.append(f"{len(extra)} only in the hypothesis ({_first(extra)})")
+        differences.append(f"{len(extra)} only in the hypothesis ({first_of(extra)})")
     raise UserError(f"{hypothesis.path}: its utterances are not those of {reference.path}: {'; '.join(differences)}")
 
 
-def _first(utterances: list[str]) -> str:
+def first_of(utterances: list[str]) -> str:
+    """The first few utterances, as messages name them."""
     return ", ".join(utterances[:SHOWN]) + (", ..." if len(utterances) > SHOWN else "")
-
-
-def speaker(utterance: str) -> str:
-    """The speaker of an utterance: its id up to the first `-`, or the whole id where there is none."""
-    return utterance.partition("-")[0]

@@ -7,6 +7,7 @@ leaves an earlier corpus as it was.
 import contextlib
 import dataclasses
 import importlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,9 +98,10 @@ def _checked(set_name: str, utterances: list[Utterance], stage: Path) -> list[Ut
 
 
 def _check_ids(sets: Sets, further: set[str]) -> None:
-    """Raise `UserError` for an utterance that occurs twice, or whose id does not name its speaker as scoring needs it.
+    """Raise `UserError` for an utterance that occurs twice, or whose id is not one that NIST's programs can read.
 
-    A set of `further` may repeat utterances of other sets, but none of the training set.
+    Scoring has speakers from the manifest, so what the id makes of a speaker's name does not matter. A set of `further`
+    may repeat utterances of other sets, but none of the training set.
     """
     places: dict[str, list[str]] = {}
     for set_name, utterances in sets.items():
@@ -109,9 +111,14 @@ def _check_ids(sets: Sets, further: set[str]) -> None:
                 if len(both) == 1 or "train" in both or not both & further:
                     raise UserError(f"utterance {utterance.id} is in set '{other}' and in set '{set_name}'")
             places[utterance.id].append(set_name)
+            if not re.fullmatch(r"[^\s()]+", utterance.id):
+                raise UserError(
+                    f"utterance {utterance.id}: the id has spaces or parentheses, which NIST's programs refuse"
+                )
             if not utterance.id.startswith(f"{utterance.speaker}-"):
                 raise UserError(
-                    f"utterance {utterance.id}: the id does not begin with its speaker '{utterance.speaker}-'"
+                    f"utterance {utterance.id}: the id does not begin with its speaker, '{utterance.speaker}-', as "
+                    "NIST's programs expect"
                 )
 
 

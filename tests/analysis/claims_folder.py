@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from analysis.speakers import write_speakers
 from analysis.trn import write_trn
 from tests.analysis.choices import choices
 from tests.analysis.results_folder import write_json
@@ -33,6 +34,7 @@ def make(
     spoken = {f"spk{s}-{u}": [f"w{n}" for n in range(words)] for s in range(speakers) for u in range(utterances)}
     for name in sets:
         write_trn(folder / "data" / f"{name}.trn", [(utterance, " ".join(text)) for utterance, text in spoken.items()])
+        write_speakers(folder / "data" / f"{name}.speakers.json", {each: each.partition("-")[0] for each in spoken})
     for row, by_seed in rows.items():
         for seed, paths in zip(seeds, by_seed, strict=True):
             _system(

@@ -8,6 +8,7 @@ import random
 from itertools import combinations
 from pathlib import Path
 
+from analysis.speakers import speakers_file, write_speakers
 from analysis.trn import write_trn
 from tests.analysis.choices import choices
 
@@ -108,7 +109,7 @@ def make(folder: Path, seeds=(0,), word="w{}") -> Path:
     write_json(folder / "experiment.json", content)
     references = {name: _reference(rng, name, size, word) for name, size in SETS.items()}
     for name, reference in references.items():
-        write_trn(folder / "data" / "made_up" / f"{name}.trn", _joined(reference))
+        _write_reference(folder / "data" / "made_up" / f"{name}.trn", reference)
     few = dict(list(references["test_clean"].items())[:5])
     write_trn(folder / "data" / "made_up" / "test_clean.5.trn", _joined(few))
     for system in content["systems"]:
@@ -158,7 +159,7 @@ def add_family(folder: Path, seeds=(0,)) -> Path:
     data = folder / "data" / "made_up"
     references = {name: _reference(rng, name, size, "w{}") for name, size in FAMILY_SETS.items()}
     for name, reference in references.items():
-        write_trn(data / f"{name}.trn", _joined(reference))
+        _write_reference(data / f"{name}.trn", reference)
     references |= {name: _read(data / f"{name}.trn") for name in SETS}
     for seed in seeds:
         for name in names[1:]:
@@ -248,6 +249,12 @@ def _reference(rng: random.Random, name: str, size: int, word: str) -> dict[str,
 
 def _recognise(rng: random.Random, words: list[str], rate: float) -> list[str]:
     return [rng.choice(words) + "x" if rng.random() < rate else word for word in words if rng.random() > rate / 4]
+
+
+def _write_reference(path: Path, utterances: dict[str, list[str]]) -> None:
+    """The words of a set, and beside them its speakers."""
+    write_trn(path, _joined(utterances))
+    write_speakers(speakers_file(path), {utterance: utterance.partition("-")[0] for utterance in utterances})
 
 
 def _joined(utterances: dict[str, list[str]]) -> list[tuple[str, str]]:

@@ -28,7 +28,8 @@ def simulated(rng, seeds: int, seed_sd: float, speaker_sd: float, systems: int =
 
 
 def test_one_seed_gives_the_paired_bootstrap():
-    reference = Transcript("ref", {f"s{n % 20}-{n}": b"a b c d" for n in range(100)})
+    lines = {f"u{n}": b"a b c d" for n in range(100)}
+    reference = Transcript("ref", lines, {f"u{n}": f"s{n % 20}" for n in range(100)})
     a, b = (align(reference, heard(reference, seed)) for seed in (1, 2))
     expected, found = difference_interval([(a, b)]), contrast(system_errors([[[a]], [[b]]]), [1, -1])
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)

@@ -14,7 +14,7 @@ def system(reference: Transcript, rate: float, seed: int, by_speaker: bool = Fal
     rng = random.Random(seed)
     lines = {}
     for utterance, line in reference.lines.items():
-        unit = random.Random(f"{seed} {utterance.partition('-')[0]}").random() if by_speaker else None
+        unit = random.Random(f"{seed} {reference.speakers[utterance]}").random() if by_speaker else None
         heard = [b"x" if (unit if by_speaker else rng.random()) < rate else word for word in line.split()]
         lines[utterance] = b" ".join(heard)
     return Transcript("hyp", lines)
@@ -22,7 +22,14 @@ def system(reference: Transcript, rate: float, seed: int, by_speaker: bool = Fal
 
 @pytest.fixture
 def reference() -> Transcript:
-    return Transcript("ref", {f"s{n % 50}-{n}": b"a b c d" for n in range(500)})
+    return spoken(500, 50)
+
+
+def spoken(utterances: int, speakers: int | None, line: bytes = b"a b c d") -> Transcript:
+    """A reference whose utterances are shared out among speakers, or whose speakers are not known."""
+    ids = [f"s-{n}" for n in range(utterances)]
+    named = speakers and {name: f"spk-{n % speakers}" for n, name in enumerate(ids)}
+    return Transcript("ref", dict.fromkeys(ids, line), named)
 
 
 def test_the_interval_has_the_width_of_the_binomial(reference):
@@ -66,10 +73,12 @@ def test_a_speaker_of_two_sets_is_one_speaker(reference):
 
 
 def test_without_speakers_every_utterance_stands_for_itself():
-    reference = Transcript("ref", {f"u{n}": b"a b" for n in range(30)})
+    reference = spoken(30, None, b"a b")
     assert wer_interval([align(reference, reference)]).units == 30
 
 
-def test_few_speakers_are_marked():
-    reference = Transcript("ref", {f"s{n % 4}-{n}": b"a b" for n in range(30)})
-    assert wer_interval([align(reference, reference)]).few_units
+@pytest.mark.parametrize(("speakers", "few"), [(9, True), (10, False)])
+def test_few_speakers_are_marked(speakers, few):
+    reference = spoken(30, speakers, b"a b")
+    found = wer_interval([align(reference, reference)])
+    assert (found.units, found.few_units) == (speakers, few)

@@ -1,5 +1,6 @@
 """The report in a real browser: silent, fetching nothing, of use by mouse, by keyboard and on a phone."""
 
+import csv
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 from analysis.report import report
 from tests.analysis.browser import CHROMIUM, Browser
 from tests.analysis.report_folder import HOSTILE, complete, hostile_folder
+from tests.analysis.results_folder import make
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is NOT installed (Debian: apt-get install chromium)")
 TIP = "[...document.querySelectorAll('[data-chart=depth] .tip')].map(tip => tip.hidden ? '' : tip.innerText).join()"
@@ -115,6 +117,17 @@ def test_tables_are_saved_as_csv_and_latex(browser, page, tmp_path):
     tex = browser.download("a[download='tiny_table1.tex']", tmp_path)
     assert tex.name == "tiny_table1.tex" and r"\begin{tabular}" in tex.read_text()
     assert outside(browser, page) == []
+
+
+def test_saved_csv_holds_no_formula(browser, tmp_path):
+    folder = complete(make(tmp_path / "tiny", word="=w{}"))
+    path = folder / "report.html"
+    path.write_text(report(folder), encoding="utf-8")
+    browser.open(path)
+    with browser.download("a[download='tiny_examples.csv']", tmp_path).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows and all(row["reference"].startswith("'=w") for row in rows)
+    assert "'=w" not in browser.run("document.body.innerText")
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])

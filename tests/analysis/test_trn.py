@@ -2,13 +2,14 @@
 
 import random
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.alignment import align
-from analysis.trn import check_same_utterances, escape, read_trn, speaker, unescape, write_trn
+from analysis.trn import Transcript, check_same_utterances, escape, read_trn, unescape, write_trn
 from common.errors import UserError
 from tests.analysis import nist
 
@@ -136,5 +137,7 @@ def test_differing_utterances_are_named_with_their_side(tmp_path):
     assert "r.trn" in message and "h.trn" in message
 
 
-def test_the_speaker_is_what_stands_before_the_first_hyphen():
-    assert [speaker(u) for u in ("s01-a-3", "s01", "sw_4390-A")] == ["s01", "s01", "sw_4390"]
+def test_an_id_says_nothing_of_its_speaker():
+    lines = dict.fromkeys(("s01-a-3", "s01-b-1"), b"a")
+    assert Transcript(Path("r.trn"), lines).units == ["s01-a-3", "s01-b-1"]
+    assert Transcript(Path("r.trn"), lines, {"s01-b-1": "b", "s01-a-3": "a"}).units == ["a", "b"]

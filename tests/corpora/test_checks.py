@@ -3,12 +3,14 @@
 import dataclasses
 import filecmp
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from asr.corpora import prepare, read_audio, read_cuts
+from asr.corpora import Utterance, prepare, read_audio, read_cuts
+from asr.corpora.preparation import _check_ids
 from common.errors import UserError
 
 
@@ -145,11 +147,25 @@ def test_a_stretch_and_a_channel_of_a_file(recordings):
         read_audio(dataclasses.replace(utterance, channel=2))
 
 
-def test_an_id_must_be_unique_and_begin_with_the_speaker(recordings):
+def test_an_id_must_be_unique(recordings):
     recordings.write_table("test")
     (recordings.data / "dev.txt").write_text("test.wav\tann\t1.0\thello\n")
     with pytest.raises(UserError, match="utterance ann-test is in set 'dev' and in set 'test'"):
         recordings.prepare()
+
+
+@pytest.mark.parametrize(("speaker", "message"), [("a b", "has spaces or parentheses"), ("a(1)", "has spaces")])
+def test_an_id_must_be_one_that_nists_programs_read(recordings, speaker, message):
+    recordings.write_table("test", speaker=speaker)
+    with pytest.raises(UserError, match=message):
+        recordings.prepare()
+    assert not (recordings.out / "corpus.json").exists()
+
+
+def test_an_id_must_begin_with_its_speaker():
+    other = Utterance("ann-1", Path("x"), 8000, 1.0, "bob", "a")
+    with pytest.raises(UserError, match="utterance ann-1: the id does not begin with its speaker, 'bob-'"):
+        _check_ids({"test": [other]}, set())
 
 
 def test_an_empty_set_is_an_error(recordings):

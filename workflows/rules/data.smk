@@ -28,6 +28,7 @@ rule prepare_data:
         corpus=update("<data>/corpus.json"),
         references=update(expand("<data>/{name}.trn", name=experiment.decoded_sets)),
         contents=update(edges.contents(["train", *experiment.decoded_sets])),
+        speakers=update(expand("<data>/{name}.speakers.json", name=experiment.decoded_sets)),
     params:
         folder=subpath(output.corpus, parent=True),
         recipe=edges.data_recipe(),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from analysis.speakers import speakers_file, write_speakers
 from analysis.trn import write_trn
 from asr.corpora import prepare, read_cuts
 from common.errors import UserError, unknown
@@ -9,7 +10,7 @@ from workflows.experiment import Experiment
 
 
 def prepare_corpus(experiment: Experiment, folder: Path) -> None:
-    """Write recordings, manifests and reference transcripts under `folder`. Raises `UserError`."""
+    """Write recordings, manifests, reference transcripts and who speaks them under `folder`. Raises `UserError`."""
     corpus = prepare(experiment.corpus.name, experiment.corpus.settings, folder)
     for name in ("train", *experiment.decoded_sets):
         if name not in corpus["sets"]:
@@ -17,5 +18,6 @@ def prepare_corpus(experiment: Experiment, folder: Path) -> None:
     if not read_cuts(folder / "train.jsonl.gz"):
         raise UserError(f"{experiment.name}: the training set is empty")
     for name in experiment.decoded_sets:
-        utterances = read_cuts(folder / f"{name}.jsonl.gz")
-        write_trn(folder / f"{name}.trn", [(utterance.id, utterance.text) for utterance in utterances])
+        utterances, reference = read_cuts(folder / f"{name}.jsonl.gz"), folder / f"{name}.trn"
+        write_speakers(speakers_file(reference), {utterance.id: utterance.speaker for utterance in utterances})
+        write_trn(reference, [(utterance.id, utterance.text) for utterance in utterances])
