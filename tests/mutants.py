@@ -72,7 +72,7 @@ CHANGES = [
     *("AddNot", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceAndWithOr", "ReplaceOrWithAnd"),
     *("ReplaceBreakWithContinue", "ReplaceContinueWithBreak", "NumberReplacer", "ZeroIterationForLoop"),
 ]
-"""cosmic-ray's names. Its changes that only make the code stop (a shift of floats, a decorator left out) are not used."""
+"""cosmic-ray's names, without what only makes the code stop: a shift of floats, an exception of another class."""
 
 
 @dataclasses.dataclass(frozen=True)
