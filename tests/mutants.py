@@ -60,7 +60,7 @@ OWN_TESTS = {
     "asr/features.py": ["tests/asr/test_features.py"],
     "asr/decoding.py": ["tests/asr/test_decoding.py"],
     "asr/backbones/__init__.py": ["tests/asr/test_backbone.py"],
-    "asr/backbones/conformer.py": ["tests/asr/test_conformer.py"],
+    "asr/backbones/conformer.py": ["tests/asr/test_conformer_edges.py", "tests/asr/test_conformer.py"],
 }
 
 ARITHMETIC, BITS = ("Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow"), ("BitOr", "BitAnd", "BitXor")
