@@ -8,7 +8,8 @@ decide no number. What changes nothing that matters is explained in `tests/mutan
     make mutants                                                        all modules: about an hour
     .mutants/bin/python -m tests.mutants --modules methods/paths.py     one module (`make mutants` makes .mutants)
 
-It resumes: outcomes are kept in `.mutants/outcomes.jsonl`, and hold as long as no Python file changes.
+It resumes: outcomes are kept in `.mutants/outcomes.jsonl`, and hold as long as no Python file changes but the tests of
+other modules.
 """
 
 import argparse
@@ -186,11 +187,12 @@ class Session:
 
     def __init__(self, jobs: int):
         files = sorted(path for folder in _folders() for path in folder.rglob("*.py"))
-        self.tree_digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+        self.code_digest = _digest([path for path in files if not path.name.startswith("test_")])
         lines = OUTCOMES.read_text().splitlines() if OUTCOMES.exists() else []
         self.known = {row["key"]: row for row in map(json.loads, lines)}
         self.jobs = jobs
         self.writing = threading.Lock()
+        self.stopped = threading.Event()
 
     def outcomes(self, mutants: dict[str, list[Mutant]]) -> dict[Mutant, str]:
         """`caught`, `time` or `survived` for every mutant. Ends with a message where a module's own tests fail."""
@@ -201,7 +203,11 @@ class Session:
             with ThreadPoolExecutor(self.jobs) as pool:
                 shares = [list(mutants)[job :: self.jobs] for job in range(self.jobs)]
                 found = pool.map(lambda tree, modules: list(self._share(tree, modules, mutants)), trees, shares)
-                return dict(pair for share in found for pair in share)
+                try:
+                    return dict(pair for share in found for pair in share)
+                except BaseException:
+                    self.stopped.set()  # what runs now ends, and is remembered
+                    raise
 
     def _share(
         self, tree: Path, modules: Sequence[str], mutants: dict[str, list[Mutant]]
@@ -212,12 +218,15 @@ class Session:
                 sys.exit(f"the tests of {module} fail without any change: {' '.join(OWN_TESTS[module])}")
             limit = LEAST_SECONDS + TIMES_AS_LONG * seconds
             for mutant in mutants[module]:
+                if self.stopped.is_set():
+                    return
                 outcome, _ = self._run(tree, module, mutant, limit)
                 yield mutant, {"passed": "survived", "failed": "caught", "time": "time"}[outcome]
 
     def _run(self, tree: Path, module: str, mutant: Mutant | None, limit: float) -> tuple[str, float]:
         source = (ROOT / module).read_text() if mutant is None else mutant.source
-        key = hashlib.sha256(f"{self.tree_digest} {module} {source} {OWN_TESTS[module]}".encode()).hexdigest()
+        tests = _digest([ROOT / test for test in OWN_TESTS[module]])
+        key = hashlib.sha256(f"{self.code_digest} {tests} {module} {source}".encode()).hexdigest()
         if key not in self.known:
             (tree / module).write_text(source)
             outcome, seconds = run_tests(tree, OWN_TESTS[module], limit)
@@ -230,6 +239,10 @@ class Session:
             self.known[key] = row
             print(_shown(row), file=sys.stderr, flush=True)
         return self.known[key]["outcome"], self.known[key]["seconds"]
+
+
+def _digest(files: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _folders() -> list[Path]:

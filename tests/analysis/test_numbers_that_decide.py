@@ -50,9 +50,9 @@ def defined_operations(reference: list[str], hypothesis: list[str]) -> str:
     return operations
 
 
-def test_two_thousand_alignments_are_those_of_the_definition():
+def test_a_thousand_alignments_are_those_of_the_definition():
     rng = random.Random(5)
-    pairs = [[rng.choices("abcd"[: rng.randint(2, 4)], k=rng.randint(0, 9)) for _ in range(2)] for _ in range(2000)]
+    pairs = [[rng.choices("abcd"[: rng.randint(2, 4)], k=rng.randint(0, 9)) for _ in range(2)] for _ in range(1000)]
     found = align(*map(transcript, zip(*pairs, strict=True)))
     for n, (reference, hypothesis) in enumerate(pairs):
         ours = "".join("CSDI"[step] for step in found.operations[found.starts[n] : found.starts[n + 1]])
