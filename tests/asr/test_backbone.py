@@ -52,6 +52,7 @@ def test_the_share_of_blanks_is_of_real_frames():
     assert float(blank_fraction(labelled(rows, [3, 2]))) == pytest.approx(2 / 5)
     assert float(blank_fraction(labelled(rows, [2, 0]))) == 1.0
     assert float(blank_fraction(labelled(rows, [0, 1]))) == 0.0
+    assert float(blank_fraction(labelled(rows, [1, 0]))) == 1.0
     assert float(blank_fraction(labelled(rows, [0, 0]))) == 0.0, "no frame, no blank, and no division by zero"
 
 

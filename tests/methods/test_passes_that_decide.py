@@ -14,7 +14,7 @@ from tests.models import STILL, batch
 DEV = Step("train", 3, 0, training=False)
 
 
-TRAINED = [weights for weights in itertools.product((0, 0.7), (0, 0.4), (0, 0.2)) if weights[0] or weights[1]]
+TRAINED = [weights for weights in itertools.product((0, 0.7, 1), (0, 0.4, 1), (0, 0.2)) if weights[0] or weights[1]]
 
 
 @pytest.mark.parametrize(("alpha_f", "alpha_p", "alpha_kl"), TRAINED)
@@ -39,6 +39,24 @@ def test_the_total_is_equation_4_with_any_weights(alpha_f, alpha_p, alpha_kl, pa
             name for name, weight in (("deep", alpha_f), ("seed", alpha_p)) if weight
         }
         assert ("kl" in terms) == (alpha_kl > 0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "executions"),
+    [
+        ({"alpha_f": 0, "alpha_p": 1, "alpha_kl": 0}, 4),
+        ({"alpha_p": 0, "alpha_kl": 0}, 6),
+        ({"alpha_f": 0, "alpha_p": 1}, 6 + 4 - 2),  # the divergence reads both; the first two layers run once
+        ({"alpha_p": 0}, 6 + 4 - 2),
+    ],
+)
+def test_a_pass_that_nothing_reads_is_not_run(weights, executions):
+    method, model = unfolding(depth=6, training_path="1 2 2 1", **weights)
+    executed = []
+    run_layer = model.run_layer
+    model.run_layer = lambda layer, *rest: (executed.append(layer), run_layer(layer, *rest))[1]
+    method.losses(model.eval(), batch(), STEP)
+    assert len(executed) == executions
 
 
 def test_the_blank_fraction_is_that_of_the_blanker_pass():
