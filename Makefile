@@ -4,6 +4,7 @@
 #   make reproduce EXPERIMENT=smoke_real    another file of config/
 #   make reproduce CORES=8                  more jobs at once
 #   make snakemake-report                   Snakemake's own report of that run, beside ours
+#   make mutants                            how many wrong lines the tests notice: an hour; docs/reliability.md gets the table
 
 EXPERIMENT ?= smoke
 CORES ?= all
@@ -12,7 +13,7 @@ PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 --version 
 RESULTS := results/$(basename $(notdir $(EXPERIMENT)))
 SNAKEMAKE := .venv/bin/snakemake --workflow-profile none --profile workflows/profiles/default --cores $(CORES)
 
-.PHONY: setup reproduce snakemake-report test lint
+.PHONY: setup reproduce snakemake-report test mutants lint
 
 setup: .venv/complete
 
@@ -34,6 +35,15 @@ snakemake-report: setup
 
 test: setup
 	.venv/bin/python -m pytest
+
+# The tool stands in a folder of its own: nothing that is run or tested needs it.
+mutants: setup .mutants/complete
+	nice -n 15 .mutants/bin/python -m tests.mutants --write docs/reliability.md
+
+.mutants/complete: Makefile
+	$(PYTHON) -m venv .mutants
+	.mutants/bin/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0 parso==0.8.7
+	@touch $@
 
 lint: setup
 	.venv/bin/ruff check .

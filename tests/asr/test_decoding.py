@@ -37,6 +37,11 @@ def test_greedy_with_another_blank():
     assert greedy(log_probs_of([[0, 0, 3, 0, 3, 3, 1]]), torch.tensor([7]), blank=3) == [[0, 0, 1]]
 
 
+def test_greedy_wants_a_length_of_every_utterance():
+    with pytest.raises(ValueError, match="shorter"):
+        greedy(log_probs_of([[1, 2], [2, 3]]), torch.tensor([2]))
+
+
 @pytest.fixture(scope="module")
 def model():
     """A random Conformer whose CTC and attention outputs are far from flat, and disagree."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asr.paths import parse_path
 from common.errors import UserError
-from methods.paths import check_rule, enumerate_paths, format_path, offered_paths, run_paths
+from methods.paths import check_rule, check_shape, enumerate_paths, format_path, offered_paths, run_paths
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,52 @@ def test_last_layers_only():
     with pytest.raises(UserError, match="only the last 2 layers"):
         check_rule((2, 1, 1, 1), 4, last=2)
     assert check_rule((1, 1, 2, 1), 4, last=2) == (1, 1, 2, 1)
+
+
+@pytest.mark.parametrize("path", [(0, 0, 0), (-1, 2, 1), (-1, 0, 1), (1, 1), (1, 1, 1, 1)])
+def test_shapes_that_no_model_can_run_are_refused(path):
+    with pytest.raises(UserError, match="0 or more, and at least one layer runs|counts for 3"):
+        check_shape(path, 3)
+
+
+@pytest.mark.parametrize("path", [(0, 0, 1), (3, 0, 1), [1, 1, 1]])
+def test_shapes_beyond_the_rule_are_returned_as_they_are(path):
+    assert check_shape(path, 3) == tuple(path)
+
+
+@pytest.mark.parametrize(
+    ("physical", "depth", "last", "message"),
+    [
+        (0, 3, None, "0 is not a positive number"),
+        (3, 4, 0, "last: 0 is not between 1 and the 3"),
+        (3, 4, 4, "last: 4 is not between 1 and the 3"),
+        (3, 2, None, "depth 2 is below the 3 physical layers; possible depths: 3, 4, 5"),
+    ],
+)
+def test_what_cannot_be_enumerated_is_said(physical, depth, last, message):
+    with pytest.raises(UserError, match=message):
+        enumerate_paths(physical, depth, last)
+
+
+def test_the_smallest_of_everything():
+    assert enumerate_paths(1, 1) == [(1,)] and enumerate_paths(1, 4) == [(4,)]
+    assert enumerate_paths(3, 4, 1) == [(1, 1, 2)] and enumerate_paths(3, 3, 3) == [(1, 1, 1)]
+    assert offered_paths(2, 2) == [(1, 1)] and offered_paths(2, 3) == [(1, 1), (1, 2), (2, 1)]
+    with pytest.raises(UserError, match="depth 1 is below the 2"):
+        offered_paths(2, 1)
+    assert list(run_paths([], "nothing", None)) == []
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_the_rule_among_the_last_layers(last):
+    assert check_rule((1, 1, 2), 3, last) == (1, 1, 2)
+    for path in [(2, 1, 1), (1, 2, 1)][: 3 - last]:
+        with pytest.raises(UserError, match=f"only the last {last} layers"):
+            check_rule(path, 3, last)
+    for path in ((1, 1, 0), (1, 0, 2), (1, 1, 3)):
+        if last > 1 or path[2] == 0:
+            with pytest.raises(UserError, match="breaks the unfolding rule"):
+                check_rule(path, 3, last)
 
 
 def command(*arguments):

@@ -1,0 +1,241 @@
+"""The Conformer's numbers one by one: its defaults and bounds, first weights, masks of SpecAugment, losses by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from asr.backbones import LayerDrop, Outputs
+from asr.backbones.conformer import Config, decoder_settings, encoder_settings, run_block
+from common.errors import UserError
+from tests.models import SMALL, STILL, VOCABULARY, batch, conformer, factory
+
+
+def test_the_defaults_are_the_papers():
+    """arXiv 2505.21237, section 3, and ESPnet's Switchboard recipe."""
+    config = Config()
+    assert (config.layers, config.input_dim, config.width, config.heads, config.ffn, config.kernel) == (
+        *(12, 80, 256, 4, 2048, 31),
+    )
+    assert (config.decoder_layers, config.decoder_heads, config.decoder_ffn) == (6, 4, 2048)
+    assert (config.dropout, config.attention_dropout, config.layer_drop) == (0.1, 0.0, 0.1)
+    assert (config.ctc_weight, config.label_smoothing) == (0.3, 0.1)
+    assert (config.branch_scale, config.output_init, config.mask_padding) == (1.0, 1.0, True)
+    assert config.spec_augment.model_dump() == {
+        "time_warp_window": 5,
+        "frequency_masks": 2,
+        "frequency_width": 30,
+        "time_masks": 2,
+        "time_width": 40,
+        "time_width_ratio": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "accepted", "refused"),
+    [
+        ("layers", [1], [0]),
+        ("input_dim", [7], [6]),
+        ("decoder_layers", [1], [0]),
+        ("layer_drop", [0.0, 0.99], [-0.01, 1.0]),
+        ("ctc_weight", [0.0, 1.0], [-0.01, 1.01]),
+        ("branch_scale", [0.01], [0.0]),
+        ("output_init", [0.01], [0.0]),
+        ("width", [36], [34, 33]),
+        ("kernel", [1, 7], [8]),
+    ],
+)
+def test_bounds_of_settings(key, accepted, refused):
+    for value in accepted:
+        assert getattr(factory(**{"heads": 4, "decoder_heads": 6, "width": 36, key: value}).config, key) == value
+    for value in refused:
+        with pytest.raises(UserError, match=key):
+            _ = factory(**{"heads": 4, "decoder_heads": 6, "width": 36, key: value}).config
+
+
+def test_espnets_names_get_the_right_values():
+    config = Config(
+        layers=3, width=36, heads=6, ffn=5, kernel=9, dropout=0.2, attention_dropout=0.3, decoder_layers=2,
+        decoder_heads=4, decoder_ffn=7,
+    )  # fmt: skip
+    assert encoder_settings(config) == {
+        "output_size": 36,
+        "attention_heads": 6,
+        "linear_units": 5,
+        "num_blocks": 3,
+        "dropout_rate": 0.2,
+        "positional_dropout_rate": 0.2,
+        "attention_dropout_rate": 0.3,
+        "macaron_style": True,
+        "rel_pos_type": "latest",
+        "cnn_module_kernel": 9,
+    }
+    assert decoder_settings(config) == {
+        "attention_heads": 4,
+        "linear_units": 7,
+        "num_blocks": 2,
+        "dropout_rate": 0.2,
+        "positional_dropout_rate": 0.2,
+    }
+
+
+def test_first_weights_are_xaviers_and_biases_zero():
+    torch.manual_seed(0)
+    model = factory(**STILL).build()
+    for name, module in model.named_modules():
+        for kind, parameter in module.named_parameters(recurse=False):
+            if isinstance(module, (nn.LayerNorm, nn.BatchNorm1d)):
+                assert (parameter == (1.0 if kind == "weight" else 0.0)).all(), name
+            elif isinstance(module, nn.Embedding):
+                assert float(parameter.detach().std()) == pytest.approx(1.0, abs=0.15), name
+            elif parameter.dim() > 1:
+                fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(parameter)
+                bound = (6 / (fan_in + fan_out)) ** 0.5
+                assert 0.8 * bound < float(parameter.detach().abs().max()) <= bound, name
+            elif kind == "bias":
+                assert not parameter.any(), name
+
+
+def test_output_init_shrinks_the_last_map_of_every_branch_and_nothing_else():
+    built = []
+    for output_init in (1.0, 0.25):
+        torch.manual_seed(0)
+        built.append(dict(factory(**STILL, output_init=output_init).build().named_parameters()))
+    shrunk = {name for name, full in built[0].items() if not torch.equal(full, built[1][name])}
+    last = ("feed_forward.w_2", "feed_forward_macaron.w_2", "self_attn.linear_out", "conv_module.pointwise_conv2")
+    assert shrunk == {f"encoder.encoders.{layer}.{name}.weight" for layer in range(4) for name in last}
+    for name in shrunk:
+        torch.testing.assert_close(built[1][name], 0.25 * built[0][name])
+
+
+@pytest.mark.parametrize("mask_padding", [True, False])
+def test_a_kept_layer_is_scaled_by_drop_and_branch(mask_padding):
+    model = conformer(**STILL, branch_scale=0.5, mask_padding=mask_padding).eval()
+    data = batch()
+    state = model.front_end(data.inputs, data.input_lengths)
+    after = model.run_layer(1, state, LayerDrop(0.75, 1, [0.9]))  # kept: branches times 1 / (1 - 0.75)
+    assert torch.equal(after.x, run_block(model.layer_module(1), state, 4.0 * 0.5, mask_padding))
+    plain = model.run_layer(1, state)
+    assert torch.equal(plain.x, run_block(model.layer_module(1), state, 0.5, mask_padding))
+    assert (state.executed, plain.executed, model.run_layer(2, plain).executed) == (0, 1, 2)
+
+
+def test_a_block_is_espnets_whatever_the_scale_of_one():
+    model = conformer(**STILL).eval()
+    data = batch((90, 90, 90))
+    state = model.front_end(data.inputs, data.input_lengths)
+    (theirs, _), _ = model.layer_module(0)((state.x, state.positions), None)
+    torch.testing.assert_close(model.run_layer(0, state).x, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 6])
+def test_input_that_is_too_short_is_padded_behind_its_end(frames):
+    model = conformer(**STILL).eval()
+    inputs = torch.randn(2, frames, SMALL["input_dim"])
+    padded = torch.cat([inputs, torch.zeros(2, 7 - frames, SMALL["input_dim"])], 1)
+    found, expected = (model.front_end(x, torch.tensor([frames, 1])) for x in (inputs, padded))
+    assert torch.equal(found.x, expected.x) and not found.valid.any()
+
+
+@pytest.mark.parametrize(("frames", "kept"), [(0, 0), (6, 0), (7, 1), (10, 1), (11, 2), (14, 2), (15, 3), (90, 21)])
+def test_output_frames_that_see_no_padding(frames, kept):
+    model = conformer(**STILL).eval()
+    assert model.output_lengths([frames]) == [kept]
+    if frames:
+        valid = model.front_end(torch.randn(2, 100, SMALL["input_dim"]), torch.tensor([frames, 100])).valid
+        assert valid.sum(1).tolist() == [kept, 24] and valid[0, :kept].all()
+
+
+def spec_augmented(draws=150, **settings):
+    """Ones of 100 frames and 20 bands after SpecAugment, (draws, frames, bands), zeros where it masks.
+
+    Warping changes nothing of ones, and ESPnet wants one part that is on.
+    """
+    off = {"time_warp_window": 1, "frequency_masks": 0, "time_masks": 0}
+    module = factory(**{**STILL, "spec_augment": {**off, **settings}}).build().spec_augment
+    torch.manual_seed(0)
+    ones = torch.ones(1, 100, 20)
+    return torch.cat([module(ones.clone(), torch.tensor([100]))[0] for _ in range(draws)])
+
+
+def widths(augmented, dimension):
+    """Masked bands (dimension 1) or frames (2) of each draw."""
+    return (augmented == 0).all(dimension).sum(1).tolist()
+
+
+def test_frequency_masks_are_as_many_and_as_wide_as_said():
+    one, two = (widths(spec_augmented(frequency_width=5, frequency_masks=masks), 1) for masks in (1, 2))
+    assert 0 in one and 3 <= max(one) <= 5 < max(two) <= 10
+    for off in ({"frequency_masks": 0}, {"frequency_masks": 2, "frequency_width": 0}):
+        assert set(widths(spec_augmented(**off), 1)) == {0}
+
+
+def test_time_masks_are_as_many_and_as_wide_as_said():
+    one, two = (widths(spec_augmented(time_width=8, time_masks=masks), 2) for masks in (1, 2))
+    assert 0 in one and 5 <= max(one) <= 8 < max(two) <= 16
+    share = widths(spec_augmented(time_width_ratio=0.1, time_masks=1, time_width=90), 2)
+    assert 0 in share and 7 <= max(share) <= 10
+    assert set(widths(spec_augmented(time_masks=0, time_width=8), 2)) == {0}
+
+
+def test_masks_of_both_kinds_leave_the_other_dimension_alone():
+    assert set(widths(spec_augmented(frequency_width=5, frequency_masks=2), 2)) == {0}
+    assert set(widths(spec_augmented(time_width=8, time_masks=2), 1)) == {0}
+
+
+def test_time_warping_moves_frames_only_where_it_is_on():
+    inputs = torch.arange(1.0, 101.0)[None, :, None].expand(1, 100, 20)
+    for window, moved in ((0, False), (1, True), (5, True)):
+        settings = {"time_masks": 0, "frequency_masks": 1, "frequency_width": 9, "time_warp_window": window}
+        module = factory(**{**STILL, "spec_augment": settings}).build().spec_augment
+        warped = [module(inputs.clone(), torch.tensor([100]))[0] for _ in range(20)]
+        distances = [float((one - inputs)[one != 0].abs().max()) for one in warped]
+        assert (max(distances) > 0) == moved and max(distances) <= window + 1
+
+
+def test_inputs_are_augmented_in_training_only_and_never_changed_in_place():
+    model = conformer(**{**STILL, "spec_augment": {"frequency_width": 9}})
+    data = batch()
+    kept = data.inputs.clone()
+    still = [model.eval().front_end(data.inputs, data.input_lengths).x for _ in range(2)]
+    moving = [model.train().front_end(data.inputs, data.input_lengths).x for _ in range(2)]
+    assert torch.equal(*still) and not torch.equal(*moving)
+    assert torch.equal(data.inputs, kept)
+
+
+def test_what_the_decoder_reads_and_should_say():
+    model, data = conformer(**STILL).eval(), batch()
+    end = VOCABULARY - 1
+    assert model.sos_eos == end
+    assert model.decoder_targets(data).tolist() == [[1, 2, 3, end], [4, 5, end, -1], [6, end, -1, -1]]
+    seen = []
+    model.decoder.register_forward_pre_hook(lambda _, given: seen.append(given))
+    encoded = model.encode(data.inputs, data.input_lengths)
+    outputs = model.outputs(encoded, data)
+    ((frames, lengths, tokens, token_lengths),) = seen
+    assert tokens.tolist() == [[end, 1, 2, 3], [end, 4, 5, end], [end, 6, end, end]]
+    assert token_lengths.tolist() == [4, 3, 2] and torch.equal(lengths, encoded.lengths)
+    assert outputs.decoder_logits.shape == (3, 4, VOCABULARY)
+    torch.testing.assert_close(model.ctc_log_probs(encoded), outputs.ctc_logits.log_softmax(-1))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_both_losses_by_hand(smoothing):
+    model, data = conformer(**STILL, ctc_weight=0.4, label_smoothing=smoothing).eval(), batch()
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 20, VOCABULARY, generator=generator), torch.randn(3, 4, VOCABULARY, generator=generator)
+    terms = model.loss(Outputs(logits[0], torch.tensor([20, 12, 9]), logits[1]), data)
+    targets = torch.nn.functional.ctc_loss
+    log_probs, lengths = logits[0].log_softmax(-1).transpose(0, 1), torch.tensor([20, 12, 9])
+    ctc = targets(log_probs, data.targets.clamp(min=1), lengths, data.target_lengths, reduction="sum") / 3
+    attention, said = 0.0, model.decoder_targets(data)
+    for row in range(3):
+        for position, label in enumerate(said[row].tolist()):
+            if label != -1:
+                smooth = torch.full((VOCABULARY,), smoothing / (VOCABULARY - 1))
+                smooth[label] = 1 - smoothing
+                log_q = logits[1][row, position].log_softmax(-1)
+                entropy = (smooth * smooth.clamp(min=1e-30).log()).sum()
+                attention += float(entropy - (smooth * log_q).sum()) / 3
+    assert float(terms["ctc"]) == pytest.approx(float(ctc), rel=1e-4)
+    assert float(terms["attention"]) == pytest.approx(attention, rel=1e-4)
+    assert float(terms["total"]) == pytest.approx(0.6 * attention + 0.4 * float(ctc), rel=1e-4)
