@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from asr.backbones.speech_encoder import SpeechEncoder, shortest_input
+from asr.precision import no_autocast
 from common.errors import UserError
 
 COEFFICIENTS = 13
@@ -49,11 +50,13 @@ class Clusters(nn.Module):
 
     @torch.no_grad()
     def features(self, waveforms: Tensor) -> Tensor:
-        """`waveforms` (batch, samples) -> (batch, frames, 39)."""
+        """`waveforms` (batch, samples) -> (batch, frames, 39), in float32 in a training of any precision: labels are
+        those that the centroids were found for."""
         if waveforms.size(1) < self.seen:
             waveforms = torch.nn.functional.pad(waveforms, (0, self.seen - waveforms.size(1)))
         frames = (waveforms.size(1) - self.seen) // self.shift + 1
-        steady = self.mfcc(waveforms[:, self.offset :].float())[:, :frames]
+        with no_autocast(waveforms.device):
+            steady = self.mfcc(waveforms[:, self.offset :].float())[:, :frames]
         first = _difference(steady)
         return torch.cat([steady, first, _difference(first)], dim=-1)
 
@@ -61,7 +64,8 @@ class Clusters(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         """The cluster of each frame: (batch, frames)."""
         standard = (self.features(waveforms) - self.mean) / self.deviation
-        return torch.cdist(standard, self.centroids.expand(len(standard), -1, -1)).argmin(-1)
+        with no_autocast(waveforms.device):
+            return torch.cdist(standard, self.centroids.expand(len(standard), -1, -1)).argmin(-1)
 
     def fit(self, frames: np.ndarray, seed: int) -> None:
         """Find the centroids of `frames` (frames, 39). Raises `UserError` when there are too few."""

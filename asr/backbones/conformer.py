@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction
+from asr.precision import no_autocast
 from common.settings import Settings
 
 with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
@@ -203,9 +204,10 @@ class Conformer(Backbone):
         """L = (1 - lambda) L_att + lambda L_ctc (arXiv 2505.21237, Eq. 1), both summed and divided by the batch
         size."""
         labels = torch.cat([row[:length] for row, length in zip(batch.targets, batch.target_lengths, strict=True)])
-        logits = outputs.ctc_logits.transpose(0, 1)
-        ctc = self.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
-        attention = self.attention_loss(outputs.decoder_logits, self.decoder_targets(batch))
+        with no_autocast(outputs.ctc_logits.device):
+            logits = outputs.ctc_logits.float().transpose(0, 1)
+            ctc = self.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
+            attention = self.attention_loss(outputs.decoder_logits.float(), self.decoder_targets(batch))
         total = (1 - self.ctc_weight) * attention + self.ctc_weight * ctc
         return {"total": total, "ctc": ctc, "attention": attention, "blank_fraction": blank_fraction(outputs)}
 

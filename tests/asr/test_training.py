@@ -24,7 +24,7 @@ class Quadratic:
         self.blank = blank
         self.steps = []
 
-    def losses(self, module, batch, index, training):
+    def losses(self, module, batch, index, micro_batch, rank, training):
         total = ((module.weight - batch.inputs.mean((0, 1))) ** 2).sum()
         return {"total": total, "blank_fraction": torch.tensor(self.blank)}
 
@@ -33,6 +33,9 @@ class Quadratic:
 
     def parameter_groups(self, module):
         return [{"params": list(module.parameters())}]
+
+    def selection_term(self, terms):
+        return "total"
 
 
 class Vector(nn.Module):
@@ -65,7 +68,8 @@ def settings(**changes):
         "validate_every": 3,
         "checkpoint_every": 2,
         "log_every": 2,
-        "keep_best": 2,
+        "keep": "average",
+        "keep_states": 2,
         "tensorboard": False,
         "optimiser": {"learning_rate": 0.1},
         "schedule": {"kind": "linear", "warmup_steps": 2},
@@ -111,15 +115,15 @@ def test_best_states_are_averaged(tmp_path):
     module, _ = train(tmp_path)
     scores = [(row["dev.total"], row["step"]) for row in log(tmp_path) if "dev.total" in row]
     best = sorted(scores)[:2]
-    states = [torch.load(tmp_path / f"best-{step}.pt", weights_only=True)["weight"] for _, step in best]
+    states = [torch.load(tmp_path / f"kept-{step}.pt", weights_only=True)["weight"] for _, step in best]
     torch.testing.assert_close(module.weight.detach(), torch.stack(states).mean(0))
-    assert len(list(tmp_path.glob("best-*.pt"))) == 2
+    assert len(list(tmp_path.glob("kept-*.pt"))) == 2
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_what_is_needed(tmp_path):
     class Breaks(Quadratic):
-        def losses(self, module, batch, index, training):
-            terms = super().losses(module, batch, index, training)
+        def losses(self, module, batch, index, micro_batch, rank, training):
+            terms = super().losses(module, batch, index, micro_batch, rank, training)
             return {**terms, "total": terms["total"] * (math.nan if training and index == 4 else 1)}
 
     with pytest.raises(UserError, match="not finite at step 5 .*u4") as error:

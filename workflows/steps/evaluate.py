@@ -1,15 +1,18 @@
 """Decoding one system: encoder outputs of all points through what they share, then every decode that applies to it."""
 
+import dataclasses
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from analysis.trn import write_trn
+from asr.backbones import Encoded
 from asr.decoding import greedy
-from asr.settings import DecodeSettings
+from asr.precision import precision_of
+from asr.settings import DecodeSettings, Precision
 from common.files import write_json
 from methods.contract import Point, TrainedSystem, all_points
 from workflows.data import PreparedData, open_data
@@ -67,7 +70,8 @@ class Decoder:
         method, module = self.system.method, self.system.module
         for indices in speech.order(self.batch_seconds).in_order():
             batch = speech.batch(indices, self.device, labelled=False)
-            for point, encoded in method.encode_points(module, batch.inputs, batch.input_lengths, points):
+            encodings = method.encode_points(module, batch.inputs, batch.input_lengths, points)
+            for point, encoded in in_precision(encodings, self.settings.precision, self.device):
                 ids = self._token_ids(point, encoded)
                 found[point.id] |= dict(zip(batch.ids, map(self.data.tokenizer.decode, ids), strict=True))
         in_order = [example.utterance.id for example in speech.examples]
@@ -84,6 +88,19 @@ class Decoder:
         search = self.searches[point.id]
         lengths = encoded.lengths.tolist()
         return [search(frames[:length]) for frames, length in zip(encoded.frames, lengths, strict=True)]
+
+
+def in_precision(
+    encodings: Iterable[tuple[Point, Encoded]], precision: Precision, device: torch.device
+) -> Iterator[tuple[Point, Encoded]]:
+    """Encoder outputs that are made in `precision`, for labels that are found from float32."""
+    encodings = iter(encodings)
+    while True:
+        with precision_of(precision, device):
+            point, encoded = next(encodings, (None, None))
+        if point is None:
+            return
+        yield point, dataclasses.replace(encoded, frames=encoded.frames.float())
 
 
 def _write(
