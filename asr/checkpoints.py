@@ -55,7 +55,7 @@ class Checkpoints:
 
     def clean(self) -> None:
         """Remove what a killed process left: half-written files, and states that no checkpoint names."""
-        for path in self.folder.glob(".*.pt"):
+        for path in self.folder.glob(".*"):
             path.unlink()
         self._remove_unnamed()
 
