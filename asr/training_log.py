@@ -168,11 +168,11 @@ class _Terminal:
         from rich.text import Text
 
         self.warning = text
-        self.live.update(Group(self.bar, Text(text)))
+        self.live.update(Group(self.bar, Text(text)), refresh=True)
 
     def end_warning(self, text: str) -> None:
         self.warning = ""
-        self.live.update(self.bar)
+        self.live.update(self.bar, refresh=True)
 
     def close(self) -> None:
         self.live.stop()

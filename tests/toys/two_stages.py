@@ -36,7 +36,9 @@ class TwoStages(Method):
         return [Stage("distil", half, labelled=False), Stage("train", half)]
 
     def begin_stage(self, module: nn.Module, stage: Stage, batches: Iterable[Batch]) -> nn.Module:
-        if stage.name == "train":
+        if stage.name == "distil":
+            module.encoder.embed.requires_grad_(False)  # stays the teacher's, in both stages
+        else:
             with torch.no_grad():
                 resize(module, round(self.config.keep * module.config.ffn))
         return module
