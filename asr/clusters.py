@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from asr.backbones.speech_encoder import SpeechEncoder, shortest_input
+from asr.precision import no_autocast
 from common.errors import UserError
 
 COEFFICIENTS = 13
@@ -49,12 +50,13 @@ class Clusters(nn.Module):
 
     @torch.no_grad()
     def features(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """`waveforms` (batch, samples), padded, of so many samples (`lengths`, (batch,)) -> (batch, frames, 39). An
-        utterance's own frames see nothing of the padding behind them."""
+        """`waveforms` (batch, samples), padded, of so many samples (`lengths`, (batch,)) -> (batch, frames, 39), in
+        float32 in a training of any precision. An utterance's own frames see nothing of the padding behind them."""
         if waveforms.size(1) < self.seen:
             waveforms = torch.nn.functional.pad(waveforms, (0, self.seen - waveforms.size(1)))
         frames = (waveforms.size(1) - self.seen) // self.shift + 1
-        steady = self.mfcc(waveforms[:, self.offset :].float())[:, :frames]
+        with no_autocast(waveforms.device):
+            steady = self.mfcc(waveforms[:, self.offset :].float())[:, :frames]
         counts = (lengths - self.seen) // self.shift + 1
         first = difference(steady, counts)
         return torch.cat([steady, first, difference(first, counts)], dim=-1)
@@ -65,7 +67,8 @@ class Clusters(nn.Module):
         standard = (self.features(waveforms, lengths) - self.mean) / self.deviation
         centroids = self.centroids.expand(len(standard), -1, -1)
         # Difference by difference: through matrix products, near ties would depend on the size of the batch.
-        return torch.cdist(standard, centroids, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1)
+        with no_autocast(waveforms.device):
+            return torch.cdist(standard, centroids, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1)
 
     def fit(self, frames: np.ndarray, seed: int) -> None:
         """Find the centroids of `frames` (frames, 39). Raises `UserError` when there are too few."""

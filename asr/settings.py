@@ -9,6 +9,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from common.settings import Settings
 
+Precision = Literal["32-true", "tf32-mixed", "bf16-mixed"]
+"""`asr.precision` says what each means."""
+
 
 class FeatureSettings(Settings):
     """What a model reads.
@@ -91,14 +94,19 @@ class TrainingSettings(Settings):
     """Batches whose gradients are summed before one optimiser step; losses are divided by it."""
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: ScheduleSettings = ScheduleSettings()
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """bf16-mixed takes effect on accelerators; CPU runs stay in float32."""
+    precision: Precision = "32-true"
+    """Of training steps; validation is in float32. tf32-mixed: on GPUs, other devices stay exact. bf16-mixed: on CPUs
+    too."""
     devices: int = Field(1, gt=0)
     validate_every: int = Field(1000, gt=0)
     validation_seconds: float = 3600.0
     """So much of the dev set is used for validation, of all its speakers in turn, or all of it."""
-    keep_best: int = Field(10, gt=0)
-    """The best so many validated states, by dev loss, are averaged."""
+    keep: Literal["last", "best", "average"] = "average"
+    """Which state training ends with: that of the last step, the best validated one, or the average of the best
+    `keep_states`. They are ranked on the dev set by one term that compared systems have in common
+    (`Method.selection_term`), never by totals of different losses."""
+    keep_states: int = Field(10, gt=0)
+    """So many states `average` takes."""
     checkpoint_every: int = Field(1000, gt=0)
     log_every: int = Field(50, gt=0)
     all_blank: Literal["warn", "stop"] = "warn"
@@ -125,6 +133,8 @@ class DecodeSettings(Settings):
     """Longest hypothesis in tokens over encoder frames; 0: as many tokens as frames."""
     utterances: int | None = Field(None, gt=0)
     """Only the first so many utterances of each set; None: all."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Of the encoder; labels are found from float32."""
     points: Literal["all", "tables"] = "all"
     """tables: only points that a table of the experiment shows; which of several at one depth, the first decode that
     covers all points says."""

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from asr.backbones import Batch
 from asr.backbones.speech_encoder import SpeechEncoder
 from asr.clusters import Clusters
+from asr.precision import no_autocast
 from asr.settings import TrainingSettings
 from common.settings import Settings
 from methods.contract import Method, Point, Stage, Step
@@ -76,7 +77,7 @@ class MaskedPrediction(Method):
         parts = {"masked": masked, "unmasked": state.valid & ~masked}
         terms = {}
         for name, where in parts.items():
-            chosen, target = logits[where].float(), labels[where]
+            chosen, target = logits[where], labels[where]
             terms[name] = F.cross_entropy(chosen, target, reduction="sum") / max(1, len(target))
             terms[f"{name}_accuracy"] = (chosen.detach().argmax(-1) == target).sum() / max(1, len(target))
         return {"total": terms["masked"] + config.unmasked_weight * terms["unmasked"], **terms}
@@ -112,9 +113,11 @@ class Pretraining(nn.Module):
 
     def logits(self, frames: Tensor) -> Tensor:
         """`frames` (batch, frames, width) -> (batch, frames, clusters): cosine similarity over the temperature (HuBERT,
-        Eq. 3)."""
-        projected = F.normalize(self.projection(frames), dim=-1)
-        return projected @ F.normalize(self.embeddings, dim=-1).T / self.temperature
+        Eq. 3), in float32: so low a temperature would multiply bfloat16's rounding."""
+        projected = self.projection(frames)
+        with no_autocast(frames.device):
+            projected = F.normalize(projected.float(), dim=-1)
+            return projected @ F.normalize(self.embeddings, dim=-1).T / self.temperature
 
 
 def masked_spans(counts: list[int], frames: int, share: float, span: int, generator: torch.Generator) -> Tensor:

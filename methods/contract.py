@@ -17,7 +17,7 @@ import dataclasses
 import hashlib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -69,17 +69,25 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """Where training stands. Everything random about a step follows from (seed, stage, index)."""
+    """Where training stands. Everything random about a step follows from (seed, stage, index, micro_batch, rank); what
+    is random about a validation from (seed, stage, micro_batch), so that validations compare."""
 
     stage: str
     index: int
     seed: int
     training: bool = True
+    micro_batch: int = 0
+    """Number of the batch within an accumulated step, or within the dev set. 0 in `after_step`."""
+    rank: int = 0
+    """Number of the device. 0 on the dev set and in `after_step`: what changes a module is the same on all devices."""
+    steps: int | None = None
+    """How many steps the stage has; None outside of a training."""
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A generator of its own for each purpose, so that one more draw here never shifts another; equal on all
-        devices."""
-        text = f"{self.seed} {self.stage} {self.index} {purpose}"
+        """A generator of its own for each purpose, so that one more draw here never shifts another; new for each
+        micro-batch and device."""
+        place = f"{self.index} {self.micro_batch} {self.rank}" if self.training else f"dev {self.micro_batch}"
+        text = f"{self.seed} {self.stage} {place} {purpose}"
         number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
         return torch.Generator().manual_seed(number)
 
@@ -181,7 +189,14 @@ class Method(ABC):
 
     @abstractmethod
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Named terms and their `total`, each logged. `step.training` is False on the dev set."""
+        """Named terms and their `total`, each logged, in float32: with `precision: bf16-mixed` this runs under
+        autocast, and a loss of its own brings its logits to float32 (`asr.precision.no_autocast`). `step.training` is
+        False on the dev set."""
+
+    def selection_term(self, terms: Collection[str]) -> str:
+        """Of the terms that the dev set gave the one by which states are ranked, where they are: it must mean the same
+        for all systems that are compared, as the deepest trained path's CTC loss does and a `total` does not."""
+        return "ctc" if "ctc" in terms else "total"
 
     def after_step(self, module: nn.Module, step: Step) -> None:
         """After each optimiser step: masks, dual variables."""

@@ -9,6 +9,7 @@ trained; `points` offers every path of every depth that the unfolding rule allow
 (alpha_f 0, alpha_p 1, alpha_kl 0), only L_F (alpha_p 0, alpha_kl 0), both (alpha_kl 0).
 """
 
+from collections.abc import Collection
 from typing import Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from asr.backbones import Backbone, Batch, EncoderState, LayerDrop, Outputs
 from asr.paths import parse_path
+from asr.precision import no_autocast
 from common.errors import UserError
 from common.settings import Settings
 from methods.contract import Method, Point, Step, path_points
@@ -131,6 +133,9 @@ class Unfolding(Method):
         blank = [value for name, value in terms.items() if name.endswith("blank_fraction")]
         return {"total": total, **terms, "blank_fraction": torch.stack(blank).max()}
 
+    def selection_term(self, terms: Collection[str]) -> str:
+        return "deep.ctc" if self.config.alpha_f else "seed.ctc"
+
     def _both_passes(
         self, module: Backbone, batch: Batch, step: Step, with_kl: bool
     ) -> tuple[EncoderState | None, EncoderState | None]:
@@ -190,9 +195,10 @@ def divergence(deep: Outputs, seed: Outputs, ctc_weight: float, kl: KL, batch: B
     total = 0.0
     for name in chosen:
         teacher, student, valid = parts[name]
-        teacher = torch.log_softmax(teacher.detach().float(), -1)[valid]
-        student = torch.log_softmax(student.float(), -1)[valid]
-        value = torch.nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
+        with no_autocast(teacher.device):
+            teacher = torch.log_softmax(teacher.detach().float(), -1)[valid]
+            student = torch.log_softmax(student.float(), -1)[valid]
+            value = torch.nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
         scale = {"batch": len(valid), "sum": 1, "mean": max(1, int(valid.sum()))}[kl.reduction]
         total = total + weights[name] * value / scale
     return total

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
+from asr.precision import no_autocast
 from common.settings import Settings
 
 with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
@@ -205,9 +206,10 @@ class Conformer(Backbone):
         size. Raises `UserError` for an utterance with too few frames for its labels."""
         check_frames(outputs.lengths, batch)
         labels = torch.cat([row[:length] for row, length in zip(batch.targets, batch.target_lengths, strict=True)])
-        logits = outputs.ctc_logits.transpose(0, 1)
-        ctc = self.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
-        attention = self.attention_loss(outputs.decoder_logits, self.decoder_targets(batch))
+        with no_autocast(outputs.ctc_logits.device):
+            logits = outputs.ctc_logits.float().transpose(0, 1)
+            ctc = self.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
+            attention = self.attention_loss(outputs.decoder_logits.float(), self.decoder_targets(batch))
         total = (1 - self.ctc_weight) * attention + self.ctc_weight * ctc
         return {"total": total, "ctc": ctc, "attention": attention, "blank_fraction": blank_fraction(outputs)}
 

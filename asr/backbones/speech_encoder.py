@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import create_bidirectional_mask
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
+from asr.precision import no_autocast
 from common.errors import UserError
 from common.settings import Settings
 
@@ -176,15 +177,16 @@ class SpeechEncoder(Backbone):
         """L = L_ctc (arXiv 2505.21237, section 2.1), summed over the batch or averaged as `ctc_reduction` says. Raises
         `UserError` for an utterance with too few frames for its labels."""
         check_frames(outputs.lengths, batch)
-        log_probs = torch.log_softmax(outputs.ctc_logits.float(), -1).transpose(0, 1)
-        ctc = F.ctc_loss(
-            log_probs,
-            batch.targets.clamp(min=0),
-            outputs.lengths,
-            batch.target_lengths,
-            blank=BLANK,
-            reduction=self.config.ctc_reduction,
-        )
+        with no_autocast(outputs.ctc_logits.device):
+            log_probs = torch.log_softmax(outputs.ctc_logits.float(), -1).transpose(0, 1)
+            ctc = F.ctc_loss(
+                log_probs,
+                batch.targets.clamp(min=0),
+                outputs.lengths,
+                batch.target_lengths,
+                blank=BLANK,
+                reduction=self.config.ctc_reduction,
+            )
         return {"total": ctc, "ctc": ctc, "blank_fraction": blank_fraction(outputs)}
 
     def ctc_log_probs(self, encoded: Encoded) -> Tensor:

@@ -1,8 +1,18 @@
 """The training loop on a model small enough for its mathematics to be checked."""
 
+import contextlib
+import fcntl
 import json
 import math
+import os
+import pty
 import random
+import re
+import struct
+import subprocess
+import sys
+import termios
+import traceback
 
 import numpy as np
 import pytest
@@ -24,7 +34,7 @@ class Quadratic:
         self.blank = blank
         self.steps = []
 
-    def losses(self, module, batch, index, training):
+    def losses(self, module, batch, index, micro_batch, rank, training):
         total = ((module.weight - batch.inputs.mean((0, 1))) ** 2).sum()
         return {"total": total, "blank_fraction": torch.tensor(self.blank)}
 
@@ -33,6 +43,9 @@ class Quadratic:
 
     def parameter_groups(self, module):
         return [{"params": list(module.parameters())}]
+
+    def selection_term(self, terms):
+        return "total"
 
 
 class Vector(nn.Module):
@@ -65,7 +78,8 @@ def settings(**changes):
         "validate_every": 3,
         "checkpoint_every": 2,
         "log_every": 2,
-        "keep_best": 2,
+        "keep": "average",
+        "keep_states": 2,
         "tensorboard": False,
         "optimiser": {"learning_rate": 0.1},
         "schedule": {"kind": "linear", "warmup_steps": 2},
@@ -111,15 +125,15 @@ def test_best_states_are_averaged(tmp_path):
     module, _ = train(tmp_path)
     scores = [(row["dev.total"], row["step"]) for row in log(tmp_path) if "dev.total" in row]
     best = sorted(scores)[:2]
-    states = [torch.load(tmp_path / f"best-{step}.pt", weights_only=True)["weight"] for _, step in best]
+    states = [torch.load(tmp_path / f"kept-{step}.pt", weights_only=True)["weight"] for _, step in best]
     torch.testing.assert_close(module.weight.detach(), torch.stack(states).mean(0))
-    assert len(list(tmp_path.glob("best-*.pt"))) == 2
+    assert len(list(tmp_path.glob("kept-*.pt"))) == 2
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_what_is_needed(tmp_path):
     class Breaks(Quadratic):
-        def losses(self, module, batch, index, training):
-            terms = super().losses(module, batch, index, training)
+        def losses(self, module, batch, index, micro_batch, rank, training):
+            terms = super().losses(module, batch, index, micro_batch, rank, training)
             return {**terms, "total": terms["total"] * (math.nan if training and index == 4 else 1)}
 
     with pytest.raises(UserError, match="not finite at step 5 .*u4") as error:
@@ -129,13 +143,103 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_what_is_needed(tmp_path):
     assert saved["batch"]["ids"] == ("u4", "v4") and "weight" in saved["module"] and saved["step"] == 4
 
 
-def test_all_blank_output_is_said_early(tmp_path, capsys):
-    train(tmp_path, Quadratic(blank=1.0))
-    said = capsys.readouterr().err
-    assert "after 4 of 12 steps the output is still all blank" in said
-    assert "after 2 of 12" not in said
+class Blank(Quadratic):
+    """All blank until a step."""
+
+    def __init__(self, until):
+        super().__init__(1.0)
+        self.until = until
+
+    def losses(self, module, batch, index, micro_batch, rank, training):
+        self.blank = float(index < self.until)
+        return super().losses(module, batch, index, micro_batch, rank, training)
+
+
+def test_all_blank_output_is_said_when_it_begins_and_when_it_is_over(tmp_path, capsys):
+    train(tmp_path, Blank(until=8))
+    said = [line for line in capsys.readouterr().err.splitlines() if "all blank" in line]
+    assert len(said) == 2, "one line each, whatever is logged in between"
+    assert said[0].startswith("warning: stage train: after 4 of 12 steps the output is still all blank: ")
+    assert said[1] == "stage train: after 10 of 12 steps the output is no longer all blank"
     with pytest.raises(UserError, match="all blank"):
-        train(tmp_path / "stop", Quadratic(blank=1.0), all_blank="stop")
+        train(tmp_path / "stop", Blank(until=8), all_blank="stop")
+
+
+@pytest.mark.parametrize(("until", "left"), [(8, []), (12, ["after 12 of 12 steps"])])
+def test_on_a_terminal_the_warning_is_one_line_that_is_rewritten(tmp_path, until, left):
+    """While it lasts it stands below the bar; a training that ends with it leaves it there."""
+    written = on_a_terminal(lambda: train(tmp_path, Blank(until)))
+    assert "after 4 of 12 steps the output is still all blank" in written
+    assert "after 6 of 12 steps the output is still all blank" in written
+    shown = [line for line in screen(written) if "all blank" in line]
+    assert len(shown) == len(left) and all(a in b for a, b in zip(left, shown, strict=True))
+
+
+def on_a_terminal(function):
+    """What `function` writes to a terminal, run in a process of its own."""
+    child, master = pty.fork()
+    if not child:
+        try:
+            fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 250, 0, 0))
+            os.environ["TERM"] = "xterm"
+            sys.stderr = os.fdopen(2, "w", closefd=False)
+            function()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    written = b""
+    with contextlib.suppress(OSError):  # the terminal is closed at its end
+        while part := os.read(master, 65536):
+            written += part
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, written.decode()
+    return written.decode()
+
+
+def screen(written):
+    """The lines that are left: after line feeds, returns, lines erased, and the cursor moved up."""
+    lines, row, column = [""], 0, 0
+    for command in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x1b]", written):
+        if command == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif command == "\r":
+            column = 0
+        elif command == "\x1b[2K":
+            lines[row] = ""
+        elif up := re.fullmatch(r"\x1b\[(\d+)A", command):
+            row -= int(up[1])
+        elif len(command) == 1:
+            lines[row] = lines[row][:column].ljust(column) + command + lines[row][column + 1 :]
+            column += 1
+    return lines
+
+
+def test_a_log_whose_last_line_is_half_is_gone_on_with(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, batches=data(stop_at=7))
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"stage": "train", "st')
+    train(tmp_path)
+    assert [row["step"] for row in log(tmp_path)] == [2, 3, 4, 6, 6, 8, 9, 10, 12, 12]
+
+
+def test_validations_draw_the_same_and_micro_batches_never(tmp_path):
+    """Of torch's generator; what methods draw by themselves follows from what they are told, which is noted."""
+    drawn, told = {True: [], False: []}, {True: [], False: []}
+
+    class Draws(Quadratic):
+        def losses(self, module, batch, index, micro_batch, rank, training):
+            drawn[training].append(float(torch.rand(())))
+            told[training].append((index, micro_batch, rank))
+            return super().losses(module, batch, index, micro_batch, rank, training)
+
+    train(tmp_path, Draws(), steps=4, accumulate=3, validate_every=1)
+    assert len(set(drawn[True])) == 12
+    assert told[True] == [(index, part, 0) for index in range(4) for part in range(3)]
+    first = drawn[False][:2]
+    assert first[0] != first[1] and drawn[False] == first * 4
+    assert told[False] == [(index, part, 0) for index in range(4) for part in range(2)]
 
 
 def test_checkpoint_of_another_configuration(tmp_path):
@@ -213,9 +317,6 @@ def test_batches_start_anywhere_and_are_shared_among_devices():
 @pytest.mark.slow
 def test_two_devices_give_what_one_with_twice_the_batches_gives(tmp_path):
     """DDP over two CPU processes against gradient accumulation over the same batches."""
-    import subprocess
-    import sys
-
     script = tmp_path / "ddp.py"
     script.write_text(
         "import sys, torch\nfrom pathlib import Path\nfrom tests.asr import test_training as t\n"
@@ -238,6 +339,4 @@ def test_two_devices_give_what_one_with_twice_the_batches_gives(tmp_path):
 
 
 def _env():
-    import os
-
     return {**os.environ, "PYTHONPATH": os.getcwd()}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.backbones import Batch
+from asr.precision import no_autocast
 from asr.settings import TrainingSettings
 from common.settings import Settings
 from methods.contract import Method, Point, Stage, Step, SystemReference, path_points
@@ -35,7 +36,9 @@ class TwoStages(Method):
         return [Stage("distil", half, labelled=False), Stage("train", half)]
 
     def begin_stage(self, module: nn.Module, stage: Stage, batches: Iterable[Batch]) -> nn.Module:
-        if stage.name == "train":
+        if stage.name == "distil":
+            module.encoder.embed.requires_grad_(False)  # stays the teacher's, in both stages
+        else:
             with torch.no_grad():
                 resize(module, round(self.config.keep * module.config.ffn))
         return module
@@ -45,7 +48,8 @@ class TwoStages(Method):
         teacher = self.inputs["teacher"].module
         with torch.no_grad():
             target = teacher.encode(batch.inputs, batch.input_lengths)
-        distance = F.mse_loss(encoded.frames, target.frames)
+        with no_autocast(encoded.frames.device):
+            distance = F.mse_loss(encoded.frames.float(), target.frames.float())
         if step.stage == "distil":
             assert batch.targets is None
             return {"total": distance, "distance": distance}

@@ -5,7 +5,7 @@ features are read, so the CTC layer is narrower too. Slices are views made at ea
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, Encoded, Outputs
+from asr.precision import no_autocast
 from common.settings import Settings
 from methods.contract import Method, ParameterCount, Point, Step
 
@@ -30,12 +31,16 @@ class WidthSlices(Method):
             encoded = sliced.encode(batch.inputs, batch.input_lengths)
             outputs = Outputs(sliced.ctc_logits(encoded), encoded.lengths)
             labels = batch.targets[batch.targets >= 0]
-            logits = outputs.ctc_logits.transpose(0, 1)
-            terms[f"ctc {share}"] = module.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
+            with no_autocast(labels.device):
+                logits = outputs.ctc_logits.float().transpose(0, 1)
+                terms[f"ctc {share}"] = module.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
         if step.training:  # the decoder is trained at full width only
             whole = module.outputs(module.encode(batch.inputs, batch.input_lengths), batch)
             terms["whole"] = module.loss(whole, batch)["total"]
         return {"total": sum(terms.values()), **terms}
+
+    def selection_term(self, terms: Collection[str]) -> str:
+        return f"ctc {max(self.config.shares)}"
 
     def points(self, module: nn.Module) -> list[Point]:
         return [

@@ -12,9 +12,9 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
+from asr.checkpoints import save_state
 from asr.corpora import read_cuts
 from asr.corpora.manifests import write_cuts
-from asr.training import save_state
 from common.errors import UserError
 from common.files import replacing
 from tests.workflows.commands import TINY, command, contents, errors, one_clear_error, read, train

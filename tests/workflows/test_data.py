@@ -13,7 +13,6 @@ from asr.batches import Example, SpeechSet, round_the_speakers
 from asr.corpora import Utterance, read_audio, read_cuts
 from asr.features import FeatureExtractor, Normaliser, WaveformExtractor, perturb_speed
 from asr.settings import FeatureSettings, TrainingSettings
-from asr.training import make_fabric
 from common.files import sha256
 from methods.contract import TrainedSystem
 from tests.workflows.commands import ROOT, TINY, read
@@ -354,23 +353,3 @@ def test_the_commit_is_the_one_that_is_checked_out():
     if head.returncode:
         pytest.skip("not a clone")
     assert commit()["commit"] == head.stdout.strip()
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without an accelerator")
-def test_bf16_is_for_accelerators_only():
-    """On CPU the forward pass, the gradients and the weights stay float32."""
-    fabric = make_fabric(TrainingSettings(steps=1, precision="bf16-mixed"))
-    seen = []
-    layer = torch.nn.Linear(3, 2)
-    layer.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    module, optimiser = fabric.setup(layer, torch.optim.SGD(layer.parameters(), 0.1))
-    inputs = torch.tensor([[1.0, 2**-20, 1.0]])  # bfloat16 has 8 bits: 1 + 2^-20 would be 1
-    with torch.no_grad():
-        layer.weight.fill_(1.0)
-        layer.bias.zero_()
-    output = module(inputs)
-    fabric.backward(output.sum())
-    assert seen == [torch.float32] and output[0, 0].item() == 2 + 2**-20
-    assert {parameter.grad.dtype for parameter in layer.parameters()} == {torch.float32}
-    optimiser.step()
-    assert {parameter.dtype for parameter in layer.parameters()} == {torch.float32}

@@ -1,16 +1,19 @@
 """Decoding one system: encoder outputs of all points through what they share, then every decode that applies to it."""
 
+import dataclasses
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from analysis.trn import write_trn
+from asr.backbones import Encoded
 from asr.corpora import Utterance
 from asr.decoding import greedy
-from asr.settings import DecodeSettings
+from asr.precision import precision_of
+from asr.settings import DecodeSettings, Precision
 from common.files import sha256, write_json
 from methods.contract import Point, TrainedSystem, all_points
 from workflows.data import PreparedData, open_data
@@ -81,7 +84,8 @@ class Decoder:
         for indices in speech.order(self.batch_seconds).in_order():
             batch = speech.batch(indices, self.device, labelled=False)
             utterances = [speech.examples[index].utterance for index in indices]
-            for point, encoded in method.encode_points(module, batch.inputs, batch.input_lengths, points):
+            encodings = method.encode_points(module, batch.inputs, batch.input_lengths, points)
+            for point, encoded in in_precision(encodings, self.settings.precision, self.device):
                 ids = self._token_ids(point, encoded)
                 for utterance, words in zip(utterances, map(self.data.tokenizer.decode, ids), strict=True):
                     self.known.setdefault(utterance, {})[point.id] = words
@@ -98,6 +102,19 @@ class Decoder:
         search = self.searches[point.id]
         lengths = encoded.lengths.tolist()
         return [search(frames[:length]) for frames, length in zip(encoded.frames, lengths, strict=True)]
+
+
+def in_precision(
+    encodings: Iterable[tuple[Point, Encoded]], precision: Precision, device: torch.device
+) -> Iterator[tuple[Point, Encoded]]:
+    """Encoder outputs that are made in `precision`, for labels that are found from float32."""
+    encodings = iter(encodings)
+    while True:
+        with precision_of(precision, device):
+            point, encoded = next(encodings, (None, None))
+        if point is None:
+            return
+        yield point, dataclasses.replace(encoded, frames=encoded.frames.float())
 
 
 def _write(

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from asr.backbones import BackboneFactory, Batch
 from asr.batch_norm import statistics_of
+from asr.checkpoints import load_stage, save_stage
 from asr.corpora.content import check_audio
+from asr.precision import what_runs
 from asr.settings import TrainingSettings
-from asr.training import check_fingerprint, make_fabric, run_stage, save_state, seed_step
+from asr.training import make_fabric, run_stage, seed_step
+from asr.training_log import read_log
 from common.errors import UserError
 from common.files import sha256, write_json, write_text
 from common.settings import parse
@@ -76,8 +79,9 @@ def train_system(
             "data": {file: sha256(data_folder / file) for file in experiment.input_files(entry.family)},
             "drop_orders": {role: system.drop_order for role, system in inputs.items()},
         }
+        precision = describe_precision(method, training, fabric.device)
         made = {"identity": made_from, "configuration": configuration, "statistics": statistics, "seed": seed}
-        _finish_files(out, work, {**made, **facts})
+        _finish_files(out, work, {**made, "precision": precision, **facts})
     fabric.barrier()
 
 
@@ -103,14 +107,14 @@ class _Run:
             seed_step(self.seed, f"begin {stage.name}", 0, 0)
             done = self.work / f"stage{number}.pt"
             if done.exists():
-                module = self._load_stage(done, expected)
+                module = load_stage(done, self.method.rebuild, expected)
                 continue
             module = module.to(self.fabric.device)
             fixed = _fixed_batches(self.data, self.method, module, stage, self.fabric.device)
             module = self.method.begin_stage(module, stage, fixed)
             self._run(module, stage, self.work / f"stage{number}", expected)
             if self.fabric.is_global_zero:
-                self._save_stage(done, module, expected)
+                save_stage(done, module, self.method.architecture(module), expected)
             self.fabric.barrier()
         return module.to(self.fabric.device)
 
@@ -127,17 +131,6 @@ class _Run:
         objective = _AtStage(self.method, stage, self.seed)
         run_stage(self.fabric, module, objective, batches, stage.training, self.seed, folder, fingerprint, stage.name)
 
-    def _save_stage(self, path: Path, module: nn.Module, fingerprint: dict[str, Any]) -> None:
-        state = {"module": module.state_dict(), "architecture": self.method.architecture(module)}
-        save_state(path, {**state, "fingerprint": fingerprint})
-
-    def _load_stage(self, path: Path, fingerprint: dict[str, Any]) -> nn.Module:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        check_fingerprint(state["fingerprint"], fingerprint, path)
-        module = self.method.rebuild(state["architecture"])
-        module.load_state_dict(state["module"])
-        return module
-
 
 @dataclasses.dataclass
 class _AtStage:
@@ -147,20 +140,34 @@ class _AtStage:
     stage: Stage
     seed: int
 
-    def losses(self, module: nn.Module, batch: Batch, index: int, training: bool) -> dict[str, Tensor]:
-        return self.method.losses(module, batch, Step(self.stage.name, index, self.seed, training))
+    def losses(
+        self, module: nn.Module, batch: Batch, index: int, micro_batch: int, rank: int, training: bool
+    ) -> dict[str, Tensor]:
+        return self.method.losses(module, batch, self._step(index, training, micro_batch, rank))
 
     def after_step(self, module: nn.Module, index: int) -> None:
-        self.method.after_step(module, Step(self.stage.name, index, self.seed))
+        self.method.after_step(module, self._step(index))
+
+    def selection_term(self, terms: Collection[str]) -> str:
+        return self.method.selection_term(terms)
 
     def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
         return self.method.parameter_groups(module, self.stage)
 
+    def _step(self, index: int, training: bool = True, micro_batch: int = 0, rank: int = 0) -> Step:
+        return Step(self.stage.name, index, self.seed, training, micro_batch, rank, self.stage.training.steps)
+
+
+def describe_precision(method: Method, training: TrainingSettings, device: torch.device) -> dict[str, Any]:
+    """The precision that was asked for, and by stage what the device ran; no stage where nothing was trained."""
+    ran = {stage.name: what_runs(stage.training.precision, device) for stage in method.stages(training)}
+    return {"asked": training.precision, "ran": ran, "device": device.type}
+
 
 def _seconds_so_far(work: Path) -> float:
     """Training seconds of earlier, interrupted processes, as far as their logs tell."""
-    lines = [path.read_text().splitlines() for path in work.glob("stage*/log.jsonl")]
-    return sum(json.loads(rows[-1])["seconds"] for rows in lines if rows)
+    logs = [read_log(path) for path in work.glob("stage*/log.jsonl")]
+    return sum(rows[-1]["seconds"] for rows in logs if rows)
 
 
 def _fixed_batches(
@@ -186,7 +193,16 @@ def _finish_files(out: Path, work: Path, provenance: dict[str, Any]) -> None:
             shutil.copytree(folder / "tensorboard", out / "tensorboard" / folder.name, dirs_exist_ok=True)
     (out / ACCEPTED).unlink(missing_ok=True)  # of the result that this one replaces
     write_json(out / "provenance.json", provenance)
-    shutil.rmtree(work, ignore_errors=True)
+    _remove_at_once(work)
+
+
+def _remove_at_once(work: Path) -> None:
+    """Under another name first: a kill on the way would leave half of the checkpoints to go on from."""
+    removed = work.with_name(f".{work.name}")
+    shutil.rmtree(removed, ignore_errors=True)
+    if work.exists():  # a method without stages leaves none
+        work.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def _plain(value: Any) -> Any:
