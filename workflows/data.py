@@ -10,6 +10,7 @@ import torch
 from asr.backbones import Batch, frames_needed
 from asr.batches import Example, SpeechSet, enough
 from asr.corpora import Utterance, read_cuts
+from asr.corpora.content import set_content
 from asr.features import Normaliser, as_they_are, make_extractor, perturbed_samples
 from asr.settings import FeatureSettings, TrainingSettings
 from asr.tokenizer import Tokenizer
@@ -52,8 +53,18 @@ class PreparedData:
                 examples.append(Example(utterance, speed, self.extractor.frames(samples), tokens))
         # The store holds the training set at its own speeds, of which 1 need not be one.
         stored = self.features.store and (name != "train" or set(speeds) <= set(self.features.speed_factors))
-        store = self.inputs / f"features_{name}" if stored else None
+        store = self._store(name) if stored else None
         return SpeechSet(examples, self.extractor, self.normaliser, store)
+
+    def _store(self, name: str) -> Path:
+        """Raises `UserError` for features of other recordings than the set holds now."""
+        store = self.inputs / f"features_{name}"
+        if read_json(store.with_suffix(".json")).get("content") != set_content(self.folder, name):
+            raise UserError(
+                f"{store}.json: these features are of other recordings than set '{name}' holds now; prepare the inputs "
+                "again"
+            )
+        return store
 
     def _tokens(self, name: str, utterance: Utterance) -> tuple[int, ...]:
         """Raises `UserError` for a transcript that is empty or cannot be written in the tokenizer's units."""

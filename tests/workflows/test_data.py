@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 
@@ -11,8 +12,10 @@ import torch
 
 from asr.batches import Example, SpeechSet, round_the_speakers
 from asr.corpora import Utterance, read_audio, read_cuts
+from asr.corpora.content import set_content
 from asr.features import FeatureExtractor, Normaliser, WaveformExtractor, perturb_speed
 from asr.settings import FeatureSettings, TrainingSettings
+from common.errors import UserError
 from common.files import sha256
 from methods.contract import TrainedSystem
 from tests.workflows.commands import ROOT, TINY, read
@@ -135,13 +138,12 @@ def test_training_batches_follow_from_seed_and_position(run, tiny):
 @pytest.fixture(scope="module")
 def stored(run, tmp_path_factory):
     """The tiny experiment's data prepared with a feature store, at three speeds."""
-    import shutil
-
     folder = tmp_path_factory.mktemp("stored") / "data"
     shutil.copytree(run / "data/synth", folder)
     settings = FeatureSettings(mels=20, speed_factors=SPEEDS, store=True)
     sets = {name: read_cuts(folder / f"{name}.jsonl.gz") for name in ("train", "dev", "test_a", "test_b")}
-    prepare_features(settings, sets, read(folder / "corpus.json")["sampling_rate"], folder)
+    contents = {name: set_content(folder, name) for name in sets}
+    prepare_features(settings, sets, contents, read(folder / "corpus.json")["sampling_rate"], folder)
     return folder
 
 
@@ -175,6 +177,16 @@ def test_statistics_are_those_of_numpy(run):
     everything = np.concatenate(frames)
     np.testing.assert_allclose(data.normaliser.mean, everything.mean(0), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(data.normaliser.deviation, everything.std(0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_store_of_other_recordings_is_refused(stored, tmp_path):
+    folder = shutil.copytree(stored, tmp_path / "data")
+    data = PreparedData(folder, FeatureSettings(mels=20, speed_factors=SPEEDS, store=True))
+    assert data.speech_set("dev", labelled=True).stored is not None
+    for name in ("dev", "test_a"):  # as after a preparation of the corpus alone
+        shutil.copy(folder / "train.content.json", folder / f"{name}.content.json")
+        with pytest.raises(UserError, match=rf"features_{name}\.json: .* other recordings .* prepare the inputs again"):
+            data.speech_set(name, labelled=True)
 
 
 def test_normalised_training_features_have_mean_zero_and_deviation_one(stored):

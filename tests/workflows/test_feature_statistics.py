@@ -40,7 +40,8 @@ def utterances(tmp_path_factory):
 def prepared(utterances, folder, **settings):
     folder.mkdir(exist_ok=True)
     features = FeatureSettings(mels=20, speed_factors=SPEEDS, **settings)
-    prepare_features(features, {"train": utterances, "dev": utterances[:2]}, 8000, folder)
+    sets = {"train": utterances, "dev": utterances[:2]}
+    prepare_features(features, sets, {"train": "a", "dev": "b"}, 8000, folder)
     return Normaliser.load(folder / "cmvn.json")
 
 
@@ -92,7 +93,7 @@ from asr.corpora import read_cuts
 from asr.settings import FeatureSettings
 from workflows.steps.inputs import prepare_features
 features = FeatureSettings(mels=20, speed_factors=[0.9, 1.0], store=True)
-prepare_features(features, {"train": read_cuts(sys.argv[1])}, 8000, Path(sys.argv[2]))
+prepare_features(features, {"train": read_cuts(sys.argv[1])}, {"train": "a"}, 8000, Path(sys.argv[2]))
 """
 
 

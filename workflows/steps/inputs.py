@@ -7,10 +7,11 @@ import torch
 
 from asr.batches import enough, round_the_speakers
 from asr.corpora import Utterance, read_audio, read_cuts
+from asr.corpora.content import set_content
 from asr.features import FeatureExtractor, Statistics, perturb_speed, perturbed_samples
 from asr.settings import FeatureSettings
 from asr.tokenizer import Tokenizer
-from common.files import read_json, replacing, write_json
+from common.files import read_json, replacing, sha256, write_json
 from workflows.experiment import Experiment
 
 STATISTICS_HOURS = 20.0
@@ -31,14 +32,20 @@ def prepare_inputs(experiment: Experiment, name: str | None, data: Path) -> None
     tokenizer.save(folder / "tokenizer.json")
     if family.features.kind == "log_mel":
         torch.set_num_threads(experiment.threads)
-        prepare_features(family.features, sets, read_json(data / "corpus.json")["sampling_rate"], folder)
+        contents = {name: set_content(data, name) for name in sets}
+        prepare_features(family.features, sets, contents, read_json(data / "corpus.json")["sampling_rate"], folder)
 
 
 def prepare_features(
-    settings: FeatureSettings, sets: dict[str, list[Utterance]], sampling_rate: int, folder: Path
+    settings: FeatureSettings,
+    sets: dict[str, list[Utterance]],
+    contents: dict[str, str],
+    sampling_rate: int,
+    folder: Path,
 ) -> None:
     """Feature statistics over the training set, and the feature store where the experiment asks for it. Both are
-    computed in float64 and rounded, so that they do not depend on the processor."""
+    computed in float64 and rounded, so that they do not depend on the processor. `contents` says what the sets hold:
+    a store belongs to that, and to nothing else."""
     extractor = FeatureExtractor(settings, sampling_rate, torch.float64)
     statistics = Statistics(settings.mels)
     counted = _counted(settings, sets["train"], extractor)
@@ -60,9 +67,11 @@ def prepare_features(
                     places.append((utterance.id, speed, total, len(frames)))
                     total += len(frames)
         if settings.store:
-            with replacing(folder / f"features_{name}.npy") as temporary:
+            path = folder / f"features_{name}.npy"
+            with replacing(path) as temporary:
                 np.save(temporary, np.concatenate(blocks) if blocks else np.zeros((0, settings.mels), np.float32))
-            write_json(folder / f"features_{name}.json", {"utterances": places})
+            about = {"content": contents[name], "features": sha256(path)}
+            write_json(path.with_suffix(".json"), {**about, "utterances": places})
     statistics.normaliser().save(folder / "cmvn.json")
 
 
