@@ -248,6 +248,13 @@ class StatisticsFacts(_Read):
     bytes: int = 0
 
 
+class Accepted(_Read):
+    """A change since a system was trained that somebody accepted: when, and what differs."""
+
+    when: str
+    difference: list[str]
+
+
 class Provenance(_Read):
     """`provenance.json`: where a system comes from. A fact that is not known is None."""
 
@@ -259,6 +266,7 @@ class Provenance(_Read):
     wall_seconds: float | None = None
     statistics: StatisticsFacts | None = None
     """None where there is no batch norm."""
+    accepted: list[Accepted] = []
 
 
 class LeftOut(_Read):

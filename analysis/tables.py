@@ -7,6 +7,7 @@ our own (another method, say) follow at the end.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.accepted import accepted_notes
 from analysis.cells import (
     CONSTANT,
     FEW,
@@ -339,6 +340,7 @@ def _common_notes(content: _Content, holm: str | None) -> list[str]:
         f"{MISSING} does not apply, or is not part of this experiment."
     )
     notes += experiment.family_notes(row.row.system for row in rows.values())
+    notes += accepted_notes(rows.values())
     if not experiment.evidence:
         notes.append("This experiment shows that the machinery works; it is no evidence about the method.")
     label = "Sys. " if spec.kind != "table3" else ""
