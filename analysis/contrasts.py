@@ -161,7 +161,7 @@ def spread(errors: SystemErrors) -> Estimate:
 
 
 def speakers_variance(drawn: np.ndarray, speakers: int) -> Variance:
-    """The variance over speakers from a figure's replicates, (replicates, …): unbiased, where a bootstrap's is short."""
+    """The variance over speakers from a figure's replicates, (replicates, …); theirs is (n - 1) / n of it."""
     freedom = max(speakers - 1, 1)
     return Variance(drawn.var(axis=0) * speakers / freedom, freedom)
 
