@@ -15,11 +15,16 @@ from pathlib import Path
 
 from common.errors import run
 
-SCHEMA = 1
+SCHEMA = 2
 PLUMBING = (
     "These verdicts show that the machinery works. They are plumbing, not evidence: the run is too small to say "
     "anything about the paper."
 )
+VARIANCES = {
+    "own": "Intervals over several seeds have the variance of their own figure.",
+    "pooled": "Intervals over several seeds have one variance for all systems of a table, where these were trained "
+    "apart and Bartlett's test finds no difference; the interval with the own variance stands beside each.",
+}
 
 
 @dataclass(frozen=True)
@@ -28,19 +33,23 @@ class Verdicts:
 
     evidence: bool
     test_words: int
+    seed_variance: str
     judged: tuple[tuple, ...]
 
     @property
     def tally(self) -> str:
-        """How many claims got each verdict, in one line."""
-        from analysis.verdicts import VERDICTS
+        """How many claims got each verdict, and where the inconclusive ones point, in one line."""
+        from analysis.verdicts import AGAINST, FOR, INCONCLUSIVE, VERDICTS
 
         found = Counter(outcome.verdict for _, outcome in self.judged)
-        return ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if found[verdict])
+        pointing = Counter(outcome.points for _, outcome in self.judged if outcome.verdict == INCONCLUSIVE)
+        ways = {INCONCLUSIVE: f" ({pointing[FOR]} pointing for, {pointing[AGAINST]} against the claim)"}
+        return ", ".join(f"{found[verdict]} {verdict}{ways.get(verdict, '')}" for verdict in VERDICTS if found[verdict])
 
     def to_json(self) -> dict:
         """The content of `claims.json`."""
-        return {"schema": SCHEMA, "evidence": self.evidence, "claims": [_claim_json(*pair) for pair in self.judged]}
+        about = {"schema": SCHEMA, "evidence": self.evidence, "seed_variance": self.seed_variance}
+        return {**about, "claims": [_claim_json(*pair) for pair in self.judged]}
 
 
 def judge_claims(results, path: Path | None = None) -> Verdicts:
@@ -51,7 +60,7 @@ def judge_claims(results, path: Path | None = None) -> Verdicts:
     file = read_claims(path)
     evidence = gather(results, file, path)
     judged = tuple((claim, claim.holds_if.outcome(evidence)) for claim in file.claims)
-    return Verdicts(results.experiment.evidence, evidence.test_words, judged)
+    return Verdicts(results.experiment.evidence, evidence.test_words, file.seed_variance, judged)
 
 
 def _claim_json(claim, outcome) -> dict:
@@ -72,8 +81,9 @@ def claims_table(verdicts: Verdicts):
         Column("source"),
         Column("statement"),
         Column("published"),
-        Column("verdict"),
-        *[Column(key) for key in ("effect_name", "effect", "unit", "low", "high", "margin", "p", "words_needed")],
+        *[Column(key) for key in ("verdict", "shown", "points", "trainings")],
+        *[Column(key) for key in ("effect_name", "effect", "unit", "low", "high", "own_low", "own_high")],
+        *[Column(key) for key in ("published_effect", "margin", "p", "words_needed", "seeds_needed")],
         Column("reason"),
         Column("evidence"),
     ]
@@ -84,10 +94,11 @@ def claims_table(verdicts: Verdicts):
 
 
 def _cells(found: dict, evidence: bool) -> dict:
-    effect = found["effect"] or {"name": None, "value": None, "unit": None, "interval": None}
-    low, high = effect["interval"] or (None, None)
+    effect = found["effect"] or dict.fromkeys(("name", "value", "unit", "interval", "own_interval", "published"))
     figures = {"effect_name": effect["name"], "effect": effect["value"], "unit": effect["unit"]}
-    return {**found, **figures, "low": low, "high": high, "evidence": int(evidence)}
+    figures["low"], figures["high"] = effect["interval"] or (None, None)
+    figures["own_low"], figures["own_high"] = effect["own_interval"] or (None, None)
+    return {**found, **figures, "published_effect": effect["published"], "evidence": int(evidence)}
 
 
 def section(verdicts: Verdicts) -> list[str]:
@@ -97,6 +108,7 @@ def section(verdicts: Verdicts) -> list[str]:
     title = "verdict" if verdicts.evidence else "verdict (not evidence)"
     columns = [
         Column("verdict", title, numeric=False),
+        Column("points", "points", numeric=False),
         Column("statement", "claim", numeric=False),
         Column("published", "paper", numeric=False),
         Column("effect", "what decides [95 % interval]", numeric=False),
@@ -106,17 +118,22 @@ def section(verdicts: Verdicts) -> list[str]:
         {
             "statement": claim.statement,
             "published": claim.published,
-            "verdict": outcome.verdict,
+            "verdict": outcome.shown,
+            "points": outcome.points,
             "effect": shown_effect(outcome),
             "reason": outcome.reason,
         }
         for claim, outcome in verdicts.judged
     ]
     notes = [
-        "Reproduced: the whole interval lies on the claimed side of its bound; contradicted: on the other side. "
-        "Inconclusive is neither; no loss is never read out of a missing significance.",
+        "An interval points for a claim when the whole of it lies on the claimed side of its bound, against it when it "
+        "lies on the other side and holds no effect that the paper found. From three trainings on that is the verdict, "
+        "reproduced or contradicted; with fewer the verdict on a WER is inconclusive, for another seed moves a system "
+        "by more than the test speakers do. Fewer than 10 speakers point nowhere; no loss is never read out of a "
+        "missing significance.",
         "Words that would settle a verdict assume that the effect stays and that speakers are added "
-        f"({verdicts.test_words:,} words now). Every part of every claim, with effect, interval and p, stands in "
+        f"({verdicts.test_words:,} words now); they and the trainings that would settle it are for a power of 80 %. "
+        f"{VARIANCES[verdicts.seed_variance]} Every part of every claim, with effect, interval and p, stands in "
         "claims.csv and claims.json.",
     ]
     parts = ["## Claims", f"**{verdicts.tally}.**"]
@@ -139,6 +156,8 @@ def shown_effect(outcome) -> str:
         return ""
     sign = "+" if effect.unit == "points" else ""
     interval = f" [{effect.interval[0]:{sign}.2f}, {effect.interval[1]:{sign}.2f}]" if effect.interval else ""
+    if effect.own_interval:
+        interval += f", not pooled [{effect.own_interval[0]:{sign}.2f}, {effect.own_interval[1]:{sign}.2f}]"
     return f"{effect.name}: {effect.value:{sign}.2f} {effect.unit}{interval}"
 
 
@@ -149,10 +168,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from analysis.results import Results  # numba and pydantic: not needed to answer --help
+    from analysis.verdicts import INCONCLUSIVE
 
     verdicts = judge_claims(Results(arguments.experiment_folder), arguments.claims)
     for claim, outcome in verdicts.judged:
-        print(f"{outcome.verdict}: {claim.statement}")
+        pointing = f", pointing {outcome.points}" if outcome.verdict == INCONCLUSIVE else ""
+        print(f"{outcome.shown}{pointing}: {claim.statement}")
         for line in (shown_effect(outcome), outcome.reason, f"published: {claim.published}"):
             print(f"    {line}" if line else "", end="\n" if line else "")
     print(verdicts.tally + ("" if verdicts.evidence else f"\n{PLUMBING}"))

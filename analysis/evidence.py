@@ -1,7 +1,9 @@
 """What an experiment has for the rows that claims name: counts, differences and costs, each read once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from analysis.alignment import Alignment
 from analysis.choice import offered_at
@@ -11,23 +13,24 @@ from analysis.published import CELLS, published_table
 from analysis.results import Results
 from analysis.rows import MeasuredRow, measure, point_costs
 from analysis.schemas import Point, TableSpec
+from analysis.variances import Pool, pooled
 from analysis.verdicts import NotTestedHere
 
 if TYPE_CHECKING:
-    from analysis.predicates import Margin
+    from analysis.claims_file import ClaimsFile
 
 Sets = Sequence[str] | None
 
 
 class Evidence:
-    """One experiment, as claims see it. `tables` maps the names that claims use to the published tables meant.
+    """One experiment, as the claims of a file see it.
 
     Rows are given as `table1.S1`; `sets` are pooled, None are all test sets. Everything raises `NotTestedHere` for a
     row or a set that the experiment does not have.
     """
 
-    def __init__(self, results: Results, tables: Mapping[str, str], margin: "Margin"):
-        self.results, self.tables, self.margin = results, tables, margin
+    def __init__(self, results: Results, file: "ClaimsFile"):
+        self.results, self.file, self.tables, self.margin = results, file, file.tables, file.margin
         self._measured: dict[str, dict[str, MeasuredRow]] = {}
 
     @property
@@ -80,15 +83,20 @@ class Evidence:
         self, names: Sequence[str], coefficients: Sequence[float], seeds: Sequence[int], sets: Sets = None
     ) -> Estimate:
         """The sum of the rows' WERs times `coefficients`, in points."""
-        return contrast(self._errors(names, seeds, sets), coefficients)
+        return contrast(self._errors(names, seeds, sets), coefficients, self._pool(names, seeds, sets))
 
-    def difference(
-        self, name: str, other: str, seeds: Sequence[int], sets: Sets = None
-    ) -> tuple[Estimate, float, float | None]:
-        """The row's WER minus the other's, the other's WER, and p of their test for a single seed (else None)."""
-        estimate = self.contrast([name, other], [1, -1], seeds, sets)
-        p = Comparison(*(self._alignments(row, seeds, sets) for row in (name, other))).p if len(seeds) == 1 else None
-        return estimate, self.wer(other, seeds, sets), p
+    def p(self, name: str, other: str, seed: int, sets: Sets = None) -> float:
+        """The p of the test of one row against another, which belongs to one seed."""
+        return Comparison(*(self._alignments(row, [seed], sets) for row in (name, other))).p
+
+    def published_wer(self, name: str, sets: Sets = None) -> float | None:
+        """The row's WER in percent as its table prints it; None for a row or for sets without one."""
+        table, _, row = name.partition(".")
+        cells = published_table(self.tables[table]).get(row)
+        columns = self.file.published_wers[table].columns(sets) if table in self.file.published_wers else None
+        if cells is None or columns is None:
+            return None
+        return sum(words * float(cells[column]) for column, words in columns.items()) / sum(columns.values())
 
     def path_spread(self, name: str, seeds: Sequence[int], sets: Sets = None) -> tuple[Estimate, float]:
         """The standard deviation of the WER over all offered paths of the row's depth, and their mean WER."""
@@ -137,6 +145,22 @@ class Evidence:
             found = ", ".join(f"{name} by {decode}" for name, decode in decodes.items())
             raise NotTestedHere(f"the rows were decoded differently ({found})")
         return system_errors([self._alignments(name, seeds, sets) for name in names])
+
+    def _pool(self, names: Sequence[str], seeds: Sequence[int], sets: Sets) -> Pool | None:
+        """The variance over seeds of the table that the rows stand in, if it is wanted and they were trained apart."""
+        table = names[0].partition(".")[0]
+        systems = [self.row(name).row.system for name in names]
+        alike = all(name.partition(".")[0] == table for name in names) and len({*systems}) == len(systems)
+        if self.file.seed_variance == "own" or len(seeds) < 2 or not alike:
+            return None
+        decode = self.row(names[0]).decode
+        wers, trainings = [], []
+        for row in self._measured[table].values():
+            points = [row.choices[self.seeds.index(seed)].point for seed in seeds]
+            if all(self.results.decoded(point, decode, one) for point in points for one in self._sets(sets)):
+                wers.append([self.results.counts(point, decode, self._sets(sets)).wer for point in points])
+                trainings.append(row.row.system)
+        return pooled(np.array(wers), trainings)
 
     def _spec(self, table: str) -> tuple[str, TableSpec | None]:
         """The experiment's table that reproduces the one meant; of several the one of that name, else the first."""

@@ -1,15 +1,17 @@
 """The verdicts of `claims.json` as the report shows them: in words, with a mark, with the interval drawn."""
 
-from typing import Any
+from collections import Counter
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from analysis.formats import Column, Table
 from analysis.results import Results
+from analysis.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED
 from common.files import read_json
 from common.settings import parse
 
-MARKS = {"reproduced": "✓", "contradicted": "✗", "inconclusive": "?", "not tested here": "–"}
+MARKS = {REPRODUCED: "✓", CONTRADICTED: "✗", INCONCLUSIVE: "?", NOT_TESTED: "–"}
 WIDTH, HEIGHT, MARGIN = 240, 34, 8  # of the drawn interval, in its own units
 
 
@@ -22,6 +24,8 @@ class Effect(_Read):
     value: float | None = None
     unit: str = ""
     interval: tuple[float, float] | None = None
+    own_interval: tuple[float, float] | None = None
+    published: float | None = None
 
     @property
     def text(self) -> str:
@@ -31,7 +35,10 @@ class Effect(_Read):
         if self.interval is None:
             return value
         low, high = self.interval
-        return f"{value} (95 % interval {low:{sign}.2f} to {high:{sign}.2f})"
+        own = self.own_interval
+        beside = f"; not pooled {own[0]:{sign}.2f} to {own[1]:{sign}.2f}" if own else ""
+        papers = "" if self.published is None else f"; the paper's {self.published:{sign}.2f}"
+        return f"{value} (95 % interval {low:{sign}.2f} to {high:{sign}.2f}{beside}{papers})"
 
 
 class Part(_Read):
@@ -39,10 +46,19 @@ class Part(_Read):
 
     model_config = ConfigDict(frozen=True, extra="allow")
     verdict: str = ""
+    shown: str = ""
+    points: Literal["for", "against", "neither"] = "neither"
     effect: Effect | None = None
     p: float | None = None
     words_needed: int | float | None = None
+    seeds_needed: int | None = None
     reason: str | None = None
+
+    @property
+    def badge(self) -> str:
+        """The verdict in words, and where an inconclusive one points."""
+        pointing = self.verdict == INCONCLUSIVE and self.points != "neither"
+        return (self.shown or self.verdict) + (f", points {self.points} it" if pointing else "")
 
     @property
     def name(self) -> str:
@@ -107,12 +123,20 @@ class Claims(_Read):
             for verdict in order
         ]
 
+    @property
+    def pointing(self) -> str:
+        """Where the inconclusive claims point."""
+        ways = Counter(claim.points for claim in self.claims if claim.verdict == INCONCLUSIVE)
+        return f"{ways['for']} pointing for, {ways['against']} against the claim"
+
 
 def claims_table(found: Claims, experiment: str) -> Table:
     """One line for each claim."""
-    columns = [Column("id"), Column("verdict", "verdict", numeric=False), Column("statement", "claim", numeric=False)]
+    columns = [Column("id"), Column("verdict"), Column("shown", "verdict", numeric=False)]
+    columns += [Column("points", "points", numeric=False), Column("statement", "claim", numeric=False)]
     columns += [Column("published", "published", numeric=False), Column("effect", "effect", numeric=False)]
     columns += [Column("margin", "margin"), Column("p", "p"), Column("words_needed", "words needed")]
+    columns += [Column("seeds_needed", "trainings needed")]
     columns += [Column("reason", "reason", numeric=False)]
     rows = [
         {**claim.model_dump(include={column.key for column in columns}), "effect": claim.effect and claim.effect.text}

@@ -45,6 +45,7 @@ def make(
                 spoken,
                 utterances,
                 sets,
+                test_sets,
                 (parameters or {}).get(row),
                 (costs or {}).get(row, {}),
             )

@@ -3,11 +3,19 @@
 import numpy as np
 import pytest
 
-from analysis import contrasts
 from analysis.alignment import align
-from analysis.contrasts import SystemErrors, contrast, spread, system_errors
+from analysis.contrasts import (
+    SystemErrors,
+    contrast,
+    drawn_rates,
+    seeds_variance,
+    speakers_variance,
+    spread,
+    system_errors,
+)
 from analysis.intervals import difference_interval, wer_interval
 from analysis.trn import Transcript
+from analysis.variances import EQUAL_AT, Variance, combined, critical, equality_p, half_width, pooled
 
 WORDS, SPEAKERS = 200, 40
 
@@ -40,26 +48,131 @@ def test_one_seed_gives_the_paired_bootstrap():
     assert (alone.low, alone.high) == pytest.approx((wer_interval([a]).low, wer_interval([a]).high), abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "seed_sd", "speaker_sd"), [(2, 2, 1), (3, 2, 1), (3, 1, 4), (5, 2, 4), (5, 2, 1), (5, 0, 4)]
-)
-def test_the_hierarchical_interval_covers(seeds, seed_sd, speaker_sd):
-    rng = np.random.default_rng(seeds)
-    found = [contrast(simulated(rng, seeds, seed_sd, speaker_sd), [1]) for _ in range(200)]
-    assert np.mean([one.low <= 20 <= one.high for one in found]) >= 0.92
+EXPERIMENTS, CHUNK = 4000, 1000
+WANTED = 0.943
 
 
-def test_resampling_seeds_without_stretch_would_not_cover(monkeypatch):
-    monkeypatch.setattr(contrasts, "_stretch", lambda seeds: 1.0)
-    rng = np.random.default_rng(3)
-    found = [contrast(simulated(rng, 3, 2, 1), [1]) for _ in range(200)]
-    assert np.mean([one.low <= 20 <= one.high for one in found]) < 0.85
+def coverage(seeds: int, speakers: int, times: float, systems: int = 1, pooled_over: int = 0) -> float:
+    """The share of simulated experiments whose interval holds the truth, by the functions that `contrast` calls.
+
+    Seeds spread by `times` the speakers' standard error. One system, or the difference of two (which hear the same
+    speakers); the variance over seeds is the figure's own, or pooled over as many systems as said.
+    """
+    rng = np.random.default_rng([seeds, speakers, int(10 * times), systems, pooled_over])
+    speaker_sd, hits = 4.0, 0
+    for _ in range(EXPERIMENTS // CHUNK):
+        shared = rng.normal(0, speaker_sd, (CHUNK, 1, 1, speakers))
+        own = rng.normal(0, speaker_sd / 2, (CHUNK, systems, 1, speakers))
+        error = np.sqrt(speaker_sd**2 + speaker_sd**2 / 4 + 1600 / WORDS) if systems == 1 else speaker_sd / np.sqrt(2)
+        seed = rng.normal(0, times * error / np.sqrt(speakers), (CHUNK, max(systems, pooled_over), seeds, 1))
+        rates = np.clip(20 + shared + own + seed[:, :systems], 0, 100) / 100
+        errors = rng.binomial(WORDS, rates)
+        signs = np.array([1.0, -1.0][:systems])
+        observed = 100 * np.einsum("s,esk->ek", signs, errors.sum(axis=3)) / (speakers * WORDS)
+        drawn = drawn_rates(np.einsum("s,eskj->ej", signs, errors) / seeds, np.full(speakers, WORDS))
+        parts = [speakers_variance(drawn, speakers), seeds_variance(observed)]
+        if pooled_over:
+            noise = rng.normal(0, np.sqrt(1600 / WORDS / speakers), (CHUNK, pooled_over, seeds))
+            wers = 20 + seed[..., 0] + noise
+            holds, common = equality_p(wers) >= EQUAL_AT, wers.var(axis=2, ddof=1).mean(axis=1)
+            values = np.where(holds, systems * common / seeds, parts[1].value)
+            parts[1] = Variance(values, np.where(holds, pooled_over * (seeds - 1), seeds - 1))
+        truth = 20.0 if systems == 1 else 0.0
+        hits += (abs(observed.mean(axis=1) - truth) <= half_width(parts)).sum()
+    return hits / EXPERIMENTS
 
 
-def test_seeds_that_agree_add_nothing():
+@pytest.mark.parametrize("speakers", [20, 40])
+@pytest.mark.parametrize("times", [0, 1, 3])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_interval_over_seeds_and_speakers_covers(seeds, times, speakers):
+    assert coverage(seeds, speakers, times) >= WANTED
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_so_does_that_of_a_difference_and_the_pooled_one(times):
+    assert coverage(3, 20, times, systems=2) >= WANTED
+    assert coverage(3, 20, times, systems=2, pooled_over=6) >= WANTED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooled_over", [0, 2, 8])
+@pytest.mark.parametrize("systems", [1, 2])
+@pytest.mark.parametrize("speakers", [20, 40])
+@pytest.mark.parametrize("times", [0, 0.5, 1, 2, 3, 6])
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5, 8])
+def test_it_covers_everywhere(seeds, times, speakers, systems, pooled_over):
+    assert coverage(seeds, speakers, times, systems, pooled_over) >= WANTED
+
+
+def test_satterthwaite_alone_would_not_cover_few_seeds_that_spread_widely():
+    """What `half_width` adds to it is needed, and plain t over the sum would be far too short."""
+    rng = np.random.default_rng(8)
+    seeds = rng.normal(0, 3, (20000, 2)) + rng.normal(0, 1, (20000, 1))
+    parts = [Variance(np.ones(20000), 39), seeds_variance(seeds)]
+    alone = combined(parts)
+    missed = abs(seeds.mean(axis=1)) > critical(alone.freedom) * np.sqrt(alone.value)
+    assert missed.mean() > 0.09
+    assert (abs(seeds.mean(axis=1)) > half_width(parts)).mean() < 0.05
+
+
+def test_contrast_is_made_of_these_parts():
+    errors = simulated(np.random.default_rng(6), 3, 2, 4, systems=2)
+    found = contrast(errors, [1, -1])
+    observed = errors.wers[0] - errors.wers[1]
+    drawn = drawn_rates((errors.errors[0] - errors.errors[1]).mean(axis=0)[None], errors.words)
+    parts = [speakers_variance(drawn[:, 0], SPEAKERS), seeds_variance(observed)]
+    assert found.value == pytest.approx(observed.mean())
+    assert found.high - found.value == found.value - found.low == pytest.approx(half_width(parts))
+    assert (found.parts[1].value, found.parts[1].freedom) == (pytest.approx(observed.var(ddof=1) / 3), 2)
+    exact = (errors.errors[0] - errors.errors[1]).mean(axis=0).var(ddof=1) * (100 / WORDS) ** 2 / SPEAKERS
+    assert (found.parts[0].value, found.parts[0].freedom) == (pytest.approx(exact, rel=0.05), SPEAKERS - 1)
+
+
+def test_seeds_that_agree_leave_the_speakers_interval_and_nothing_shorter():
     errors = np.tile(np.arange(SPEAKERS), (1, 3, 1))
-    found = contrast(SystemErrors(errors, np.full(SPEAKERS, WORDS)), [1])
-    assert (found.low, found.high) == (found.test_low, found.test_high)
+    found, one = (contrast(SystemErrors(e, np.full(SPEAKERS, WORDS)), [1]) for e in (errors, errors[:, :1]))
+    assert (found.test_low, found.test_high) == pytest.approx((one.low, one.high))
+    assert one.high - one.low <= found.high - found.low <= 1.1 * (one.high - one.low)
+
+
+def test_satterthwaite_by_hand():
+    total = combined([Variance(4.0, 10), Variance(3.0, 2)])
+    assert (total.value, float(total.freedom)) == (7.0, pytest.approx(49 / (1.6 + 4.5)))
+    assert float(critical(2)) == pytest.approx(4.3027, abs=1e-4)
+    assert float(half_width([Variance(0.0, 10), Variance(3.0, 2)])) == pytest.approx(4.3027 * 3**0.5, abs=1e-3)
+    assert float(half_width([Variance(0.0, 10), Variance(0.0, 2)])) == 0.0
+
+
+def test_a_pool_counts_trainings_not_rows_and_is_dropped_where_variances_differ():
+    wers = np.array([[1.0, 2.0, 3.0], [1.0, 3.0, 5.0], [7.0, 8.0, 9.0]])
+    pool = pooled(wers, ["f8", "f8", "a12"])
+    assert (pool.variance, pool.freedom, pool.trainings) == (pytest.approx(((1 + 4) / 2 + 1) / 2), 4, 2)
+    assert pool.holds and "pooled over 2 systems" in pool.note
+    apart = pooled(np.array([[1.0, 1.01, 1.02], [1.0, 5.0, 9.0]]), ["a", "b"])
+    assert not apart.holds and "not pooled" in apart.note
+    assert pooled(np.array([[1.0, 1.0], [1.0, 5.0]]), ["a", "b"]).p == 0.0
+    assert equality_p(np.stack([wers, wers])) == pytest.approx([pool.p, pool.p])
+    assert pooled(np.ones((2, 3)), ["a", "b"]).p == 1.0
+    errors = simulated(np.random.default_rng(7), 3, 2, 1, systems=2)
+    own, with_pool, refused = (contrast(errors, [1, -1], one) for one in (None, pool, apart))
+    assert with_pool.parts[1].value == pytest.approx(2 * 1.75 / 3) and with_pool.parts[1].freedom == 4
+    assert with_pool.own == (own.low, own.high) and (with_pool.low, with_pool.high) != with_pool.own
+    assert (refused.low, refused.high, refused.own, refused.pool) == (own.low, own.high, None, apart)
+
+
+def test_a_wer_is_never_negative():
+    found = contrast(SystemErrors(np.array([[[1] * 10, [0] * 10, [4] * 10]]), np.full(10, 100)), [1])
+    assert found.low == 0.0 < found.value
+
+
+def test_speakers_that_nobody_named_are_known_to_be_none():
+    def named(speakers):
+        reference = Transcript("ref", {f"s{n}-0": b"a b" for n in range(30)}, speakers)
+        return contrast(system_errors([[[align(reference, reference)]]]), [1])
+
+    assert named(None).named is False and named(None).units == 30
+    assert named({f"s{n}-0": f"s{n // 2}" for n in range(30)}).named is True
 
 
 def test_spread_of_equal_systems_is_near_zero_and_its_interval_holds_zero():
@@ -78,6 +191,16 @@ def test_the_interval_of_a_spread_covers():
         found = spread(SystemErrors(rng.binomial(WORDS, rates), np.full(SPEAKERS, WORDS)))
         hits.append(found.low <= true.std(ddof=1) <= found.high)
     assert np.mean(hits) >= 0.9
+
+
+def test_the_interval_of_a_spread_over_seeds_covers():
+    rng, hits = np.random.default_rng(9), []
+    for _ in range(150):
+        rates = np.clip(20 + rng.normal(0, 1.0, (8, 3, 1)) + rng.normal(0, 3, SPEAKERS), 0, 100) / 100
+        found = spread(SystemErrors(rng.binomial(WORDS, rates), np.full(SPEAKERS, WORDS)))
+        hits.append(found.low <= 1.0 <= found.high)
+        assert found.test_low <= found.value <= found.test_high
+    assert np.mean(hits) >= 0.93
 
 
 def test_a_contrast_of_four_rows_by_hand():
