@@ -278,9 +278,10 @@ def all_points(method: Method, module: nn.Module, further: Iterable[Path]) -> li
     return offered + path_points([path for path in extra if path not in known], (), offered=False)
 
 
-def load_method(name: str, where: str) -> type[Method]:
-    """The one `Method` subclass that module `name` defines. Raises `UserError` with the closest name."""
-    check_method_exists(name, where)
+def load_method(name: str, where: str, packages: Sequence[str] = ()) -> type[Method]:
+    """The one `Method` subclass that module `name` defines, a module of this project or of one of `packages`. Raises
+    `UserError` with the closest name."""
+    check_method_exists(name, where, packages)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -301,9 +302,10 @@ def make_method(
     backbone: BackboneFactory,
     inputs: Mapping[str, TrainedSystem] | None = None,
     where: str = "method",
+    packages: Sequence[str] = (),
 ) -> Method:
     """A method with validated settings. Raises `UserError` naming `where` and the key."""
-    kind = load_method(name, where)
+    kind = load_method(name, where, packages)
     config = parse(kind.Config, settings, f"{where}: settings")
     try:
         return kind(config, backbone, inputs)

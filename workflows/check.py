@@ -35,8 +35,8 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
         # The vocabulary is known after data preparation; no check depends on it.
         backbone = BackboneFactory(**experiment.backbone_of(name), vocabulary=3, where=f"{key}.backbone")
         _check_family(experiment, name, backbone, rate, key)
-        config = parse(load_method(entry.method, key).Config, entry.settings, f"{key}.settings")
-        method = make_method(entry.method, entry.settings, backbone, where=key)
+        config = parse(load_method(entry.method, key, experiment.packages).Config, entry.settings, f"{key}.settings")
+        method = make_method(entry.method, entry.settings, backbone, where=key, packages=experiment.packages)
         try:
             method.check_experiment(experiment.family_of(name).tokenizer)
         except UserError as error:

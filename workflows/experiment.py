@@ -127,6 +127,8 @@ class Experiment(Settings):
     note: str = ""
     evidence: bool = True
     """False: numbers show that the machinery works, nothing about the paper."""
+    packages: list[str] = []
+    """Python packages beside this project's whose modules `systems` may name as methods: they are imported."""
     corpus: CorpusEntry
     normaliser: NormaliserEntry | None = None
     """None: the one that `config/corpora.yaml` names for the corpus."""
@@ -229,10 +231,9 @@ class Experiment(Settings):
         if name not in known:
             raise ValueError(str(unknown(kind, name, known, where)))
 
-    @staticmethod
-    def _check_method(name: str, where: str) -> None:
+    def _check_method(self, name: str, where: str) -> None:
         try:
-            check_method_exists(name, where)
+            check_method_exists(name, where, self.packages)
         except UserError as error:
             raise ValueError(str(error)) from None
 

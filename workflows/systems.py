@@ -2,7 +2,7 @@
 layers once."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ def save_system(folder: Path, module: nn.Module, method: Method, description: di
     )
 
 
-def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSystem:
+def load_system(folder: Path, device: torch.device | str = "cpu", packages: Sequence[str] = ()) -> TrainedSystem:
     """Rebuild a finished system in evaluation mode. Raises `UserError` when weights and description do not belong
-    together."""
+    together, or when the method is none of this project or of `packages`: naming one imports it."""
     description = read_json(folder / "system.json")
     where = str(folder / "system.json")
     if description.get("schema") != SCHEMA:
@@ -44,7 +44,7 @@ def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSyst
     backbone = BackboneFactory(
         description["backbone"]["name"], description["backbone"]["settings"], description["vocabulary"], where
     )
-    method = make_method(description["method"], description["settings"], backbone, where=where)
+    method = make_method(description["method"], description["settings"], backbone, where=where, packages=packages)
     module = method.rebuild(description["architecture"])
     weights = folder / "model.safetensors"
     try:
@@ -71,7 +71,7 @@ def load_description(model: Path) -> dict[str, Any]:
 
 
 def load_inputs(
-    needs: dict[str, str], folders: dict[str, Path], device: torch.device | str
+    needs: dict[str, str], folders: dict[str, Path], device: torch.device | str, packages: Sequence[str] = ()
 ) -> dict[str, TrainedSystem]:
     """The trained systems that a method starts from, by role, with their drop orders where these were measured.
     `folders` maps system names to their folders."""
@@ -80,7 +80,7 @@ def load_inputs(
             raise UserError(
                 f"settings.{role}: system '{name}' is needed but its folder was not given (--input {name}=FOLDER)"
             )
-    systems = {role: load_system(folders[name], device) for role, name in needs.items()}
+    systems = {role: load_system(folders[name], device, packages) for role, name in needs.items()}
     return {
         role: dataclasses.replace(system, drop_order=load_drop_order(folders[needs[role]]))
         for role, system in systems.items()

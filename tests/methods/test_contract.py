@@ -25,6 +25,7 @@ from tests.models import SMALL_ENCODER, STILL, batch, factory, small_encoder, wa
 from tests.published import publish
 from workflows.systems import load_system, save_system
 
+PACKAGES = ["tests.toys"]
 TOYS = [f"tests.toys.{path.stem}" for path in sorted(Path("tests/toys").glob("[a-z]*.py"))]
 METHODS = [*method_names(), *TOYS]
 SMALLER = {"baselines.masked_prediction": {"clusters": 8}}
@@ -41,7 +42,7 @@ def small_backbone(name):
 
 def backbones_of(name):
     """One of each kind of input that the method works on."""
-    named = load_method(name, "test").backbones
+    named = load_method(name, "test", PACKAGES).backbones
     return [backbone for backbone in ("conformer", "wav2vec2") if named is None or backbone in named]
 
 
@@ -65,7 +66,7 @@ class Made:
 
 def settings_for(name, folder):
     """The least settings: a reference to a system, or the folder of a published model, where the method needs one."""
-    kind, settings = load_method(name, "test"), dict(SMALLER.get(name, {}))
+    kind, settings = load_method(name, "test", PACKAGES), dict(SMALLER.get(name, {}))
     for key, field in kind.Config.model_fields.items():
         if field.is_required() and SystemReference in (field.annotation, *typing.get_args(field.annotation)):
             settings[key] = {"system": "source"}
@@ -82,7 +83,7 @@ def make(name, folder, backbone=None):
     source = make_method("baselines.all_physical", {}, backbone)
     references = [role for role, value in settings.items() if isinstance(value, dict)]
     inputs = {role: TrainedSystem("source", source.build().eval(), source) for role in references}
-    method = make_method(name, settings, backbone, inputs)
+    method = make_method(name, settings, backbone, inputs, packages=PACKAGES)
     made = Made(name, settings, method, method.build())
     for stage in method.stages(TRAINING):
         made.module = method.begin_stage(made.module, stage, iter([made.batch(), made.batch(seed=3)]))
@@ -150,7 +151,7 @@ def test_no_weight_is_stored_twice(made):
 def test_save_and_load_give_equal_outputs_at_every_point(made, tmp_path):
     module = finished(made)
     save_system(tmp_path, module, made.method, made.description())
-    loaded = load_system(tmp_path)
+    loaded = load_system(tmp_path, packages=PACKAGES)
     state = loaded.module.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
     data = made.batch()
@@ -186,15 +187,15 @@ def test_costs_are_positive_and_agree_with_the_file(made, tmp_path):
 
 def test_a_wrong_setting_gives_a_clear_error(made):
     with pytest.raises(UserError, match="unknown key 'no_such_key'"):
-        make_method(made.name, {**made.settings, "no_such_key": 1}, made.method.backbone)
+        make_method(made.name, {**made.settings, "no_such_key": 1}, made.method.backbone, packages=PACKAGES)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if load_method(name, "test").backbones])
+@pytest.mark.parametrize("name", [name for name in METHODS if load_method(name, "test", PACKAGES).backbones])
 def test_another_backbone_gives_a_clear_error(name, tmp_path):
-    kind = load_method(name, "test")
+    kind = load_method(name, "test", PACKAGES)
     other = next(backbone for backbone in BACKBONES if backbone not in kind.backbones)
     with pytest.raises(UserError, match=f"systems.x: this method works on .*, not on {other}"):
-        make_method(name, settings_for(name, tmp_path), small_backbone(other), where="systems.x")
+        make_method(name, settings_for(name, tmp_path), small_backbone(other), where="systems.x", packages=PACKAGES)
 
 
 def test_unknown_method_names_the_closest():

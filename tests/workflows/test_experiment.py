@@ -196,7 +196,7 @@ def test_what_methods_need_is_what_the_reader_saw():
 
     experiment = load_experiment(str(TINY))
     for name, entry in experiment.systems.items():
-        kind = load_method(entry.method, name)
+        kind = load_method(entry.method, name, experiment.packages)
         assert sorted(kind.needs(kind.Config.model_validate(entry.settings)).values()) == experiment.needs(name)
 
 

@@ -55,7 +55,7 @@ def _measure_one(experiment: Experiment, data_folder: Path, folder: Path) -> Non
     description = load_description(folder)
     before = resident_bytes()
     data = open_data(experiment, description["system"], data_folder)
-    system = load_system(folder, device)
+    system = load_system(folder, device, experiment.packages)
     points = all_points(system.method, system.module, experiment.further_paths(description["system"]))
     chosen: dict[Any, Point] = {}
     for point in (wanted := wanted_points(experiment, description["system"], points)):

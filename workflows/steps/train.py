@@ -39,10 +39,10 @@ def train_system(
     backbone = BackboneFactory(
         **experiment.backbone_of(name), vocabulary=len(data.tokenizer), where=f"{where}.backbone"
     )
-    kind = load_method(entry.method, where)
+    kind = load_method(entry.method, where, experiment.packages)
     needs = kind.needs(parse(kind.Config, entry.settings, f"{where}.settings"))
-    inputs = load_inputs(needs, folders, fabric.device)
-    method = make_method(entry.method, entry.settings, backbone, inputs, where)
+    inputs = load_inputs(needs, folders, fabric.device, experiment.packages)
+    method = make_method(entry.method, entry.settings, backbone, inputs, where, experiment.packages)
     data_files = ("train.jsonl.gz", *experiment.input_files(entry.family))
     configuration = {
         **experiment.training_inputs(name),
