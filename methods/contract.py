@@ -20,6 +20,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from asr.backbones import Backbone, BackboneFactory, Batch, Encoded
@@ -34,6 +35,13 @@ class SystemReference(Settings):
     """A setting that names another system of the experiment, written `{system: a12}`: an edge of the workflow."""
 
     system: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_mapping(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            raise ValueError(f"write {{system: {data}}}, which makes '{data}' a system that is trained first")
+        return data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +132,8 @@ class Method(ABC):
     kind: ClassVar[str] = "compressed"
     backbones: ClassVar[tuple[str, ...] | None] = None
     """Names of the backbones that it works on; None: any."""
+    recognises: ClassVar[bool] = True
+    """False for a method whose systems recognise nothing until others fine-tune them: they have no points."""
 
     def __init__(self, config: Settings, backbone: BackboneFactory, inputs: Mapping[str, TrainedSystem] | None = None):
         self.config = config
@@ -193,6 +203,21 @@ class Method(ABC):
     @abstractmethod
     def points(self, module: nn.Module) -> list[Point]:
         """All operating points that the method offers."""
+
+    def expected_points(self) -> list[Point] | None:
+        """The points that a trained system will have, before anything is trained, so that an experiment which asks for
+        others is refused early; None where only training tells. By default `points` is asked of the backbone without
+        weights: a method whose points depend on nothing else need not define this."""
+        if not self.recognises:
+            return []
+        with torch.device("meta"):
+            outline = self.backbone.build()
+        try:
+            return self.points(outline)
+        except (
+            Exception
+        ):  # whatever `points` reads of a trained module and does not find here: then it is not known yet
+            return None
 
     def at(self, module: nn.Module, point: Point) -> Recogniser:
         """The whole model at a point: a narrower encoder may change what the decoder and the CTC layer read."""

@@ -13,6 +13,7 @@ from common.errors import UserError, run
 from common.files import write_json
 from workflows.experiment import Experiment, experiment_file, load_experiment
 from workflows.normaliser import chosen_normaliser
+from workflows.offers import check_offers
 
 if TYPE_CHECKING:
     from asr.backbones import BackboneFactory
@@ -23,7 +24,7 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
 
     Raises `UserError` naming file and key.
     """
-    full = {}
+    full, methods = {}, {}
     from asr.backbones import BackboneFactory
     from common.settings import parse
     from methods.contract import load_method, make_method
@@ -54,10 +55,12 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
                 check_start(start, source.config.layers, backbone.config.layers)
             except UserError as error:
                 raise UserError(f"{key}: {error}") from None
+        methods[name] = method
         full[name] = {
             "settings": config.model_dump(mode="json"),
             "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
         }
+    check_offers(experiment, methods, where)
     return full
 
 
