@@ -311,6 +311,9 @@ def load_method(name: str, where: str, packages: Sequence[str] = ()) -> type[Met
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UserError(f"{where}: method '{name}' needs the package '{error.name}', which is not installed") from error
+    except Exception as error:  # somebody's file: whatever is wrong with it is said as what is wrong with this method
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{where}: method '{name}' cannot be imported ({reason})") from error
     found = [
         value
         for value in vars(module).values()
