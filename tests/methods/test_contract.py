@@ -307,6 +307,14 @@ def test_a_right_method_of_somebody_else_passes_every_check(wronglab, tmp_path):
         check(made, tmp_path)
 
 
+def test_the_documented_example_passes_every_check(wronglab, tmp_path):
+    text = (ROOT / "docs/add_a_method.md").read_text()
+    example = text.split("```python\n", 1)[1].split("```", 1)[0]
+    made = case(wronglab("low_rank", example), "conformer", tmp_path, ["wronglab"])
+    for check in CHECKS:
+        check(made, tmp_path)
+
+
 BROKEN = {"syntax": "class Broken(:\n", "imports": "import no_such_package\n", "other": "1 / 0\n", "none": "x = 1\n"}
 
 
