@@ -10,7 +10,8 @@ EXPERIMENT ?= smoke
 CORES ?= all
 PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 --version >/dev/null 2>&1 && echo python3.11 || \
 	(command -v python3.12 >/dev/null 2>&1 && python3.12 --version >/dev/null 2>&1 && echo python3.12) || echo python3)
-RESULTS := results/$(basename $(notdir $(EXPERIMENT)))
+# The folder of the experiment's results; an unknown experiment is said here.
+FOLDER = folder="$$(.venv/bin/python -m workflows.folder --experiment '$(EXPERIMENT)')"
 SNAKEMAKE := .venv/bin/snakemake --workflow-profile none --profile workflows/profiles/default --cores $(CORES)
 
 .PHONY: setup reproduce snakemake-report test mutants lint
@@ -27,11 +28,12 @@ setup: .venv/complete
 	@touch $@
 
 reproduce: setup
-	@$(SNAKEMAKE) --config experiment=$(EXPERIMENT)
-	@.venv/bin/python -m analysis.summary --experiment-folder $(RESULTS)
+	@$(FOLDER) && \
+		.venv/bin/python -m workflows.lock "$$folder" -- $(SNAKEMAKE) --config experiment='$(EXPERIMENT)' && \
+		.venv/bin/python -m analysis.summary --experiment-folder "$$folder"
 
 snakemake-report: setup
-	@$(SNAKEMAKE) --config experiment=$(EXPERIMENT) --report $(RESULTS)/snakemake_report.html
+	@$(FOLDER) && $(SNAKEMAKE) --config experiment='$(EXPERIMENT)' --report "$$folder/snakemake_report.html"
 
 test: setup
 	.venv/bin/python -m pytest

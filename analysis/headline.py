@@ -43,12 +43,32 @@ class Headline:
 
 
 def headlines(results) -> list[Headline]:
-    """The answer for every system of the depth curves that runs at several depths; the one asked for comes first."""
+    """The answer for the system asked for, then for every other of the depth curves that runs at several depths; where
+    none of these does, for every system that does."""
     experiment = results.experiment
     asked = [(system, figure.decode) for figure in experiment.figures.values() for system in figure.systems]
+    if experiment.headline is not None and experiment.headline not in dict(asked):
+        asked.append((experiment.headline, _whole_decode(results, experiment.headline)))
     asked = sorted(dict.fromkeys(asked), key=lambda pair: pair[0] != experiment.headline)
-    several = [pair for pair in asked if len(results.points(pair[0], experiment.seeds[0]).depths) > 1]
+    several = [pair for pair in asked if _runs_at_several(results, pair[0])]
+    if not several:
+        others = [system for system in experiment.systems if _runs_at_several(results, system)]
+        several = [(system, _whole_decode(results, system)) for system in others]
     return [_headline(results, system, decode) for system, decode in several]
+
+
+def _runs_at_several(results, system: str) -> bool:
+    return len(results.points(system, results.experiment.seeds[0]).depths) > 1
+
+
+def _whole_decode(results, system: str) -> str:
+    """The decode of a system that no figure shows: one that covers all its points."""
+    found = results.points(system, results.experiment.seeds[0])
+    sizes = {
+        decode: min((len(content.points) for content in decoded.sets.values()), default=0)
+        for decode, decoded in found.decodes.items()
+    }
+    return max(sizes, key=sizes.get, default="")
 
 
 def _headline(results, system: str, decode: str) -> Headline:

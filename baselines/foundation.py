@@ -80,6 +80,9 @@ class Foundation(Method):
         ones = (1,) * module.layers
         return path_points([ones], trained=[ones]) if module.origin["ctc_layer"] == "trained" else []
 
+    def expected_points(self) -> None:
+        """Whether its CTC layer is trained is known when the model was read."""
+
     def _check_model(self, folder: Path) -> None:
         config = self.backbone.config
         described = self.backbone.module.TRANSFORMERS.config_class

@@ -32,6 +32,7 @@ class MaskedPrediction(Method):
 
     kind = "foundation model"
     backbones = ("wav2vec2", "hubert")
+    recognises = False
 
     class Config(Settings):
         clusters: int = Field(100, gt=1)

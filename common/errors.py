@@ -23,10 +23,15 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> User
     `kind` says what was named ("method", "key"), `where` the file and key in which the name stands.
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
     prefix = f"{where}: " if where else ""
-    return UserError(f"{prefix}unknown {kind} '{name}'{hint} (known: {', '.join(known) or 'none'})")
+    return UserError(f"{prefix}unknown {kind} '{name}'{closest(name, known)} (known: {', '.join(known) or 'none'})")
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The words of a message that ask whether the closest of the `known` names was meant; none where nothing is
+    close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def run(main: Callable[[], None]) -> int:

@@ -21,6 +21,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from typing import Any, ClassVar, Protocol
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from asr.backbones import Backbone, BackboneFactory, Batch, Encoded
@@ -35,6 +36,13 @@ class SystemReference(Settings):
     """A setting that names another system of the experiment, written `{system: a12}`: an edge of the workflow."""
 
     system: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_mapping(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            raise ValueError(f"write {{system: {data}}}, which makes '{data}' a system that is trained first")
+        return data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +145,8 @@ class Method(ABC):
     """Names of the backbones that it works on; None: any."""
     chooses_statistics: ClassVar[bool] = False
     """True where the method's own settings say which statistics batch norm has, whatever the experiment says."""
+    recognises: ClassVar[bool] = True
+    """False for a method whose systems recognise nothing until others fine-tune them: they have no points."""
 
     def __init__(self, config: Settings, backbone: BackboneFactory, inputs: Mapping[str, TrainedSystem] | None = None):
         self.config = config
@@ -224,6 +234,19 @@ class Method(ABC):
     def points(self, module: nn.Module) -> list[Point]:
         """All operating points that the method offers."""
 
+    def expected_points(self) -> list[Point] | None:
+        """The points that a trained system will have, before anything is trained, so that an experiment which asks for
+        others is refused early; None where only training tells. By default `points` is asked of the backbone without
+        weights: a method whose points depend on nothing else need not define this."""
+        if not self.recognises:
+            return []
+        with torch.device("meta"):
+            outline = self.backbone.build()
+        try:
+            return self.points(outline)
+        except Exception:  # whatever `points` reads of a trained module and misses in this one: not known yet
+            return None
+
     def at(self, module: nn.Module, point: Point) -> Recogniser:
         """The whole model at a point: a narrower encoder may change what the decoder and the CTC layer read."""
         if point.path is None or not isinstance(module, Backbone):
@@ -308,13 +331,17 @@ def all_points(method: Method, module: nn.Module, further: Iterable[Path]) -> li
     return offered + path_points([path for path in extra if path not in known], (), offered=False)
 
 
-def load_method(name: str, where: str) -> type[Method]:
-    """The one `Method` subclass that module `name` defines. Raises `UserError` with the closest name."""
-    check_method_exists(name, where)
+def load_method(name: str, where: str, packages: Sequence[str] = ()) -> type[Method]:
+    """The one `Method` subclass that module `name` defines, a module of this project or of one of `packages`. Raises
+    `UserError` with the closest name."""
+    check_method_exists(name, where, packages)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UserError(f"{where}: method '{name}' needs the package '{error.name}', which is not installed") from error
+    except Exception as error:  # somebody's file: whatever is wrong with it is said as what is wrong with this method
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{where}: method '{name}' cannot be imported ({reason})") from error
     found = [
         value
         for value in vars(module).values()
@@ -331,9 +358,10 @@ def make_method(
     backbone: BackboneFactory,
     inputs: Mapping[str, TrainedSystem] | None = None,
     where: str = "method",
+    packages: Sequence[str] = (),
 ) -> Method:
     """A method with validated settings. Raises `UserError` naming `where` and the key."""
-    kind = load_method(name, where)
+    kind = load_method(name, where, packages)
     config = parse(kind.Config, settings, f"{where}: settings")
     try:
         return kind(config, backbone, inputs)

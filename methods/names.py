@@ -1,28 +1,52 @@
-"""Which modules may hold a method. Only file names are read: nothing is imported, torch least of all."""
+"""Which modules may hold a method: those of `methods/` and `baselines/`, and of packages that the user lists.
+
+A file that names a method, an experiment or the `system.json` of a trained system, names code that is imported and run.
+So nothing but a method of this project is taken from it, unless the experiment that is run, or whoever starts the
+command, lists the package; a `system.json` cannot. Only file names are read: no method is imported, torch least of all.
+"""
 
 import importlib.util
 import pkgutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from common.errors import unknown
+from common.errors import UserError, unknown
 
 ROOT = Path(__file__).resolve().parent.parent
+OWN = ("methods", "baselines")
 HELPERS = ("methods.contract", "methods.names", "methods.paths", "methods.start")
 
 
-def method_names() -> list[str]:
-    """Module paths in `methods/` and `baselines/`."""
-    names = []
-    for package in ("methods", "baselines"):
-        names += [f"{package}.{info.name}" for info in pkgutil.iter_modules([str(ROOT / package)])]
+def method_names(packages: Iterable[str] = ()) -> list[str]:
+    """Module paths in `methods/`, in `baselines/`, and in further `packages`."""
+    folders = {package: [str(ROOT / package)] for package in OWN}
+    folders |= {package: _folders(package) for package in packages}
+    names = [f"{package}.{info.name}" for package, paths in folders.items() for info in pkgutil.iter_modules(paths)]
     return [name for name in names if name not in HELPERS]
 
 
-def check_method_exists(name: str, where: str) -> None:
-    """Raise `UserError` with the closest name unless there is a module `name`. Imports only its parent packages."""
+def check_method_exists(name: str, where: str, packages: Iterable[str] = ()) -> None:
+    """Raise `UserError` with the closest name unless `name` is a module of ours or of one of `packages`. Imports only
+    its parent packages, and nothing of a package that is not listed."""
+    packages = tuple(packages)
+    if not any(name.startswith(f"{package}.") for package in (*OWN, *packages)):
+        error = unknown("method", name, method_names(packages), where)
+        raise UserError(
+            f"{error}; a method of another package needs that package listed: `packages: [mylab]` in the experiment, "
+            "`--package mylab` for a trained system by itself"
+        )
     try:
         found = importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         found = False
     if not found or name in HELPERS:
-        raise unknown("method", name, method_names(), where)
+        raise unknown("method", name, method_names(packages), where)
+
+
+def _folders(package: str) -> list[str]:
+    """Where the modules of a package are; none where there is no such package."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    return [] if spec is None else list(spec.submodule_search_locations or [])

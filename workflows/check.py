@@ -14,6 +14,7 @@ from common.files import write_json
 from workflows.experiment import Experiment, experiment_file, load_experiment
 from workflows.identity import Identities, identity
 from workflows.normaliser import chosen_normaliser
+from workflows.offers import check_offers
 
 if TYPE_CHECKING:
     from asr.backbones import BackboneFactory
@@ -24,7 +25,7 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
 
     Raises `UserError` naming file and key.
     """
-    full = {}
+    full, methods = {}, {}
     from asr.backbones import BackboneFactory
     from common.settings import parse
     from methods.contract import load_method, make_method
@@ -36,8 +37,8 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
         # The vocabulary is known after data preparation; no check depends on it.
         backbone = BackboneFactory(**experiment.backbone_of(name), vocabulary=3, where=f"{key}.backbone")
         _check_family(experiment, name, backbone, rate, key)
-        config = parse(load_method(entry.method, key).Config, entry.settings, f"{key}.settings")
-        method = make_method(entry.method, entry.settings, backbone, where=key)
+        config = parse(load_method(entry.method, key, experiment.packages).Config, entry.settings, f"{key}.settings")
+        method = make_method(entry.method, entry.settings, backbone, where=key, packages=experiment.packages)
         try:
             method.check_experiment(experiment.family_of(name).tokenizer)
         except UserError as error:
@@ -63,10 +64,12 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
                 check_start(start, source.config.layers, backbone.config.layers)
             except UserError as error:
                 raise UserError(f"{key}: {error}") from None
+        methods[name] = method
         full[name] = {
             "settings": config.model_dump(mode="json"),
             "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
         }
+    check_offers(experiment, methods, where)
     return full
 
 

@@ -2,7 +2,7 @@
 
 An experiment is `config/<name>.yaml`, or any YAML file given by its path. `extends: other` starts from another
 experiment of the same folder and overrides keys (mappings are merged, everything else is replaced; a system, table or
-figure given as null is left out). The size of a run
+figure given as null is left out, and so is a table's row). The size of a run
 lives here and nowhere else.
 """
 
@@ -131,6 +131,8 @@ class Experiment(Settings):
     note: str = ""
     evidence: bool = True
     """False: numbers show that the machinery works, nothing about the paper."""
+    packages: list[str] = []
+    """Python packages beside this project's whose modules `systems` may name as methods: they are imported."""
     corpus: CorpusEntry
     normaliser: NormaliserEntry | None = None
     """None: the one that `config/corpora.yaml` names for the corpus."""
@@ -248,21 +250,21 @@ class Experiment(Settings):
         if name not in known:
             raise ValueError(str(unknown(kind, name, known, where)))
 
-    @staticmethod
-    def _check_method(name: str, where: str) -> None:
+    def _check_method(self, name: str, where: str) -> None:
         try:
-            check_method_exists(name, where)
+            check_method_exists(name, where, self.packages)
         except UserError as error:
             raise ValueError(str(error)) from None
 
     def _check_paths(self, name: str) -> None:
         layers = self.backbone_of(name)["settings"].get("layers")
-        try:
-            for path in self.further_paths(name):
+        for key, text in self._paths_asked(name):
+            try:
+                path = parse_path(text)
                 if isinstance(layers, int):
                     check_shape(path, layers)
-        except UserError as error:
-            raise ValueError(f"systems.{name}: {error}") from None
+            except UserError as error:
+                raise ValueError(f"{key}: {error}") from None
 
     def _check_no_cycle(self) -> None:
         state: dict[str, str] = {}
@@ -356,14 +358,17 @@ class Experiment(Settings):
 
     def further_paths(self, system: str) -> list[tuple[int, ...]]:
         """Paths to evaluate beside the offered ones: the system's own list and those that table rows name."""
-        texts = list(self.systems[system].paths)
-        texts += [
-            row.path
-            for table in self.tables.values()
-            for row in table.rows.values()
+        return sorted({parse_path(text) for _, text in self._paths_asked(system)})
+
+    def _paths_asked(self, system: str) -> list[tuple[str, str]]:
+        """The same as they are written, each with its key."""
+        named = [(f"systems.{system}.paths", text) for text in self.systems[system].paths]
+        return named + [
+            (f"tables.{table}.rows.{key}.path", row.path)
+            for table, entry in self.tables.items()
+            for key, row in entry.rows.items()
             if row.system == system and row.path is not None
         ]
-        return sorted({parse_path(text) for text in texts})
 
     def corpus_identity(self) -> dict[str, Any]:
         """What decides the content of the corpus: not how many processes make it, or from which copy."""
@@ -450,7 +455,10 @@ def load_experiment(name: str) -> Experiment:
     merged.pop("extends", None)
     for key in ("families", "systems", "decodes", "tables", "figures"):
         if isinstance(merged.get(key), dict):  # null leaves out what an extended experiment has
-            merged[key] = {name: entry for name, entry in merged[key].items() if entry is not None}
+            merged[key] = _without_null(merged[key])
+    for table in (merged.get("tables") or {}).values():
+        if isinstance(table, dict) and isinstance(table.get("rows"), dict):
+            table["rows"] = _without_null(table["rows"])
     return parse(Experiment, {"name": path.stem, **merged}, str(path))
 
 
@@ -476,6 +484,10 @@ def _merge(base: Any, changes: Any) -> Any:
             return changes
         return {**base, **{key: _merge(base.get(key), value) for key, value in changes.items()}}
     return changes
+
+
+def _without_null(entries: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def _references(value: Any) -> list[dict[str, Any]]:

@@ -25,12 +25,16 @@ def main() -> None:
     )
     parser.add_argument("--onnx", metavar="DEPTH", help="also write ONNX at this depth or path ('1 1 2 2')")
     parser.add_argument("--espnet", metavar="DEPTH", help="also write an ESPnet checkpoint at this depth or path")
+    parser.add_argument(
+        "--package", action="append", default=[], help="a package, beside this project, that may hold its method"
+    )
     arguments = parser.parse_args()
     check_folders(arguments.system, arguments.out)
 
     from workflows.steps.export import export_system
 
-    export_system(arguments.system, arguments.out, arguments.data, arguments.onnx, arguments.espnet)
+    formats = (arguments.onnx, arguments.espnet)
+    export_system(arguments.system, arguments.out, arguments.data, *formats, packages=arguments.package)
 
 
 def check_folders(system: Path, out: Path) -> None:

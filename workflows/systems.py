@@ -2,7 +2,7 @@
 layers once. Beside them stand the batch-norm statistics that training left, where there is batch norm."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +46,18 @@ def save_system(
     write_json(folder / "system.json", {"schema": SCHEMA, **digests, **about})
 
 
-def load_system(folder: Path, device: torch.device | str = "cpu") -> TrainedSystem:
+def load_system(folder: Path, device: torch.device | str = "cpu", packages: Sequence[str] = ()) -> TrainedSystem:
     """Rebuild a finished system in evaluation mode. Raises `UserError` when weights and description do not belong
-    together."""
-    system = _rebuild(folder)
+    together, or when the method is none of this project or of `packages`: naming one imports it."""
+    system = _rebuild(folder, packages)
     system.module.to(device).eval().requires_grad_(False)
     return system
 
 
-def load_trainable(folder: Path, device: torch.device | str = "cpu") -> TrainedSystem:
+def load_trainable(folder: Path, device: torch.device | str = "cpu", packages: Sequence[str] = ()) -> TrainedSystem:
     """Rebuild a finished system as it was trained: parameters that the module was built with frozen, or that the last
     stage froze, have no gradient. Raises `UserError` as `load_system` does."""
-    system = _rebuild(folder)
+    system = _rebuild(folder, packages)
     frozen = set(read_json(folder / "system.json").get("frozen", ()))
     for name, parameter in system.module.named_parameters():
         if name in frozen:
@@ -66,7 +66,7 @@ def load_trainable(folder: Path, device: torch.device | str = "cpu") -> TrainedS
     return system
 
 
-def _rebuild(folder: Path) -> TrainedSystem:
+def _rebuild(folder: Path, packages: Sequence[str]) -> TrainedSystem:
     description = read_json(folder / "system.json")
     where = str(folder / "system.json")
     if description.get("schema") != SCHEMA:
@@ -77,7 +77,7 @@ def _rebuild(folder: Path) -> TrainedSystem:
     backbone = BackboneFactory(
         description["backbone"]["name"], description["backbone"]["settings"], description["vocabulary"], where
     )
-    method = make_method(description["method"], description["settings"], backbone, where=where)
+    method = make_method(description["method"], description["settings"], backbone, where=where, packages=packages)
     module = method.rebuild(description["architecture"])
     weights = folder / "model.safetensors"
     try:
@@ -108,7 +108,7 @@ def load_description(model: Path) -> dict[str, Any]:
 
 
 def load_inputs(
-    needs: dict[str, str], folders: dict[str, Path], device: torch.device | str
+    needs: dict[str, str], folders: dict[str, Path], device: torch.device | str, packages: Sequence[str] = ()
 ) -> dict[str, TrainedSystem]:
     """The trained systems that a method starts from, by role, with their drop orders where these were measured.
     `folders` maps system names to their folders."""
@@ -117,7 +117,7 @@ def load_inputs(
             raise UserError(
                 f"settings.{role}: system '{name}' is needed but its folder was not given (--input {name}=FOLDER)"
             )
-    systems = {role: load_system(folders[name], device) for role, name in needs.items()}
+    systems = {role: load_system(folders[name], device, packages) for role, name in needs.items()}
     return {
         role: dataclasses.replace(system, drop_order=load_drop_order(folders[needs[role]]))
         for role, system in systems.items()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from asr.backbones import Batch
 from asr.settings import TrainingSettings
 from common.settings import Settings
-from methods.contract import Method, Point, Stage, Step, SystemReference, path_points
+from methods.contract import Method, ParameterCount, Point, Stage, Step, SystemReference, path_points
 
 
 class Int8(Method):
@@ -56,6 +56,15 @@ class Int8(Method):
         for name, linear in encoder_linears(module).items():
             module.set_submodule(name, Int8Linear(linear.in_features, linear.out_features))
         return module
+
+    def parameters(self, module: nn.Module, point: Point) -> ParameterCount:
+        """Weights in int8 are buffers, and weights all the same."""
+        count = super().parameters(module, point)
+        packed = [child for child in module.modules() if isinstance(child, Int8Linear)]
+        weights = [tensor for child in packed for tensor in (child.weight, child.bias)]
+        stored = sum(tensor.numel() for tensor in weights)
+        nonzero = sum(int(tensor.count_nonzero()) for tensor in weights)
+        return ParameterCount(count.stored + stored, count.nonzero + nonzero, count.executed + stored)
 
     def points(self, module: nn.Module) -> list[Point]:
         ones = (1,) * module.layers

@@ -62,7 +62,7 @@ def main(root: Path) -> None:
 
     def training(name: str, at: Path, **settings) -> int:
         stage = Stage("train", TrainingSettings(steps=10, **settings))
-        return in_child(name, peak_of_training, 1, at, stage, pickle.dumps(batches[name]))
+        return in_child(name, peak_of_training, 1, (), at, stage, pickle.dumps(batches[name]))
 
     systems = {name: folder(name, name) for name in batches}
     dropped = folder("dropped", "conformer", layer_drop=0.9)

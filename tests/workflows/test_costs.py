@@ -93,7 +93,7 @@ def test_costs_of_speech_encoders_are_those_counted_by_hand(run):
     from workflows.systems import load_system
 
     for system in ("w2", "fw1"):
-        module = load_system(run / f"systems/{system}/seed0").module
+        module = load_system(run / f"systems/{system}/seed0", packages=["tests.toys"]).module
         depths = {point["id"]: point["depth"] for point in read(eval_of(run, system))["points"]}
         costs = read(costs_of(run, system))["points"]
         rate = read(run / "data/synth/corpus.json")["sampling_rate"]

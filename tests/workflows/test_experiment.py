@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from common.errors import UserError
+from tests.workflows.commands import command, one_clear_error
 from workflows.edges import Edges
 from workflows.experiment import experiment_files, load_experiment
 
@@ -46,8 +47,12 @@ WRONG = [
     (put("tables", "table1", "rows", "F1", "system", "f22"), "unknown system 'f22'; did you mean 'f2'"),
     (put("tables", "table1", "decode", "gredy"), "unknown decode 'gredy'; did you mean 'greedy'"),
     (put("tables", "table1", "reference", "9"), "tables.table1.reference: unknown row '9'"),
-    (put("systems", "a4", "paths", ["1 1 1"]), "systems.a4: path '1 1 1' has 3 counts for 4 physical layers"),
-    (put("systems", "a4", "paths", ["1 1 x 1"]), "'1 1 x 1' is not a path"),
+    (put("systems", "a4", "paths", ["1 1 1"]), "systems.a4.paths: path '1 1 1' has 3 counts for 4 physical layers"),
+    (put("systems", "a4", "paths", ["1 1 x 1"]), "systems.a4.paths: '1 1 x 1' is not a path"),
+    (
+        put("tables", "table4", "rows", "1", {"system": "w2", "path": "1 1 1"}),
+        "tables.table4.rows.1.path: path '1 1 1' has 3 counts for 2 physical layers",
+    ),
     (put("tables", "table4", "rows", "1", {"system": "a4"}), "a row needs one of depth, path and point"),
     (put("systems", "a-4", {"method": "baselines.all_physical"}), "'a-4' is not a plain name"),
     (put("systems", "a4", "training", {"stepz": 1}), "systems.a4.training: unknown key 'stepz'"),
@@ -100,6 +105,14 @@ DEEPER = [
         put("systems", "f2", "settings", {"depth": 4, "training_path": "1 3"}),
         "path '1 3' breaks the unfolding rule",
     ),
+    (
+        put("systems", "int8", "settings", {"source": "a4"}),
+        "systems.int8.settings: source: write {system: a4}, which makes 'a4' a system that is trained first",
+    ),
+    (
+        put("systems", "fw1", "settings", {"depth": 2, "start": "w2"}),
+        "systems.fw1.settings: start: write {system: w2}",
+    ),
     (put("systems", "f2", "settings", {"dept": 4}), "unknown key 'dept'; did you mean 'depth'"),
     (put("backbone", "settings", "widht", 4), "unknown key 'widht'; did you mean 'width'"),
     (put("backbone", "name", "confromer"), "unknown backbone 'confromer'; did you mean 'conformer'"),
@@ -130,13 +143,97 @@ DEEPER = [
 
 @pytest.mark.parametrize(("change", "message"), DEEPER)
 def test_methods_are_checked_before_any_work(tmp_path, change, message):
-    path = changed(tmp_path, change)
+    refused_by_check(changed(tmp_path, change), message)
+
+
+def refused_by_check(path, message):
+    from workflows.check import check_systems
+
+    with pytest.raises(UserError) as error:
+        check_systems(load_experiment(str(path)), str(path))
+    assert message in str(error.value) and str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_check_says_one_line_and_writes_nothing(tmp_path):
+    path = changed(tmp_path, put("tables", "table1", "rows", "F4", "depth", 5))
     out = tmp_path / "experiment.json"
-    command = [sys.executable, "-m", "workflows.check", "--experiment", str(path), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert message in done.stderr and str(path) in done.stderr
+    done = command("workflows.check", "--experiment", path, "--out", out)
+    one_clear_error(done, f"{path}: tables.table1.rows.F4.depth: 'f2' is not offered at depth 5; its depths: 2, 3, 4")
     assert not out.exists()
+
+
+def default_layers(values):
+    """The number of layers is the backbone's default, 12, which the reader of experiments does not know."""
+    del values["backbone"]["settings"]["layers"], values["tables"]["table1"]
+    values["tables"]["table4"]["rows"]["0"]["depth"] = 12
+
+
+NOT_OFFERED = [
+    (put("tables", "table1", "rows", "1", "depth", 3), "tables.table1.rows.1.depth: 'a4' is not offered at depth 3"),
+    (
+        put("tables", "table1", "rows", "W1", {"system": "widths", "depth": 4}),
+        "tables.table1.rows.W1.depth: 'widths' is not offered at depth 4; its points have no depths, name one of them "
+        "with `point`: width100, width050",
+    ),
+    (
+        put("tables", "table1", "rows", "W1", "point", "width10"),
+        "tables.table1.rows.W1.point: 'widths' has no point 'width10'; did you mean 'width100'? (known: width100, ",
+    ),
+    (
+        put("tables", "table1", "rows", "F1", {"system": "f2", "point": "d04_01"}),
+        "did you mean 'd04_00'? (known: d02_00, ",
+    ),
+    (
+        put("tables", "table1", "rows", "W1", {"system": "widths", "path": "1 1 1 1"}),
+        "tables.table1.rows.W1.path: 'widths' is not run at paths; its points: width100, width050",
+    ),
+    (put("systems", "widths", "paths", ["1 1 1 0"]), "systems.widths.paths: 'widths' is not run at paths"),
+    (default_layers, "tables.table4.rows.1.path: path '1 1 0 0' has 4 counts for 12 physical layers"),
+    (
+        put("tables", "table1", "rows", "1", {"system": "heard", "depth": 2}),
+        "tables.table1.rows.1: 'heard' recognises nothing yet: it has no points; name one that is fine-tuned from it",
+    ),
+    (put("figures", "figure2", "systems", ["widths"]), "figures.figure2.systems: 'widths' has no depths"),
+    (put("figures", "figure2", "baselines", ["a4", "heard"]), "figures.figure2.baselines: 'heard' recognises nothing"),
+    (put("figures", "figure2", "sensitivity", "fw1"), "figures.figure2.sensitivity: 'fw1' has one layer"),
+    (put("figures", "figure2", "sensitivity", "heard"), "figures.figure2.sensitivity: sensitivity: 'heard' recognises"),
+    (
+        put("systems", "fw1", "settings", "start", {"system": "heard", "layers": "sensitivity"}),
+        "systems.fw1.settings: sensitivity: 'heard' recognises nothing yet",
+    ),
+    (
+        put("headline", "a4"),
+        "headline: 'a4' does not run at several depths, so there is nothing to compare; systems that do: f2, fw1",
+    ),
+    (put("headline", "widths"), "headline: 'widths' does not run at several depths"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), NOT_OFFERED)
+def test_what_no_method_will_offer_is_refused_before_any_work(tmp_path, change, message):
+    refused_by_check(changed(tmp_path, change), message)
+
+
+def test_further_paths_are_points_and_what_only_training_tells_is_left_open(tmp_path):
+    from workflows.check import check_systems
+
+    def change(values):
+        values["systems"]["a4"]["paths"] = ["1 1 0 1"]
+        values["tables"]["table1"]["rows"]["X"] = {"system": "a4", "point": "x03_00"}
+        published = {"source": "nobody/has-this", "revision": "0" * 40}
+        values["systems"]["known"] = {"family": "speech", "method": "baselines.foundation", "settings": published}
+        values["tables"]["table1"]["rows"]["P"] = {"system": "known", "depth": 2}
+
+    path = changed(tmp_path, change)
+    assert set(check_systems(load_experiment(str(path)), str(path))) > {"a4", "known"}
+
+
+def test_every_committed_experiment_asks_for_what_is_offered():
+    from workflows.check import check_systems
+
+    for name in ("smoke", "paper_librispeech"):
+        check_systems(load_experiment(name), name)
 
 
 def test_systems_that_need_each_other_are_refused(tmp_path):
@@ -196,7 +293,7 @@ def test_what_methods_need_is_what_the_reader_saw():
 
     experiment = load_experiment(str(TINY))
     for name, entry in experiment.systems.items():
-        kind = load_method(entry.method, name)
+        kind = load_method(entry.method, name, experiment.packages)
         assert sorted(kind.needs(kind.Config.model_validate(entry.settings)).values()) == experiment.needs(name)
 
 
@@ -333,6 +430,10 @@ COMMANDS = (
     "workflows.evaluate",
     "workflows.measure",
     "workflows.export",
+    "workflows.sensitivity",
+    "workflows.check_method",
+    "workflows.folder",
+    "workflows.lock",
     "analysis.wer",
     "analysis.mapsswe",
     "analysis.render",
@@ -384,6 +485,21 @@ def test_null_leaves_out_what_an_extended_experiment_has(tmp_path):
     experiment = load_experiment(str(tmp_path / "less.yaml"))
     assert set(experiment.systems) == set(values["systems"]) - {"int8"} and experiment.tables == {}
     assert experiment.systems["heard"].settings == {}, "settings of another method are not merged"
+
+
+def test_null_leaves_out_rows_of_an_extended_table(tmp_path):
+    values = yaml.safe_load(TINY.read_text())
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(values))
+    rows = {"W1": None, "W2": None, "Q1": None, "N": {"system": "a2", "depth": 2}}
+    changes = {"systems": {"widths": None, "int8": None}, "tables": {"table1": {"rows": rows}}}
+    (tmp_path / "less.yaml").write_text(yaml.safe_dump({"extends": "base", **changes}))
+    experiment = load_experiment(str(tmp_path / "less.yaml"))
+    assert set(experiment.tables["table1"].rows) == set(values["tables"]["table1"]["rows"]) - {"W1", "W2", "Q1"} | {"N"}
+    assert experiment.tables["table4"] == load_experiment(str(tmp_path / "base.yaml")).tables["table4"]
+    rows["1"] = None
+    (tmp_path / "less.yaml").write_text(yaml.safe_dump({"extends": "base", **changes}))
+    with pytest.raises(UserError, match="tables.table1.reference: unknown row '1'"):
+        load_experiment(str(tmp_path / "less.yaml"))
 
 
 def test_which_tables_analysis_writes(tmp_path):

@@ -480,11 +480,13 @@ def test_espnet_is_for_conformers(tmp_path, refused):
 
 def test_a_method_whose_points_are_no_paths(tmp_path, refused):
     folder = system_folder(tmp_path, method="tests.toys.width_slices", settings={}, name="widths")
-    refused(folder, tmp_path / "out", said=["widths", "no paths", "width 1.0"])
+    toys = ("--package", "tests.toys")
+    refused(folder, tmp_path / "out", *toys, said=["widths", "no paths", "width 1.0"])
 
 
 def test_a_method_that_changes_the_weights(run, tmp_path, refused):
-    refused(run / "systems/int8/seed0", tmp_path / "out", said=["int8", "another shape or type"])
+    toys = ("--package", "tests.toys")
+    refused(run / "systems/int8/seed0", tmp_path / "out", *toys, said=["int8", "another shape or type"])
 
 
 def test_a_system_without_operating_points(tmp_path, refused):

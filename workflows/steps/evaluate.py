@@ -30,7 +30,7 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
     """Decode system `name`; nothing is written before everything is decoded."""
     torch.set_num_threads(experiment.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    system = load_system(model, device)
+    system = load_system(model, device, experiment.packages)
     data = open_data(experiment, name, data_folder)
     points = all_points(system.method, system.module, experiment.further_paths(name))
     sets = experiment.decoded_sets

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common.errors import UserError
@@ -17,9 +17,12 @@ from workflows.steps.export_onnx import write_onnx
 from workflows.steps.export_system import read_system
 
 
-def export_system(folder: Path, out: Path, data: Path | None, onnx: str | None, espnet: str | None) -> None:
-    """Write the system in `folder` to `out`; `onnx` and `espnet` name a depth or a path each. Raises `UserError`."""
-    system = read_system(folder, data)
+def export_system(
+    folder: Path, out: Path, data: Path | None, onnx: str | None, espnet: str | None, packages: Sequence[str] = ()
+) -> None:
+    """Write the system in `folder` to `out`; `onnx` and `espnet` name a depth or a path each, `packages` what may hold
+    its method beside this project. Raises `UserError`."""
+    system = read_system(folder, data, packages)
     onnx_path = None if onnx is None else system.find(onnx, "--onnx")
     espnet_path = None if espnet is None else system.find(espnet, "--espnet")
     onnx_file = None

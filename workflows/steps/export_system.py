@@ -115,10 +115,10 @@ class Evaluation:
         return next((point for point in candidates if point.path == path), None)
 
 
-def read_system(folder: Path, data: Path | None) -> ExportedSystem:
+def read_system(folder: Path, data: Path | None, packages: Sequence[str] = ()) -> ExportedSystem:
     """Read a system and what belongs to it. Raises `UserError` for one that cannot be exported."""
     folder = folder.resolve()
-    system = load_system(folder)
+    system = load_system(folder, packages=packages)
     description = read_json(folder / "system.json")
     offered = [point for point in system.method.points(system.module) if point.offered]
     _check_exportable(folder, description, system.method, system.module, offered)

@@ -9,6 +9,7 @@ first child does all; this process must not touch the device, or its children co
 import gc
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def _add_memory(found: dict[str, Any], experiment: Experiment, data_folder: Path
     for name, costs in found["measured"].items():
         costs["peak_memory_bytes"] = in_child(str(folder), peak_of_point, experiment, data_folder, folder, name)
     if found["largest"] is not None:
-        peak = in_child(str(folder), peak_of_training, experiment.threads, folder, *found["largest"])
+        peak = in_child(
+            str(folder), peak_of_training, experiment.threads, experiment.packages, folder, *found["largest"]
+        )
         found["training"]["training_peak_memory_bytes"] = peak
 
 
@@ -78,7 +81,7 @@ def _measure(experiment: Experiment, data_folder: Path, folder: Path) -> dict[st
     torch.set_num_threads(experiment.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     held = held_bytes(device)
-    system = load_system(folder, device)
+    system = load_system(folder, device, experiment.packages)
     data = open_data(experiment, system.name, data_folder)
     wanted = wanted_points(
         experiment, system.name, all_points(system.method, system.module, experiment.further_paths(system.name))
@@ -94,7 +97,7 @@ def _measure(experiment: Experiment, data_folder: Path, folder: Path) -> dict[st
         largest, typical = zip(*(step_batches(system, data, stage) for stage in stages), strict=True)
         found["largest"] = (stages[-1], pickle.dumps(largest[-1]))
         del system
-        found["training"] = _measure_training(folder, stages, largest[-1], typical, held, device)
+        found["training"] = _measure_training(experiment, folder, stages, largest[-1], typical, held, device)
     return {
         **found,
         "measured": measured,
@@ -127,17 +130,23 @@ def _measure_points(
 
 
 def _measure_training(
-    folder: Path, stages: list[Stage], largest: Any, typical: tuple[Any, ...], held: int, device: torch.device
+    experiment: Experiment,
+    folder: Path,
+    stages: list[Stage],
+    largest: Any,
+    typical: tuple[Any, ...],
+    held: int,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Seconds of a step of the last stage, of all steps of all stages, and on CUDA the memory."""
     found: dict[str, Any] = {}
     if device.type == "cuda":
         gc.collect()  # nothing but the step is on the device now, nor afterwards
-        peak = peak_above(held, _step_for_memory(folder, stages[-1], largest, device), device)
+        peak = peak_above(held, _step_for_memory(experiment.packages, folder, stages[-1], largest, device), device)
         found["training_peak_memory_bytes"] = peak
         gc.collect()
     steps = [
-        training_step(folder, stage, batch, stage.training.accumulate, device)
+        training_step(folder, stage, batch, stage.training.accumulate, device, experiment.packages)
         for stage, batch in zip(stages, typical, strict=True)
     ]
     times = [summary(taken) for taken in in_turns(steps, TRAINING_WARM_UP, TRAINING_REPEATS, device)]
@@ -151,20 +160,21 @@ def peak_of_point(experiment: Experiment, data_folder: Path, folder: Path, name:
     give_back_at_once()
     data = open_data(experiment, load_description(folder)["system"], data_folder)
     before = held_bytes(CPU)
-    system = load_system(folder)
+    system = load_system(folder, packages=experiment.packages)
     points = all_points(system.method, system.module, experiment.further_paths(system.name))
     (point,) = [each for each in points if each.id == name]
     speech = Speech(data, experiment.measure.audio_seconds, CPU)
     return peak_above(before, recognition(system, point, speech), CPU)
 
 
-def peak_of_training(threads: int, folder: Path, stage: Stage, batch: bytes) -> int:
+def peak_of_training(threads: int, packages: Sequence[str], folder: Path, stage: Stage, batch: bytes) -> int:
     """In a child: peak memory of a training step on a pickled batch."""
     torch.set_num_threads(threads)
     give_back_at_once()
     before = held_bytes(CPU)
-    return peak_above(before, _step_for_memory(folder, stage, pickle.loads(batch), CPU), CPU)
+    return peak_above(before, _step_for_memory(packages, folder, stage, pickle.loads(batch), CPU), CPU)
 
 
-def _step_for_memory(folder: Path, stage: Stage, batch: Any, device: torch.device) -> Any:
-    return training_step(folder, stage, batch, min(stage.training.accumulate, PARTS_AT_MOST), device)
+def _step_for_memory(packages: Sequence[str], folder: Path, stage: Stage, batch: Any, device: torch.device) -> Any:
+    parts = min(stage.training.accumulate, PARTS_AT_MOST)
+    return training_step(folder, stage, batch, parts, device, packages)

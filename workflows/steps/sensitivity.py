@@ -48,7 +48,7 @@ def measure_sensitivity(experiment: Experiment, name: str, data_folder: Path, mo
     """
     torch.set_num_threads(experiment.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    system = load_system(model, device)
+    system = load_system(model, device, experiment.packages)
     if not isinstance(system.module, Backbone) or system.module.layers < 2:
         raise UserError(f"{model}: sensitivity needs a model with several layers to leave out")
     if not system.method.points(system.module):

@@ -47,10 +47,10 @@ def train_system(
     backbone = BackboneFactory(
         **experiment.backbone_of(name), vocabulary=len(data.tokenizer), where=f"{where}.backbone"
     )
-    kind = load_method(entry.method, where)
+    kind = load_method(entry.method, where, experiment.packages)
     needs = kind.needs(parse(kind.Config, entry.settings, f"{where}.settings"))
-    inputs = load_inputs(needs, folders, fabric.device)
-    method = make_method(entry.method, entry.settings, backbone, inputs, where)
+    inputs = load_inputs(needs, folders, fabric.device, experiment.packages)
+    method = make_method(entry.method, entry.settings, backbone, inputs, where, experiment.packages)
     identities = Identities(experiment, out.parent, data_folder)
     # Data, sources or an input system that were made anew are another identity too.
     made_from = identity(identities.training_recipe(name), identities.training_contents(name, folders))

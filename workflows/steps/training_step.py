@@ -6,7 +6,7 @@ the loss counts.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,12 @@ def median_batch(order: BatchOrder) -> list[int]:
     return by_size[(len(by_size) - 1) // 2]
 
 
-def training_step(folder: Path, stage: Stage, batch: Batch, parts: int, device: torch.device) -> Callable[[], None]:
+def training_step(
+    folder: Path, stage: Stage, batch: Batch, parts: int, device: torch.device, packages: Sequence[str] = ()
+) -> Callable[[], None]:
     """A step of `parts` accumulated batches: forwards, backwards, clipping, AdamW. Takes the memory of a training:
     weights, and from the first call on AdamW's state."""
-    system = load_trainable(folder, device)
+    system = load_trainable(folder, device, packages)
     method, module, training = system.method, system.module.train(), stage.training
     without_layer_drop(module)
     batch, adamw = batch.to(device), training.optimiser

@@ -1,0 +1,405 @@
+"""What every method has to keep, as checks that can be run on any file: on a small backbone, in a second or two each.
+
+    for check in CHECKS:
+        check(case("baselines.low_rank", "conformer"), folder)      # raises BrokenContract
+
+`python -m workflows.check_method` runs them on one method; the tests run them on all methods of this project.
+"""
+
+import dataclasses
+import itertools
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from asr.backbones import BackboneFactory, Batch
+from asr.batch_norm import batch_norms, estimating, statistics_of
+from asr.settings import TrainingSettings
+from asr.training import seed_step
+from common.errors import UserError
+from methods.contract import (
+    Method,
+    ParameterCount,
+    Stage,
+    Step,
+    SystemReference,
+    TrainedSystem,
+    all_points,
+    load_method,
+    make_method,
+)
+from workflows.systems import load_system, save_system
+
+WAVE = {
+    "layers": 3,
+    "width": 32,
+    "heads": 4,
+    "ffn": 48,
+    "conv_dim": [16, 16, 16],
+    "conv_kernel": [8, 3, 3],
+    "conv_stride": [4, 2, 2],
+    "positional_kernel": 16,
+    "positional_groups": 4,
+    "mask_time_length": 2,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "activation_dropout": 0.0,
+    "layer_drop": 0.0,
+}
+SMALL = {
+    "conformer": {
+        "layers": 4,
+        "input_dim": 20,
+        "width": 32,
+        "heads": 2,
+        "ffn": 48,
+        "kernel": 7,
+        "decoder_layers": 1,
+        "decoder_heads": 2,
+        "decoder_ffn": 32,
+        "dropout": 0.0,
+        "layer_drop": 0.0,
+        "spec_augment": None,
+    },
+    "wav2vec2": WAVE,
+    "hubert": WAVE,
+}
+"""Backbones with nothing random: passes can be compared."""
+VOCABULARY = {"conformer": 12, "wav2vec2": 32, "hubert": 32}
+LENGTHS = {"conformer": (90, 61, 40), "wav2vec2": (900, 500, 731), "hubert": (900, 500, 731)}
+"""Frames of features, samples of waveforms."""
+TARGETS = ((5, 6, 7), (7, 8), (9,))
+TRAINING = TrainingSettings(steps=4, schedule={"kind": "linear", "warmup_steps": 1})
+PACKED = {"int8", "uint8", "int16", "uint16", "float8_e4m3fn", "float8_e5m2", "float16", "bfloat16"}
+"""Types of buffers that hold weights; statistics are float32, positions int64."""
+
+
+class BrokenContract(AssertionError):
+    """What a method does that the contract forbids, or does not do that it asks for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A method with its settings on a small backbone."""
+
+    name: str
+    backbone: BackboneFactory
+    settings: Mapping[str, Any]
+    packages: Sequence[str] = ()
+
+    def sources(self) -> dict[str, TrainedSystem]:
+        """An uncompressed system with random weights for every system that the method starts from, frozen as it is in
+        training."""
+        torch.manual_seed(0)
+        kind = load_method(self.name, self.name, self.packages)
+        roles = kind.needs(kind.Config.model_validate(self.settings))
+        method = make_method("baselines.all_physical", {}, self.backbone)
+        trained = {role: method.build().eval().requires_grad_(False) for role in roles}
+        return {
+            role: TrainedSystem(name, trained[role], method, running_statistics=statistics_of(trained[role]))
+            for role, name in roles.items()
+        }
+
+    def method(self, sources: Mapping[str, TrainedSystem] | None = None) -> Method:
+        return make_method(self.name, dict(self.settings), self.backbone, sources, self.name, self.packages)
+
+    def batch(self, seed: int = 1, labelled: bool = True) -> Batch:
+        """Three utterances of noise."""
+        generator = torch.Generator().manual_seed(seed)
+        name = self.backbone.name
+        lengths = LENGTHS[name]
+        shape = (max(lengths), SMALL[name]["input_dim"]) if name == "conformer" else (max(lengths),)
+        inputs = torch.randn(len(lengths), *shape, generator=generator)
+        for row, length in zip(inputs, lengths, strict=True):
+            row[length:] = 0
+        ids = tuple(f"s-{number}" for number in range(len(lengths)))
+        if not labelled:
+            return Batch(ids, inputs, torch.tensor(lengths))
+        tokens = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in TARGETS], True, -1)
+        return Batch(ids, inputs, torch.tensor(lengths), tokens, torch.tensor([len(row) for row in TARGETS]))
+
+    def batches(self, labelled: bool = True) -> Iterator[Batch]:
+        return iter([self.batch(1, labelled), self.batch(3, labelled)])
+
+
+def case(name: str, backbone: str, settings: Mapping[str, Any] | None = None, packages: Sequence[str] = ()) -> Case:
+    """A method by its module path, with its least settings: a reference to a system where it requires one."""
+    fields = load_method(name, name, packages).Config.model_fields
+    references = {
+        key: {"system": "source"}
+        for key, field in fields.items()
+        if field.is_required() and refers_to_system(field.annotation)
+    }
+    factory = BackboneFactory(backbone, SMALL[backbone], VOCABULARY[backbone])
+    return Case(name, factory, {**references, **(settings or {})}, tuple(packages))
+
+
+def refers_to_system(annotation: Any) -> bool:
+    kinds = [annotation, *typing.get_args(annotation)]
+    return any(isinstance(kind, type) and issubclass(kind, SystemReference) for kind in kinds)
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise BrokenContract(message)
+
+
+def in_stages(case: Case, method: Method, labelled_only: bool = False) -> Iterator[tuple[Stage, nn.Module]]:
+    """Build, then for each stage: begin it, give it to the caller, and take one optimiser step."""
+    torch.manual_seed(0)
+    module = method.build()
+    for stage in method.stages(TRAINING):
+        module = method.begin_stage(module, stage, case.batches(stage.labelled))
+        module.train()
+        yield stage, module
+        groups = method.parameter_groups(module, stage)
+        if not any(group["params"] for group in groups):
+            continue
+        step, optimiser = Step(stage.name, 0, 7), torch.optim.AdamW(groups, lr=1e-3)
+        optimiser.zero_grad()
+        method.losses(module, case.batch(labelled=stage.labelled), step)["total"].backward()
+        optimiser.step()
+        method.after_step(module, step)
+        optimiser.zero_grad()
+    yield Stage("finished", TRAINING), method.finish(module.eval(), case.batches()).eval()
+
+
+def finished(case: Case) -> tuple[Method, nn.Module]:
+    """The method and its module after one step of every stage."""
+    method = case.method(case.sources())
+    *_, (_, module) = in_stages(case, method)
+    return method, module
+
+
+def check_stages(case: Case, folder: Path) -> None:
+    """Every stage trains something; gradients reach whatever it trains, in the last stage all of it."""
+    method = case.method(case.sources())
+    number = len(method.stages(TRAINING))
+    for stage, module in itertools.islice(in_stages(case, method), number):
+        trainable = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
+        require(bool(trainable), f"stage '{stage.name}': nothing is trainable: no parameter has requires_grad")
+        grouped = [id(p) for group in method.parameter_groups(module, stage) for p in group["params"]]
+        require(
+            sorted(grouped) == sorted(trainable),
+            f"stage '{stage.name}': parameter_groups does not name every trainable parameter once",
+        )
+        terms = method.losses(module, case.batch(labelled=stage.labelled), Step(stage.name, 0, 0))
+        total = terms["total"]
+        require(
+            total.shape == () and bool(torch.isfinite(total)), f"stage '{stage.name}': the total is no finite number"
+        )
+        require(total.requires_grad, f"stage '{stage.name}': the total depends on no trainable parameter")
+        total.backward()
+        reached = {id(p) for p in module.parameters() if p.grad is not None}
+        without = [name for identity, name in trainable.items() if identity not in reached]
+        require(len(without) < len(trainable), f"stage '{stage.name}': no trainable parameter gets a gradient")
+        if stage == method.stages(TRAINING)[-1]:
+            require(not without, f"stage '{stage.name}': no gradient reaches {', '.join(without[:5])}")
+
+
+def check_first_loss(case: Case, folder: Path) -> None:
+    """The same seed gives the same first loss."""
+    losses: list[list[float]] = [[], []]
+    for found in losses:
+        method = case.method(case.sources())
+        for stage, module in itertools.islice(in_stages(case, method), len(method.stages(TRAINING))):
+            seed_step(7, stage.name, 0, 0)
+            batch = case.batch(labelled=stage.labelled)
+            found.append(float(method.losses(module, batch, Step(stage.name, 0, 7))["total"].detach()))
+    require(losses[0] == losses[1], f"the same seed gives first losses {losses[0]} and {losses[1]}")
+
+
+def check_sources(case: Case, folder: Path) -> None:
+    """What the method starts from stays as it is: it may be another system's teacher, and is evaluated itself."""
+    sources = case.sources()
+    before = {role: copy_of(source.module) for role, source in sources.items()}
+    own = {tensor.data_ptr() for source in sources.values() for tensor in source.module.state_dict().values()}
+    for stage, module in in_stages(case, case.method(sources)):
+        shared = [n for n, t in module.state_dict().items() if t.numel() > 1 and t.data_ptr() in own]
+        require(not shared, f"'{stage.name}': {', '.join(shared[:3])} is the source's own tensor, not a copy")
+    for role, source in sources.items():
+        after = source.module.state_dict()
+        changed = [n for n, t in before[role].items() if n not in after or not same(t, after[n])]
+        require(not changed, f"source '{role}': {', '.join(changed[:3])} was changed in place")
+        require(not source.module.training, f"source '{role}' was left in training mode")
+        thawed = [n for n, p in source.module.named_parameters() if p.requires_grad]
+        require(not thawed, f"source '{role}': {', '.join(thawed[:3])} was made trainable")
+
+
+def check_without_inputs(case: Case, folder: Path) -> None:
+    """What a trained system is asked, and how it is trained, is known without the systems that it starts from."""
+    method, module = finished(case)
+    alone = case.method()
+    require(without_inputs(alone, "stages", TRAINING) == method.stages(TRAINING), "`stages` depends on self.inputs")
+    rebuilt = without_inputs(alone, "rebuild", method.architecture(module))
+    rebuilt.load_state_dict(module.state_dict())
+    points = method.points(module)
+    require(without_inputs(alone, "points", rebuilt) == points, "`points` depends on self.inputs")
+    for point in points:
+        same_count = without_inputs(alone, "parameters", rebuilt, point) == method.parameters(module, point)
+        require(same_count, "`parameters` depends on self.inputs")
+        without_inputs(alone, "cost_key", point)
+    without_inputs(alone, "stored_bytes", rebuilt, points)
+    without_inputs(alone, "output_lengths", rebuilt, list(LENGTHS[case.backbone.name]))
+
+
+def without_inputs(method: Method, name: str, *arguments: Any) -> Any:
+    try:
+        return getattr(method, name)(*arguments)
+    except KeyError as error:
+        raise BrokenContract(f"`{name}` reads self.inputs[{error}], which is there while training only") from None
+
+
+def check_storage(case: Case, folder: Path) -> None:
+    """No weight is stored twice."""
+    _, module = finished(case)
+    names: dict[int, str] = {}
+    for name, tensor in module.state_dict().items():
+        if tensor.numel() > 1:
+            require(tensor.data_ptr() not in names, f"{name} and {names.get(tensor.data_ptr())} are one tensor")
+            names[tensor.data_ptr()] = name
+
+
+def check_file(case: Case, folder: Path) -> None:
+    """A saved system is the same system: tensors with their types, points, and outputs at each of them."""
+    method, module = finished(case)
+    save(case, method, module, folder)
+    loaded = load_system(folder, packages=case.packages)
+    state = loaded.module.state_dict()
+    for name, tensor in module.state_dict().items():
+        require(
+            tensor.dtype == state[name].dtype,
+            f"{name} is {tensor.dtype} and comes back from `rebuild` as {state[name].dtype}",
+        )
+        require(same(tensor, state[name]), f"{name} comes back with other values")
+    points = all_points(method, module, [])
+    require(points == all_points(loaded.method, loaded.module, []), "a loaded system has other points")
+    with torch.no_grad():
+        compare_outputs(case, method, module, loaded)
+
+
+def compare_outputs(case: Case, method: Method, module: nn.Module, loaded: TrainedSystem) -> None:
+    """Points run together in the one and each alone in the other give the same frames."""
+    points, data = all_points(method, module, []), case.batch()
+    pairs = method.encode_points(module, data.inputs, data.input_lengths, points)
+    together = {point.id: encoded for point, encoded in pairs}
+    require(set(together) == {point.id for point in points}, "`encode_points` does not give every point")
+    for point in points:
+        recogniser = loaded.method.at(loaded.module, point)
+        encoded = recogniser.encode(data.inputs, data.input_lengths)
+        shape = recogniser.ctc_log_probs(encoded).shape
+        require(shape[::2] == (len(data.ids), case.backbone.vocabulary), f"point {point.id}: log-probabilities {shape}")
+        lengths = method.output_lengths(module, data.input_lengths.tolist())
+        require(encoded.lengths.tolist() == lengths, f"point {point.id}: lengths are not those of `output_lengths`")
+        torch.testing.assert_close(together[point.id].frames, encoded.frames, atol=1e-5, rtol=0)
+
+
+def check_points(case: Case, folder: Path) -> None:
+    """A recogniser has points, each with an id of its own, and those that were said before training."""
+    method, module = finished(case)
+    points = method.points(module)
+    require(
+        bool(points) == method.recognises,
+        "a method that recognises offers points" if method.recognises else "a method with points recognises something",
+    )
+    require(len({point.id for point in points}) == len(points), "two points have one id")
+    expected = case.method().expected_points()
+    require(expected in (None, points), "`expected_points` names other points than the trained system has")
+
+
+def check_costs(case: Case, folder: Path) -> None:
+    """Numbers of weights and bytes are positive, agree with the file, and leave out no packed weights."""
+    method, module = finished(case)
+    points = all_points(method, module, [])
+    held = weights_held(case, module)
+    for point in points:
+        count = method.parameters(module, point)
+        require(0 < count.executed <= count.stored, f"point {point.id}: {count}: executed is not 1 to stored")
+        require(0 < count.nonzero <= count.stored, f"point {point.id}: {count}: nonzero is not 1 to stored")
+        require(count.stored >= held, missing_weights(count, held))
+    save(case, method, module, folder)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118 - not a mapping
+    whole = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    stored = method.stored_bytes(module, points)
+    require(stored == whole, f"`stored_bytes` of all points is {stored}; the file has {whole} bytes of tensors")
+    require(method.stored_bytes(module, points[:1]) > 0, "`stored_bytes` of one point is 0")
+
+
+@torch.no_grad()
+def check_statistics(case: Case, folder: Path) -> None:
+    """Estimating batch-norm statistics, as training jobs do after `finish`, runs some of the method's own points, and
+    only batch norm moves."""
+    method, module = finished(case)
+    before = copy_of(module)
+    points = method.statistics_points(module, Step("statistics", 0, 0))
+    own = {point.id for point in method.points(module)}
+    require({point.id for point in points} <= own, "`statistics_points` names points that `points` does not offer")
+    data = case.batch(labelled=False)
+    with estimating(module):
+        for point in points:
+            method.at(module, point).encode(data.inputs, data.input_lengths)
+    changed = {name for name, tensor in module.state_dict().items() if not same(tensor, before[name])}
+    executed = batch_norms(module) if points else ()
+    wanted = {name for name in statistics_of(module) if name.rpartition(".")[0] in executed}
+    require(changed == wanted, f"estimating statistics changed {', '.join(sorted(changed ^ wanted)[:3])}")
+
+
+def weights_held(case: Case, module: nn.Module) -> int:
+    """Weights at least: parameters, and buffers that stand where the backbone has a parameter, or are of a packed
+    type."""
+    uncompressed = {name for name, _ in case.backbone.build().named_parameters()}
+    packed = [
+        tensor
+        for name, tensor in module.named_buffers()
+        if name in uncompressed or (str(tensor.dtype).removeprefix("torch.") in PACKED and tensor.numel() > 1)
+    ]
+    return sum(tensor.numel() for tensor in [*module.parameters(), *packed])
+
+
+def missing_weights(count: ParameterCount, held: int) -> str:
+    return f"`parameters` counts {count.stored} weights; the module holds {held}, packed ones in buffers among them"
+
+
+def check_settings(case: Case, folder: Path) -> None:
+    """A wrong setting gives a clear error."""
+    wrong = dataclasses.replace(case, settings={**case.settings, "no_such_key": 1})
+    try:
+        wrong.method()
+    except UserError as error:
+        require("unknown key 'no_such_key'" in str(error), f"an unknown key is refused without its name: {error}")
+    else:
+        raise BrokenContract("an unknown key among the settings is accepted")
+
+
+CHECKS: tuple[Callable[[Case, Path], None], ...] = (
+    check_settings,
+    check_stages,
+    check_first_loss,
+    check_sources,
+    check_without_inputs,
+    check_storage,
+    check_file,
+    check_points,
+    check_statistics,
+    check_costs,
+)
+
+
+def save(case: Case, method: Method, module: nn.Module, folder: Path) -> None:
+    settings = method.config.model_dump(mode="json")
+    names = {"name": "x", "seed": 0, "method": case.name, "settings": settings}
+    save_system(folder, module, method, {**names, "vocabulary": case.backbone.vocabulary})
+
+
+def copy_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and torch.equal(a, b)
