@@ -1,9 +1,6 @@
 """What training leaves on disk: after a kill between any two of its writes, and between two stages."""
 
-import os
 import shutil
-import sys
-import traceback
 
 import pytest
 import torch
@@ -11,11 +8,12 @@ from torch import nn
 
 from asr.checkpoints import Checkpoints, load_stage, save_stage
 from common.errors import UserError
+from common.files import write_text
 from tests.asr.test_training import Quadratic, Vector, train
+from tests.kills import KILLED, in_child
+from workflows.steps.train import _finish_files
 
 SHORT = {"steps": 7, "validate_every": 2, "checkpoint_every": 3, "log_every": 7}
-CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
-KILLED = 9
 
 
 class Better(Quadratic):
@@ -34,36 +32,19 @@ class Otherwise(Quadratic):
         return {**terms, "total": 1.01 * terms["total"]}
 
 
-def in_child(folder, keep, objective=Better, kill_at=None):
-    """Train in a process of its own, which dies before its change number `kill_at` to the folder, as by SIGKILL.
+def trained(folder, keep, objective=Better, kill_at=None):
+    """Train in a process of its own, which dies before its change number `kill_at` to the folder; its status and the
+    number of changes. The final weights stand in `<folder>.pt`."""
 
-    Returns the exit status. The final weights and the number of changes stand in `<folder>.pt`.
-    """
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    changes = 0
-
-    def before_a_change(event, arguments):
-        nonlocal changes
-        writes = event == "open" and (arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
-        if (writes or event in CHANGES) and str(arguments[0]).startswith(f"{folder}/"):
-            changes += 1
-            if changes == kill_at:
-                os._exit(KILLED)
-
-    try:
-        sys.addaudithook(before_a_change)
+    def run():
         module, _ = train(folder, objective(), **SHORT, keep=keep)
-        torch.save({"weight": module.weight.detach(), "changes": changes}, f"{folder}.pt")
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
+        torch.save(module.weight.detach(), folder.with_suffix(".pt"))
+
+    return in_child(run, folder, kill_at)
 
 
 def result(folder):
-    return torch.load(f"{folder}.pt", weights_only=True)
+    return torch.load(folder.with_suffix(".pt"), weights_only=True)
 
 
 def on_disk(folder):
@@ -78,22 +59,22 @@ def on_disk(folder):
 def test_a_kill_between_any_two_writes_leaves_a_training_that_ends(tmp_path, keep):
     """Resumed on the same machine it ends bit for bit as if nothing had been; on one that computes otherwise it ends
     with the states that its checkpoint names."""
-    assert in_child(tmp_path / "whole", keep) == 0
+    status, changes = trained(tmp_path / "whole", keep)
+    assert status == 0 and changes > {"last": 15, "average": 30}[keep]
     whole = result(tmp_path / "whole")
-    assert whole["changes"] > {"last": 15, "average": 30}[keep]
-    for kill_at in range(1, whole["changes"] + 1):
+    for kill_at in range(1, changes + 1):
         killed, elsewhere = tmp_path / f"killed-{kill_at}", tmp_path / f"elsewhere-{kill_at}"
-        assert in_child(killed, keep, kill_at=kill_at) == KILLED
+        assert trained(killed, keep, kill_at=kill_at)[0] == KILLED
         if killed.exists():
             shutil.copytree(killed, elsewhere)
-        assert in_child(killed, keep) == 0, kill_at
-        assert torch.equal(result(killed)["weight"], whole["weight"]), kill_at
-        assert in_child(elsewhere, keep, Otherwise) == 0, kill_at
+        assert trained(killed, keep)[0] == 0, kill_at
+        assert torch.equal(result(killed), whole), kill_at
+        assert trained(elsewhere, keep, Otherwise)[0] == 0, kill_at
         files, named = on_disk(elsewhere)
         assert files == named and len(named) == {"last": 0, "average": 2}[keep]
         states = [torch.load(elsewhere / name, weights_only=True)["weight"] for name in named]
         if states:
-            torch.testing.assert_close(result(elsewhere)["weight"], torch.stack(states).double().mean(0).float())
+            torch.testing.assert_close(result(elsewhere), torch.stack(states).double().mean(0).float())
         for folder in (killed, elsewhere):
             shutil.rmtree(folder)
 
@@ -184,3 +165,33 @@ def test_between_two_stages_nothing_is_forgotten(tmp_path):
     assert type(loaded.codes) is nn.Parameter
     with pytest.raises(UserError, match="another configuration .different: seed"):
         load_stage(tmp_path / "stage0.pt", lambda _: Parts(), {"seed": 1})
+
+
+def test_a_kill_while_checkpoints_are_removed_leaves_all_or_none(tmp_path):
+    """Half of them would be gone on from, and end in a file that is missing."""
+    work = tmp_path / "out" / "work"
+
+    def finish():
+        _finish_files(tmp_path / "out", work, {"seed": 0})
+
+    def fill():
+        for name in ("stage0.pt", "stage0/checkpoint.pt", "stage0/kept-1.pt"):
+            write_text(work / name, "weights")
+        write_text(work / "stage0/log.jsonl", "{}\n")
+        return contents()
+
+    def contents():
+        return {path.relative_to(work) for path in work.rglob("*")}
+
+    whole = fill()
+    status, changes = in_child(finish, tmp_path)
+    assert status == 0 and changes > 10
+    for kill_at in range(1, changes + 1):
+        fill()
+        assert in_child(finish, tmp_path, kill_at)[0] == KILLED
+        assert contents() in (whole, set())
+        if not work.exists():
+            continue
+        finish()
+        assert (tmp_path / "out/log.jsonl").read_text() == "{}\n" and (tmp_path / "out/provenance.json").exists()
+        assert not work.exists() and not list((tmp_path / "out").glob(".work*"))

@@ -117,6 +117,19 @@ def test_the_loss_by_hand():
     assert float(terms["total"]) == pytest.approx(np.mean(losses[True]) + 0.5 * np.mean(losses[False]), rel=1e-4)
 
 
+def test_the_dev_set_is_masked_alike_at_every_validation():
+    """Each of its batches otherwise; training batches are masked anew in each step and micro-batch."""
+    made = method()
+    module = begun(made).eval()
+
+    def loss(**step):
+        return float(made.losses(module, tones(), Step(stage="pretrain", seed=0, **step))["total"].detach())
+
+    first = loss(index=3, training=False)
+    assert loss(index=800, training=False) == first != loss(index=3, training=False, micro_batch=1)
+    assert len({loss(index=3), loss(index=4), loss(index=3, micro_batch=1), loss(index=3, rank=1)}) == 4
+
+
 def test_masked_frames_are_hidden_from_the_encoder():
     """What lies under a mask changes nothing but what the convolutions let through to frames beside it."""
     module, speech = begun(method()).eval(), tones((2400,))

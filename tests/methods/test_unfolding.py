@@ -350,3 +350,23 @@ def test_points_are_all_paths_and_say_what_was_trained():
 def test_wrong_settings_are_refused_by_name(settings, message):
     with pytest.raises(UserError, match=message):
         unfolding(**settings)
+
+
+@pytest.mark.parametrize(("alphas", "term"), [({}, "deep.ctc"), ({"alpha_f": 0.0, "alpha_kl": 0.0}, "seed.ctc")])
+def test_states_are_ranked_by_what_all_systems_have(alphas, term):
+    """The CTC loss of the deepest trained path: with the same weights and path the number of all-physical training."""
+    made = make_method("methods.unfolding", {"depth": 4, **alphas}, factory(**STILL))
+    plain = make_method("baselines.all_physical", {}, factory(**STILL))
+    model, step = conformer(**STILL).eval(), Step("train", 0, 0, training=False)
+    own, theirs = made.losses(model, batch(), step), plain.losses(model, batch(), step)
+    assert made.selection_term(own) == term and plain.selection_term(theirs) == "ctc"
+    torch.testing.assert_close(own[term], theirs["ctc"])
+    assert not torch.isclose(own["total"], theirs["total"])
+
+
+def test_draws_are_new_for_each_micro_batch_and_device():
+    made = make_method("methods.unfolding", {"depth": 6, "training_path": "random"}, factory())
+    places = [{"micro_batch": part, "rank": rank} for part in range(4) for rank in range(4)]
+    assert len({made.deepest_path(Step("train", 5, 0, **place)) for place in places}) > 4
+    drops = [made.build().draw_layer_drop(8, Step("train", 5, 0, **place).generator("layer drop")) for place in places]
+    assert len({tuple(drop.draws) for drop in drops}) == 16

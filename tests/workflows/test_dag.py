@@ -240,6 +240,17 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(run, tmp_path, s
     assert not (out / "work").exists()
 
 
+def test_provenance_says_which_precision_ran(run):
+    found = {
+        name: read(run / f"systems/{name}/seed0/provenance.json")["precision"] for name in ("a2", "student", "int8")
+    }
+    assert found == {
+        "a2": {"asked": "tf32-mixed", "ran": {"train": "32-true"}, "device": "cpu"},
+        "student": {"asked": "bf16-mixed", "ran": {"distil": "bf16-mixed", "train": "bf16-mixed"}, "device": "cpu"},
+        "int8": {"asked": "32-true", "ran": {}, "device": "cpu"},
+    }
+
+
 def test_a_checkpoint_of_another_configuration_is_refused(run, tmp_path):
     """Left-over work of other settings is neither resumed nor thrown away."""
     out = tmp_path / "a2"
