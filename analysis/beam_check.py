@@ -1,6 +1,6 @@
 """Decodes that stand behind no table (a beam search on a few utterances, say) beside the tables' decode, like for like.
 
-Both are scored on exactly the utterances of the further decode, so that the difference is the search, not the speech.
+Both are scored on the utterances that both decoded, so that the difference is the search, not the speech.
 """
 
 from analysis.alignment import Alignment
