@@ -1,15 +1,13 @@
 """Decodes that stand behind no table (a beam search on a few utterances, say) beside the tables' decode, like for like.
 
-Both are scored on exactly the utterances of the further decode, so that the difference is the search, not the speech.
+Both are scored on the utterances that both decoded, so that the difference is the search, not the speech.
 """
 
-from analysis.alignment import Alignment, align
+from analysis.alignment import Alignment
 from analysis.counts import Counts
 from analysis.formats import Column, Table
 from analysis.results import Results
 from analysis.rows import systems_in_order, table_decode
-from analysis.schemas import Point
-from analysis.trn import Transcript
 
 COLUMNS = [
     Column("system", "system", numeric=False),
@@ -47,24 +45,32 @@ def _rows(results: Results, system: str, decode: str, other: str) -> list[dict]:
         sets = [name for name in results.experiment.test_sets if results.decoded(point, decode, name)]
         if not sets:
             continue
-        ours = results.alignments(point, decode, sets)
-        counts = sum((alignment.counts for alignment in ours), Counts.zero())
+        ours, theirs = results.alignments(point, decode, sets), []
+        if all(results.decoded(point, other, name) for name in sets):
+            theirs = results.alignments(point, other, sets)
+        # Either may hold the first utterances of each set only.
+        common = [_utterances(*pair) for pair in zip(ours, theirs or ours, strict=True)]
+        counts = _counts(ours, common)
         cells = {"system": system, "depth": point.depth, "path": point.shown, "decode": decode, "other_decode": other}
-        cells["utterances"] = sum(len(alignment.reference.lines) for alignment in ours)
+        cells["utterances"] = sum(map(len, common))
         cells["ref_words"] = counts.ref_words
         cells["wer"] = (counts.wer, f"{counts.wer:.2f}")
-        if all(results.decoded(point, other, name) for name in sets):
-            wer = sum(
-                (_restricted(results, point, other, *pair) for pair in zip(sets, ours, strict=True)), Counts.zero()
-            ).wer
+        if theirs:
+            wer = _counts(theirs, common).wer
             cells["other_wer"] = (wer, f"{wer:.2f}")
         rows.append(cells)
     return rows
 
 
-def _restricted(results: Results, point: Point, decode: str, test_set: str, to: Alignment) -> Counts:
-    """The counts of another decode on the utterances of an alignment."""
-    path = results.system_folder(point.system, point.seed) / "eval" / decode / test_set / f"{point.id}.trn"
-    whole = results.transcript(path)
-    part = {utterance: whole.lines[utterance] for utterance in to.reference.lines if utterance in whole.lines}
-    return align(to.reference, Transcript(path, part)).counts
+def _utterances(ours: Alignment, theirs: Alignment) -> set[str]:
+    return ours.reference.lines.keys() & theirs.reference.lines.keys()
+
+
+def _counts(alignments: list[Alignment], utterances: list[set[str]]) -> Counts:
+    """The counts of some utterances of each alignment, pooled."""
+    pooled = Counts.zero()
+    for alignment, wanted in zip(alignments, utterances, strict=True):
+        rows = [row for row, utterance in enumerate(alignment.reference.lines) if utterance in wanted]
+        correct, sub, dele, ins = (int(total) for total in alignment.totals[rows].sum(axis=0))
+        pooled += Counts(sub, dele, ins, correct + sub + dele)
+    return pooled

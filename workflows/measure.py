@@ -3,8 +3,8 @@
     python -m workflows.measure --experiment smoke --data results/smoke/data/synth --systems
     results/smoke/systems/*/seed0
 
-One process for each system, one after the other, so that nothing runs beside a measurement. Writes
-`<system>/measured/costs.json`.
+One process after the other, so that nothing runs beside a measurement: one for each system and, on CPUs, one for the
+memory of each point and one for that of training. Writes `<system>/measured/costs.json`.
 """
 
 import argparse

@@ -4,7 +4,6 @@ import csv
 import shutil
 
 import pytest
-import torch
 import yaml
 
 from analysis.alignment import align
@@ -13,13 +12,12 @@ from asr.corpora import read_cuts
 from asr.corpora.manifests import write_cuts
 from asr.settings import DecodeSettings
 from common.files import sha256
-from methods.contract import Point, all_points
+from methods.contract import Point
 from tests.workflows.commands import command, read
-from workflows.data import open_data
 from workflows.experiment import load_experiment
 from workflows.sources import needed_files
 from workflows.steps.choice import Chooser, table_points
-from workflows.steps.evaluate import Decoder, covering_first, evaluate_system
+from workflows.steps.evaluate import covering_first, evaluate_system
 from workflows.systems import load_system
 
 
@@ -105,17 +103,6 @@ def test_sets_inside_other_sets_are_not_decoded_twice(run, data, tmp_path, monke
         sliced = read_trn(tmp_path / f"eval/greedy/test_c/{point}.trn").lines
         assert list(sliced) == [utterance.id for utterance in inside]
         assert sliced == {each.id: {**lines["dev"], **lines["test_a"]}[each.id] for each in inside}
-
-
-@pytest.mark.parametrize("system", ["f2", "fw1"])
-def test_transcripts_do_not_depend_on_batches(run, system):
-    experiment = load_experiment(str(run.parent / "tiny.yaml"))
-    loaded = load_system(run / f"systems/{system}/seed0")
-    data = open_data(experiment, system, run / "data/synth")
-    points = all_points(loaded.method, loaded.module, [])
-    greedy, cpu = DecodeSettings(kind="greedy"), torch.device("cpu")
-    found = [Decoder(loaded, data, greedy, seconds, cpu).decode("test_a", points) for seconds in (0.1, 7.0, 1000.0)]
-    assert found[0] == found[1] == found[2] and len(found[0]) == len(points)
 
 
 def test_how_results_are_scored_decides_nothing_that_is_decoded_or_trained():

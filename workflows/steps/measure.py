@@ -21,7 +21,7 @@ from workflows.data import PreparedData, open_data
 from workflows.experiment import Experiment
 from workflows.steps.children import import_all, in_child
 from workflows.steps.choice import wanted_points
-from workflows.steps.memory import give_back_at_once, held_bytes, peak_above
+from workflows.steps.memory import give_back_at_once, held_bytes, peak_above, stay_on_one_processor
 from workflows.steps.operations import counted_costs
 from workflows.steps.recognition import Speech, recognition
 from workflows.steps.times import in_turns, summary
@@ -156,8 +156,7 @@ def _measure_training(
 
 def peak_of_point(experiment: Experiment, data_folder: Path, folder: Path, name: str) -> int:
     """In a child: peak memory of recognition at the point `name`."""
-    torch.set_num_threads(experiment.threads)
-    give_back_at_once()
+    _alone(experiment.threads)
     data = open_data(experiment, load_description(folder)["system"], data_folder)
     before = held_bytes(CPU)
     system = load_system(folder, packages=experiment.packages)
@@ -169,10 +168,16 @@ def peak_of_point(experiment: Experiment, data_folder: Path, folder: Path, name:
 
 def peak_of_training(threads: int, packages: Sequence[str], folder: Path, stage: Stage, batch: bytes) -> int:
     """In a child: peak memory of a training step on a pickled batch."""
-    torch.set_num_threads(threads)
-    give_back_at_once()
+    _alone(threads)
     before = held_bytes(CPU)
     return peak_above(before, _step_for_memory(packages, folder, stage, pickle.loads(batch), CPU), CPU)
+
+
+def _alone(threads: int) -> None:
+    """What makes the memory of a child repeat."""
+    torch.set_num_threads(threads)
+    stay_on_one_processor()
+    give_back_at_once()
 
 
 def _step_for_memory(packages: Sequence[str], folder: Path, stage: Stage, batch: Any, device: torch.device) -> Any:
