@@ -5,17 +5,15 @@ off: it would let a draw decide how many layers are measured. Steps are those at
 the loss counts.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from asr.backbones import Backbone, Batch
 from asr.batches import BatchOrder
-from asr.settings import TrainingSettings
+from asr.precision import float32_products, precision_of
 from asr.training import seed_step
 from methods.contract import Stage, Step, TrainedSystem
 from workflows.data import PreparedData, leave_out_too_long
@@ -64,14 +62,15 @@ def training_step(
     groups = method.parameter_groups(module, stage)
     optimiser = torch.optim.AdamW(groups, LEARNING_RATE, adamw.betas, weight_decay=adamw.weight_decay)
     trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    last = Step(stage.name, training.steps - 1, seed=0)
+    last = Step(stage.name, training.steps - 1, seed=0, steps=training.steps)
 
     def step() -> None:
         seed_step(0, "measure", 0, 0)
         for _ in range(parts):
-            with precision(training, device):
-                total = method.losses(module, batch, last)["total"]
-            (total / parts).backward()
+            with float32_products(training.precision, device):
+                with precision_of(training.precision, device):
+                    total = method.losses(module, batch, last)["total"]
+                (total / parts).backward()
             del total
         torch.nn.utils.clip_grad_norm_(trained, adamw.clip_norm)
         optimiser.step()
@@ -79,11 +78,6 @@ def training_step(
         method.after_step(module, last)
 
     return step
-
-
-def precision(training: TrainingSettings, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """The precision that trains, inside this context."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16-mixed")
 
 
 def without_layer_drop(module: nn.Module) -> None:
