@@ -110,7 +110,9 @@ class RunLock:
             )
         ended = end(self.path)
         self._wait_for_flock(taken, record)
-        self._clear_away(record, ended)
+        jobs = ", what was left of it was ended" if ended else ""
+        note = f"the last run ({record}) was killed{jobs}{self._clear_away(record)}; going on from there"
+        print(f"note: {self.folder}: {note}", file=sys.stderr)
 
     def unlock(self) -> None:
         """Forget a run that a person knows to be dead, on whatever host it was. Raises `UserError` when it is not."""
@@ -120,7 +122,8 @@ class RunLock:
         if record is None:
             print(f"{self.folder}: not locked", file=sys.stderr)
         else:
-            self._clear_away(record, 0)
+            locks = self._clear_away(record)
+            print(f"note: {self.folder}: the run ({record}) is forgotten{locks}; start again", file=sys.stderr)
 
     def _wait_for_flock(self, taken: bool | None, record: Record) -> None:
         until = time.monotonic() + GRACE_SECONDS
@@ -133,18 +136,14 @@ class RunLock:
             time.sleep(0.1)
             taken = self.try_flock()
 
-    def _clear_away(self, record: Record, ended: int) -> None:
+    def _clear_away(self, record: Record) -> str:
+        """Remove the locks of Snakemake that the run left, and what the file says; in words what was removed."""
         found = snakemake_locks(self.folder)
         left = [name for name, written in record.snakemake_locks.items() if found.get(name) == written]
         for name in left:
             (SNAKEMAKE_LOCKS / name).unlink(missing_ok=True)
         self.write(None)
-        jobs = f", {ended} of its processes, which were still at work, were ended" if ended else ""
-        locks = ", the locks that its Snakemake left were removed" if left else ""
-        print(
-            f"note: {self.folder}: the last run ({record}) was killed{jobs}{locks}; going on from there",
-            file=sys.stderr,
-        )
+        return ", the locks that its Snakemake left were removed" if left else ""
 
     def _of_another_host(self, record: Record) -> str:
         return (
@@ -189,18 +188,18 @@ def is_alive(process: int, lock: Path) -> bool:
     return True
 
 
-def end(lock: Path) -> int:
-    """End what is left of a run, by asking first; how many processes there were."""
-    seen: set[int] = set()
+def end(lock: Path) -> bool:
+    """End what is left of a run, by asking first; whether anything was."""
+    found = False
     for number in (signal.SIGTERM, signal.SIGKILL):
         until = time.monotonic() + GRACE_SECONDS / 2
         while (left := processes_of(lock)) and time.monotonic() < until:
             for process in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, number)
-            seen.update(left)
+            found = True
             time.sleep(0.1)
-    return len(seen)
+    return found
 
 
 def run_locked(folder: Path, command: Sequence[str]) -> int:
