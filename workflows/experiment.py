@@ -153,7 +153,7 @@ class Experiment(Settings):
     """Audio in a batch when systems are decoded, padding counted: as much as memory holds; no result depends on it."""
     measure: MeasureSettings = MeasureSettings()
     threads: int = Field(1, gt=0)
-    """CPU threads of one job; the same numbers come out on any machine."""
+    """CPU threads of one job, whatever the machine has. On one machine the same seed then gives the same weights."""
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     systems: dict[str, SystemEntry] = Field(min_length=1)
     headline: str | None = None

@@ -15,21 +15,31 @@ RATE = 8000
 
 
 def _claim(name: str, verdict: str, **further) -> dict:
-    empty = dict.fromkeys(("published", "effect", "margin", "p", "words_needed", "reason"))
-    return {"id": name, "source": "Table 1", "statement": name, "verdict": verdict, "parts": [], **empty, **further}
+    empty = dict.fromkeys(("published", "effect", "trainings", "margin", "p", "words_needed", "seeds_needed", "reason"))
+    said = {"verdict": verdict, "shown": verdict, "points": "neither"}
+    return {"id": name, "source": "Table 1", "statement": name, "parts": [], **said, **empty, **further}
 
 
 def _effect(value: float, low: float, high: float) -> dict:
-    return {"name": "depth 12 minus depth 6", "value": value, "unit": "points", "interval": [low, high]}
+    figure = {"name": "depth 12 minus depth 6", "value": value, "unit": "points", "interval": [low, high]}
+    return figure | {"own_interval": None, "published": None}
 
 
 CLAIMS = {
-    "schema": 1,
+    "schema": 2,
     "evidence": False,
+    "seed_variance": "own",
     "claims": [
         _claim("deeper", "reproduced", statement="Deeper is better & <b>so</b>", effect=_effect(-5.44, -7.14, -3.86)),
         _claim("no_loss", "inconclusive", effect=_effect(0.82, -0.4, 2.1), margin=0.3, p=0.2, words_needed=48000),
         _claim("collapse", "contradicted", reason="None collapsed.", parts=[_claim("f8", "contradicted")]),
+        _claim(
+            "one_training",
+            "inconclusive",
+            shown="inconclusive (1 training)",
+            points="against",
+            effect=_effect(1.2, 0.9, 1.5) | {"own_interval": [0.7, 1.7], "published": 0.26},
+        ),
         _claim("memory", "not tested here"),
     ],
 }

@@ -82,6 +82,16 @@ def test_every_verdict_is_shown_with_effect_interval_and_words_needed(page):
         assert text in page.text
 
 
+def test_where_an_inconclusive_claim_points_is_shown(page):
+    for text in (
+        "inconclusive (1 training), points against it",
+        "(0 pointing for, 1 against the claim)",
+        "+1.20 points (95 % interval +0.90 to +1.50; not pooled +0.70 to +1.70; the paper's +0.26)",
+    ):
+        assert text in page.text
+    assert "inconclusive (1 training),against,one_training" in page.links["tiny_claims.csv"]
+
+
 def test_every_table_can_be_downloaded_as_csv_and_latex(page):
     for name in ("table1", "table1_beside", "table4", "table4_beside", "costs", "figure2_paths", "rules", "examples"):
         assert page.links[f"tiny_{name}.csv"].count("\n") > 1

@@ -6,7 +6,7 @@ import pytest
 from analysis.contrasts import TAILS, Estimate, drawn_rates, seeds_variance, speakers_variance
 from analysis.power import power, seeds_needed, shown_words, words_needed, words_needed_by_p
 from analysis.variances import Variance, half_width
-from analysis.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED, Outcome, all_of, judge
+from analysis.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED, Outcome, all_of, clearance, judge
 
 HALF_THE_TIME, POWERED = 1.959964, 1.959964 + 0.841621
 
@@ -161,6 +161,12 @@ def test_the_deciding_part_is_the_least_sure_one():
 def test_all_parts_must_be_settled():
     assert all_of([outcome(INCONCLUSIVE, words=10), outcome(INCONCLUSIVE, words=30)]).words_needed == 30
     assert all_of([outcome(INCONCLUSIVE, words=10), outcome(INCONCLUSIVE)]).words_needed is None
+
+
+def test_clearance_is_in_widths_of_the_interval():
+    found = estimate(1.0, 0.5, 2.0)
+    assert [clearance(found, bound) for bound in (3.5, 2.0, 1.0, 0.2)] == pytest.approx([1.0, 0.0, -1 / 3, 0.2])
+    assert clearance(estimate(1.0, 1.0, 1.0), 2.0) == float("inf")
 
 
 def test_parts_that_point_decide_among_the_inconclusive_ones():
