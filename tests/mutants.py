@@ -2,8 +2,8 @@
 
 A change (a comparison, an arithmetic operator, a number, a truth value, a loop left out) that no test notices is a line
 that may be wrong without anybody seeing it. cosmic-ray makes the changes; here they are drawn, with a fixed seed, and
-each is run in a copy of the working tree. Places in annotations, in error messages and in `main` are not drawn: they
-decide no number. What changes nothing that matters is explained in `tests/mutants.toml`, one by one.
+each is run in a copy of the working tree. Places in annotations, decorators, error messages and `main` are not drawn:
+they decide no number. What changes nothing that matters is explained in `tests/mutants.toml`, one by one.
 
     make mutants                                                        all modules: about an hour
     .mutants/bin/python -m tests.mutants --modules methods/paths.py     one module (`make mutants` makes .mutants)
@@ -113,7 +113,7 @@ def _places(source: str) -> dict[tuple[int, int], list[tuple[type, int]]]:
 
 
 def silent_spans(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Begin and end (line, column) of all that decides no number: annotations, what is raised, and `main`."""
+    """Begin and end (line, column) of all that decides no number: annotations, decorators, what is raised, `main`."""
     silent = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and node.name == "main":
@@ -121,6 +121,7 @@ def silent_spans(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         if isinstance(node, ast.Raise) or (isinstance(node, ast.If) and "__name__" in ast.dump(node.test)):
             silent.append(node)
         silent += [part for name in ("annotation", "returns") if (part := getattr(node, name, None)) is not None]
+        silent += getattr(node, "decorator_list", [])
     return [((node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)) for node in silent]
 
 

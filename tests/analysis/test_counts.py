@@ -31,6 +31,11 @@ def test_the_rate_is_that_of_the_pool_not_the_mean_of_rates():
     assert (short + long).wer == 1.0  # 1 error in 100 words; the mean of the rates would be 25
 
 
+def test_errors_and_correct_words_by_hand():
+    assert (Counts(1, 2, 4, 10).errors, Counts(1, 2, 4, 10).correct) == (7, 7)
+    assert (Counts(3, 0, 0, 5).errors, Counts(3, 0, 0, 5).correct) == (3, 2)
+
+
 def test_no_reference_words_no_rate():
     assert Counts(0, 0, 3, 0).wer is None
     assert Counts.zero().wer is None
