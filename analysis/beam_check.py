@@ -35,6 +35,7 @@ def decode_table(results: Results) -> Table:
             for system in systems_in_order(results):
                 rows += _rows(results, system, decode, table_decode(results, system))
     notes = ["Both decodes are scored on the same utterances, test sets pooled: to see that the search works, no more."]
+    notes += [f"Seed {experiment.seeds[0]} alone."] if len(experiment.seeds) > 1 else []
     notes += experiment.family_notes(row["system"] for row in rows)
     return Table("decodes", f"Further decodes ({experiment.name})", COLUMNS, rows, notes)
 

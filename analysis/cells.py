@@ -1,15 +1,18 @@
-"""The measured cells of a table, and the columns they stand under: what a row is, its WERs, how it compares."""
+"""The measured cells of a table, and the columns they stand under: what a row is, its WERs, how it compares.
 
-from collections.abc import Mapping, Sequence
+With several seeds the columns are other ones: each says what it is the mean, the sum or the list of, and no number of
+one seed stands beside one of all.
+"""
 
-from analysis.choice import Choice
+from collections.abc import Iterable, Mapping, Sequence
+
+from analysis.comparison import Comparison, estimate_wer, mean_wer
 from analysis.contrasts import Estimate
 from analysis.formats import Column
-from analysis.intervals import Interval
 from analysis.mapsswe import shown_p
-from analysis.rows import Comparison, MeasuredRow
+from analysis.rows import MeasuredRow
 from analysis.schemas import TableSpec
-from analysis.significance import holm
+from analysis.significance import Significance, holm
 
 FEW, CONSTANT, FEW_SPEAKERS = "†", "‡", "§"
 
@@ -27,76 +30,103 @@ def identity_columns() -> list[Column]:
 
 def pooled_columns(reference: str, rows: Sequence[MeasuredRow], wer: str = "pooled WER %") -> list[Column]:
     """Counts, the WER they make (under the heading `wer`), its comparison with the reference row, the path."""
-    middle = any(len(row.first.candidates) > 1 for row in rows)
+    middle = any(len(choice.candidates) > 1 for row in rows for choice in row.choices)
     seeds = max(len(row.choices) for row in rows)
+    several = seeds > 1
+    counts = [f"{key}_over_seeds" if several else key for key in ("sub", "del", "ins")]
+    tests = ["z"] if not several else []
     return [
-        *[Column(key) for key in ("sub", "del", "ins", "ref_words")],
-        Column("wer", wer),
-        Column("wer_interval", "95 % interval", wide=True),
-        *[Column(key) for key in ("wer_low", "wer_high", "wer_sd_over_seeds", "star")],
+        *[Column(key) for key in (*counts, "ref_words")],
+        Column("wer", f"{wer}, mean of {seeds} seeds" if several else wer),
+        Column("wer_interval", "95 % interval", wide=not several),
+        *[Column(key) for key in ("wer_low", "wer_high")],
+        *([Column("wer_by_seed", "WER by seed", wide=True)] if several else []),
+        Column("star", "* in seeds" if several else ""),
         Column("difference", f"minus {reference} [95 % interval]"),
-        *[Column(key) for key in ("difference_low", "difference_high", "speakers", "z")],
-        Column("difference_over_seeds", "mean over seeds [95 % interval]" if seeds > 1 else ""),
-        *[Column(key) for key in ("difference_over_seeds_low", "difference_over_seeds_high")],
-        Column("p", "MAPSSWE p"),
-        Column("p_exact"),
+        *[Column(key) for key in ("difference_low", "difference_high", "speakers", *tests)],
+        Column("p", "p" if several else "MAPSSWE p"),
+        *([] if several else [Column("p_exact")]),
         Column("p_holm", "Holm p" if len(rows) > 2 else ""),
-        Column("segments", "segments"),
+        *(_columns_by_seed() if several else [Column("segments", "segments")]),
         Column("path", "path", numeric=False),
         Column("paths", "of paths" if middle else ""),
         Column("dev_path", "chosen on dev (WER %)" if middle else "", numeric=False),
-        Column("dev_wer"),
+        *[Column(key) for key in ("dev_wer", "dev_wer_low", "dev_wer_high")],
         Column("seeds", "seeds"),
     ]
 
 
-def set_columns(sets: Sequence[str], reference: str, corrected: bool) -> list[Column]:
-    """The WER of each set with its star, and further off its comparison with the reference row; `corrected`: with
-    Holm's p."""
+def _columns_by_seed(name: str = "") -> list[Column]:
+    """The tests within each seed, of one set or of all pooled."""
+    end, on = (f"_{name}", f"{name} ") if name else ("", "")
+    return [
+        Column(f"p_by_seed{end}", f"{on}MAPSSWE p by seed", numeric=False, wide=True),
+        Column(f"segments_by_seed{end}", f"{on}segments by seed", numeric=False, wide=True),
+    ]
+
+
+def wer_columns(sets: Sequence[str], seeds: int, starred: bool = False) -> list[Column]:
+    """The WER of each set, with its interval and, if `starred`, its star."""
     columns = []
     for name in sets:
-        columns += [Column(f"wer_{name}", f"{name} WER %"), Column(f"star_{name}")]
+        columns += [Column(f"wer_{name}", f"{name} WER %")]
+        columns += [Column(f"star_{name}", f"{name} * in seeds" if seeds > 1 else "")] if starred else []
+    for name in sets:
+        columns += [Column(f"wer_interval_{name}", f"{name} 95 % interval" if seeds > 1 else "", wide=True)]
+        columns += [Column(f"{key}_{name}") for key in ("wer_low", "wer_high")]
+    return columns
+
+
+def set_columns(sets: Sequence[str], reference: str, corrected: bool, seeds: int) -> list[Column]:
+    """The WER of each set with its star, and further off its comparison with the reference row; `corrected`: with
+    Holm's p."""
+    columns, several = wer_columns(sets, seeds, starred=True), seeds > 1
     for name in sets:
         columns += [
             Column(f"difference_{name}", f"{name} minus {reference} [95 % interval]", wide=True),
             *[Column(f"{key}_{name}") for key in ("difference_low", "difference_high")],
-            Column(f"p_{name}", f"{name} MAPSSWE p", wide=True),
-            Column(f"p_exact_{name}"),
+            Column(f"p_{name}", f"{name} p" if several else f"{name} MAPSSWE p", wide=True),
+            *([] if several else [Column(f"p_exact_{name}")]),
             Column(f"p_holm_{name}", f"{name} Holm p" if corrected else "", wide=True),
-            Column(f"segments_{name}"),
+            *(_columns_by_seed(name) if several else [Column(f"segments_{name}")]),
         ]
     return columns
 
 
 def row_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:
     """What stands behind a row, and its WER on each of some sets."""
-    parameters = row.parameters / 1e6 if row.parameters else None
-    rates = {name: row.counts([name]).wer for name in sets}
-    return {
+    parameters = [stored / 1e6 if stored else None for stored in row.parameters]
+    shown = row.by_seed(map(millions, parameters))
+    cells = {
         "system": row.row.system,
         "physical_layers": row.physical_layers,
         "depth": row.first.point.depth,
-        "params_millions": (parameters, millions(parameters)),
+        "params_millions": (parameters[0] if len({*parameters}) == 1 else shown, shown),
         "seeds": len(row.choices),
-        **{f"wer_{name}": (rate, f"{rate:.2f}") for name, rate in rates.items()},
     }
+    for name in sets:
+        rate, estimate = row.wer([name]), row.estimate([name])
+        cells[f"wer_{name}"] = (rate, f"{rate:.2f}")
+        cells |= {f"{key}_{name}": value for key, value in _interval_cells(estimate).items()}
+    return cells
 
 
 def wer_cells(row: MeasuredRow, sets: Sequence[str], comparison: Mapping) -> dict:
     """The WER of a row pooled over sets with interval and path, and its comparison with the reference row (or {})."""
-    counts, spread, interval = row.counts(sets), row.seed_spread(sets), row.interval(sets)
-    star = "*" if comparison.get("star") else ""
-    text = f"{counts.wer:.2f}" + (f" ± {spread:.2f}" if spread is not None else "") + star
-    return {
-        **counts.to_json(),
-        "wer": (counts.wer, text),
-        "wer_interval": f"{interval.low:.2f} to {interval.high:.2f}",
-        "wer_low": interval.low,
-        "wer_high": interval.high,
-        "wer_sd_over_seeds": spread,
-        **_path_cells(row, sets),
-        **comparison,
-    }
+    by_seed, rate = row.counts_by_seed(sets), row.wer(sets)
+    cells = {"wer": (rate, f"{rate:.2f}"), **_interval_cells(row.estimate(sets)), **_path_cells(row, sets)}
+    if len(by_seed) == 1:
+        cells |= by_seed[0].to_json()
+        cells["wer"] = (rate, f"{rate:.2f}" + "*" * comparison.get("star", 0))
+    else:
+        sums = {f"{key}_over_seeds": sum(c.to_json()[key] for c in by_seed) for key in ("sub", "del", "ins")}
+        rates = [counts.wer for counts in by_seed]
+        cells |= {
+            **sums,
+            "ref_words": by_seed[0].ref_words,
+            "wer_by_seed": _list_cell(rates, map("{:.2f}".format, rates)),
+        }
+    return {**cells, **comparison}
 
 
 def compared(spec: TableSpec, rows: Mapping[str, MeasuredRow], sets: Sequence[str]) -> dict[str, dict]:
@@ -116,11 +146,10 @@ def compared_by_set(spec: TableSpec, rows: Mapping[str, MeasuredRow], sets: Sequ
     adjusted = holm([comparison.p for comparison in against.values()])
     cells: dict[str, dict] = {name: {} for name in rows}
     for ((name, one), comparison), p in zip(against.items(), adjusted, strict=True):
-        found = _comparison_cells(comparison, p)
-        kept = ("star", "difference", "difference_low", "difference_high", "p", "p_exact", "p_holm", "segments")
-        cells[name] |= {f"{key}_{one}": found[key] for key in kept}
-        rate = rows[name].counts([one]).wer
-        cells[name][f"wer_{one}"] = (rate, f"{rate:.2f}" + "*" * comparison.star)
+        cells[name] |= {f"{key}_{one}": value for key, value in _comparison_cells(comparison, p).items()}
+        if comparison.seeds == 1:
+            rate = mean_wer(comparison.ours)
+            cells[name][f"wer_{one}"] = (rate, f"{rate:.2f}" + "*" * comparison.stars)
     return cells
 
 
@@ -129,47 +158,66 @@ def _others(spec: TableSpec, rows: Mapping[str, MeasuredRow]) -> list[tuple[str,
 
 
 def _path_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:
-    choice: Choice = row.first
-    cells = {"path": choice.point.shown, "paths": len(choice.candidates)}
-    if len(choice.candidates) > 1:
+    paths = row.by_seed(choice.point.shown for choice in row.choices)
+    cells = {"path": paths, "paths": row.by_seed(len(choice.candidates) for choice in row.choices)}
+    if any(len(choice.candidates) > 1 for choice in row.choices):
         on_dev = row.on_dev(sets)
-        cells["dev_path"] = "not decoded" if on_dev is None else choice.on_dev.shown
+        cells["dev_path"] = "not decoded"
         if on_dev is not None:
-            cells["dev_wer"] = on_dev.wer
-            cells["dev_path"] = (choice.on_dev.shown, f"{choice.on_dev.shown} ({on_dev.wer:.2f})")
+            shown, rate, estimate = (
+                row.by_seed(c.on_dev.shown for c in row.choices),
+                mean_wer(on_dev),
+                estimate_wer(on_dev),
+            )
+            interval = f" [{estimate.low:.2f}, {estimate.high:.2f}]" if len(on_dev) > 1 else ""
+            cells |= {"dev_wer": rate, "dev_wer_low": estimate.low, "dev_wer_high": estimate.high}
+            cells["dev_path"] = (shown, f"{shown} ({rate:.2f}{interval})")
     return cells
 
 
 def _comparison_cells(comparison: Comparison, adjusted_p: float) -> dict:
-    test, interval, over_seeds = comparison.test, comparison.interval, comparison.over_seeds
-    exact = "" if comparison.exact_p is None else f" (exact {shown_p(comparison.exact_p)})"
-    mark = CONSTANT if test.constant_difference and test.mean else FEW if test.few_segments else ""
-    return {
-        "star": int(comparison.star),
-        "difference": (comparison.difference, _difference(comparison.difference, interval)),
-        "difference_low": interval.low,
-        "difference_high": interval.high,
-        "speakers": interval.units,
-        "z": test.z,
-        "p": (test.p, shown_p(test.p) + mark + exact),
-        "p_exact": comparison.exact_p,
+    estimate, (low, high) = comparison.estimate, comparison.interval
+    cells = {
+        "star": comparison.stars,
+        "difference": (comparison.difference, _difference(comparison.difference, estimate)),
+        "difference_low": low,
+        "difference_high": high,
+        "speakers": estimate.units,
         "p_holm": (adjusted_p, shown_p(adjusted_p)),
-        "segments": test.segments,
-        **(_over_seeds_cells(over_seeds) if over_seeds else {}),
     }
+    if comparison.seeds == 1:
+        (found,) = comparison.tests
+        test = found.mapsswe
+        return cells | {"z": test.z, "p": (test.p, _tested(found)), "p_exact": found.exact_p, "segments": test.segments}
+    cells["star"] = (comparison.stars, "* " * (comparison.stars > 0) + f"{comparison.stars}/{comparison.seeds}")
+    cells["p"] = (comparison.p, shown_p(comparison.p))
+    cells["p_by_seed"] = _list_cell([test.p for test in comparison.tests], map(_tested, comparison.tests))
+    segments = [test.mapsswe.segments for test in comparison.tests]
+    cells["segments_by_seed"] = _list_cell(segments, map(str, segments))
+    return cells
 
 
-def _over_seeds_cells(found: Estimate) -> dict:
-    return {
-        "difference_over_seeds": (found.value, f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"),
-        "difference_over_seeds_low": found.low,
-        "difference_over_seeds_high": found.high,
-    }
+def _list_cell(values: Iterable[float], texts: Iterable[str]) -> tuple[str, str]:
+    """One value a seed: for CSV, and as people read them."""
+    return ";".join(f"{value:.6g}" for value in values), ", ".join(texts)
 
 
-def _difference(difference: float, interval: Interval) -> str:
-    mark = FEW_SPEAKERS if interval.few_units else ""
-    return f"{difference:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]{mark}"
+def _tested(found: Significance) -> str:
+    """The p of one seed's tests as a table shows it: MAPSSWE's with its mark, and the exact one where it counts."""
+    test = found.mapsswe
+    exact = "" if found.exact_p is None else f" (exact {shown_p(found.exact_p)})"
+    mark = CONSTANT if test.constant_difference and test.mean else FEW if test.few_segments else ""
+    return shown_p(test.p) + mark + exact
+
+
+def _interval_cells(estimate: Estimate) -> dict:
+    text = f"{estimate.low:.2f} to {estimate.high:.2f}"
+    return {"wer_interval": text, "wer_low": estimate.low, "wer_high": estimate.high}
+
+
+def _difference(difference: float, estimate: Estimate) -> str:
+    mark = FEW_SPEAKERS if estimate.few_units else ""
+    return f"{difference:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]{mark}"
 
 
 def millions(parameters: float | None) -> str:

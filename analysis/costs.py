@@ -19,6 +19,7 @@ COLUMNS = [
     Column("training_step_seconds", "training step s"),
     Column("training_seconds", "training s"),
     Column("wer", "WER %"),
+    *[Column(key) for key in ("wer_low", "wer_high")],
 ]
 
 
@@ -49,6 +50,12 @@ def cost_table(results: Results) -> Table:
             f"seconds of audio: {', '.join(f'{s:g}' for s in sorted(audio_seconds)) or '–'}."
         ),
     ]
+    seeds = results.experiment.seeds
+    if len(seeds) > 1:
+        notes.append(
+            f"{len(seeds)} seeds: paths and costs are those of seed {seeds[0]}; a WER is the mean over seeds of what "
+            "stands for the row, with its 95 % interval over seeds and speakers."
+        )
     notes += results.experiment.family_notes(system for system, _ in rows)
     title = f"Costs of the points in the tables ({results.experiment.name})"
     return Table("costs", title, COLUMNS, [*rows.values()], notes)
@@ -56,7 +63,9 @@ def cost_table(results: Results) -> Table:
 
 def _cells(point, costs: PointCosts | None, row) -> dict:
     cells = {"system": point.system, "depth": point.depth, "path": point.shown}
-    cells["wer"] = (row.pooled.wer, f"{row.pooled.wer:.2f}")
+    wer, interval = row.wer(), row.estimate()
+    several = f" [{interval.low:.2f}, {interval.high:.2f}]" if interval.seeds > 1 else ""
+    cells |= {"wer": (wer, f"{wer:.2f}{several}"), "wer_low": interval.low, "wer_high": interval.high}
     if not costs:
         return {**cells, "parameters_stored": (None, "not measured")}
     real_time = costs.real_time_factor.median

@@ -11,11 +11,11 @@ import io
 import statistics
 from dataclasses import dataclass
 
-from analysis.choice import choose, offered_at
-from analysis.counts import Counts
+from analysis.choice import offered_at
 from analysis.published import published_table
 from analysis.results import Results
-from analysis.schemas import Experiment, FigureSpec, Row, Sensitivity
+from analysis.rows import measure_depth
+from analysis.schemas import Experiment, FigureSpec, Sensitivity
 from common.errors import UserError, unknown
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
@@ -44,7 +44,8 @@ METADATA = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None
 
 @dataclass(frozen=True)
 class Depth:
-    """One depth of one curve: the WER (percent) of the reported path, and of all paths of all seeds."""
+    """One depth of one curve: the WER (percent) of the reported path, averaged over seeds, and of all paths of all
+    seeds."""
 
     depth: int
     wer: float
@@ -80,10 +81,14 @@ def figure_caption(results: Results, name: str) -> str:
     """How the figure is to be read."""
     sensitivity = figure_sensitivity(results, results.experiment.figures[name])
     published = [panel.title for panel in published_panels(results, name)]
+    seeds = len(results.experiment.seeds)
+    of_seeds = f" and all {seeds} seeds" if seeds > 1 else ""
     caption = (
         "Solid markers: trained depths (seed and deepest); hollow: never trained, the path with the median errors. "
-        "Bands: mean ± standard deviation over all paths of a depth; whiskers: the best and the worst path."
+        f"Bands: mean ± standard deviation over all paths of a depth{of_seeds}; whiskers: the best and the worst path."
     )
+    if seeds > 1:
+        caption += f" Markers: mean over {seeds} seeds."
     if len(published) > 1:
         caption += f" Ours are pooled over the test sets, the published WERs stand apart: {', '.join(published)}."
     if sensitivity:
@@ -95,19 +100,17 @@ def figure_caption(results: Results, name: str) -> str:
 
 
 def measured_curve(results: Results, system: str, decode: str) -> Curve:
-    """All offered depths of one system, pooled over the test sets."""
+    """All offered depths of one system, pooled over the test sets, averaged over seeds."""
     experiment = results.experiment
     curve = []
     for depth in results.points(system, experiment.seeds[0]).depths:
-        row, where = Row(system=system, depth=depth), f"figures: {system}"
-        chosen = [choose(results, row, seed, decode, where).point for seed in experiment.seeds]
-        counts = sum((results.counts(point, decode, experiment.test_sets) for point in chosen), Counts.zero())
+        row = measure_depth(results, system, depth, decode)
         wers = tuple(
             results.counts(point, decode, experiment.test_sets).wer
             for seed in experiment.seeds
             for point in offered_at(results, system, seed, depth)
         )
-        curve.append(Depth(depth, counts.wer, chosen[0].trained, wers))
+        curve.append(Depth(depth, row.wer(), row.first.point.trained, wers))
     return Curve(system, tuple(curve))
 
 

@@ -7,39 +7,55 @@ import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analysis.mapsswe import shown_p
 from common.errors import run
 
+if TYPE_CHECKING:
+    from analysis.comparison import Comparison
+
 
 @dataclass(frozen=True)
 class Headline:
-    """One system at two depths, first seed, all test sets pooled."""
+    """One system at two depths, all test sets pooled."""
 
     system: str
     seed_depth: int
     deepest_depth: int
     seed_wer: float
     deepest_wer: float
-    low: float
-    high: float
-    speakers: int
-    p: float
-    segments: int
-    significant: bool
+    comparison: "Comparison"
+    """The deepest depth against the seed depth: negative where deeper is better."""
 
     @property
     def sentence(self) -> str:
-        """The answer in one line. The difference is deepest minus seed depth: negative when deeper is better."""
-        difference = self.deepest_wer - self.seed_wer
-        better = "better" if difference < 0 else "worse" if difference > 0 else "different"
-        verdict = f"is {better}" if self.significant else f"is not significantly {better}"
+        """The answer in one line."""
+        found, (low, high) = self.comparison, self.comparison.interval
+        better = "better" if found.difference < 0 else "worse" if found.difference > 0 else "different"
+        verdict = f"is {better}" if found.significant else f"is not significantly {better}"
         return (
             f"{self.system}: depth {self.deepest_depth} {verdict} {'from' if better == 'different' else 'than'} depth "
-            f"{self.seed_depth}: WER {self.seed_wer:.2f} % to {self.deepest_wer:.2f} %, difference {difference:+.2f} "
-            f"(95 % interval {self.low:+.2f} to {self.high:+.2f} over {self.speakers} speakers; "
-            f"MAPSSWE p {shown_p(self.p)}, {self.segments} segments)"
+            f"{self.seed_depth}: WER {self.seed_wer:.2f} % to {self.deepest_wer:.2f} %, "
+            f"difference {found.difference:+.2f} (95 % interval {low:+.2f} to {high:+.2f} "
+            f"over {self._sample}; {self._tests})"
         )
+
+    @property
+    def _sample(self) -> str:
+        seeds = f"{self.comparison.seeds} seeds and " if self.comparison.seeds > 1 else ""
+        return seeds + self.comparison.units
+
+    @property
+    def _tests(self) -> str:
+        """What is relied on: with one seed its test, with several the contrast; then in how many MAPSSWE agrees."""
+        found = self.comparison
+        if found.seeds > 1:
+            agree = sum(test.significant and test.mapsswe.mean * found.difference > 0 for test in found.tests)
+            return f"p {shown_p(found.p)}; significant by MAPSSWE in {agree} of {found.seeds} seeds"
+        (test,) = found.tests
+        name = "MAPSSWE p" if test.exact_p is None else "exact p"
+        return f"{name} {shown_p(test.p)}, {test.mapsswe.segments} segments"
 
 
 def headlines(results) -> list[Headline]:
@@ -72,32 +88,17 @@ def _whole_decode(results, system: str) -> str:
 
 
 def _headline(results, system: str, decode: str) -> Headline:
-    from analysis.choice import choose
-    from analysis.intervals import difference_interval
-    from analysis.mapsswe import mapsswe
-    from analysis.schemas import Row
+    from analysis.rows import measure_depth
 
-    test_sets, seed = results.experiment.test_sets, results.experiment.seeds[0]
-    depths = results.points(system, seed).depths
-    points = [
-        choose(results, Row(system=system, depth=depth), seed, decode, f"figures: {system}").point
-        for depth in (max(depths), min(depths))
-    ]
-    pairs = list(zip(*(results.alignments(point, decode, test_sets) for point in points), strict=True))
-    test, interval = mapsswe(pairs), difference_interval(pairs)
-    deepest, shallowest = (results.counts(point, decode, test_sets).wer for point in points)
+    depths = results.points(system, results.experiment.seeds[0]).depths
+    deepest, shallowest = (measure_depth(results, system, depth, decode) for depth in (max(depths), min(depths)))
     return Headline(
         system=system,
         seed_depth=min(depths),
         deepest_depth=max(depths),
-        seed_wer=shallowest,
-        deepest_wer=deepest,
-        low=interval.low,
-        high=interval.high,
-        speakers=interval.units,
-        p=test.p,
-        segments=test.segments,
-        significant=test.significant,
+        seed_wer=shallowest.wer(),
+        deepest_wer=deepest.wer(),
+        comparison=deepest.against(shallowest),
     )
 
 

@@ -35,14 +35,16 @@ class Heard:
     point: Point
     decode: str
     alignments: Sequence[Alignment]
+    several_seeds: bool
 
     @property
     def label(self) -> str:
-        """For example `f6 at depth 12 (2 2 2 2 2 2)`."""
-        point = self.point
-        return (
+        """For example `f6 at depth 12 (2 2 2 2 2 2)`; of several seeds, which."""
+        point, seed = self.point, f", seed {self.point.seed}" if self.several_seeds else ""
+        where = (
             f"{point.system} at depth {point.depth} ({point.shown})" if point.depth else f"{point.system} {point.shown}"
         )
+        return where + seed
 
     @property
     def errors(self) -> np.ndarray:
@@ -145,13 +147,13 @@ def _named(utterance: dict[str, Any]) -> dict[str, str]:
 
 
 def _heard(results: Results) -> list[Heard]:
-    """Every point that a table reports, once, in the tables' order."""
+    """Every point that a table reports, of the first seed, once, in the tables' order."""
     found: dict[tuple[str, str], Heard] = {}
     for name, spec in results.experiment.tables.items():
         for row in measure(results, name, spec).values():
             point = row.first.point
             alignments = results.alignments(point, spec.decode, results.experiment.test_sets)
-            found.setdefault((point.system, point.id), Heard(point, spec.decode, alignments))
+            found.setdefault((point.system, point.id), Heard(point, spec.decode, alignments, len(row.choices) > 1))
     return [*found.values()]
 
 

@@ -9,16 +9,17 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from analysis.choice import choose, offered_at
+from analysis.choice import offered_at
 from analysis.counts import Counts
 from analysis.figures import figure_title, published_panels
 from analysis.formats import Column, Table
 from analysis.intervals import wer_interval
 from analysis.results import Results
-from analysis.rows import measure, systems_in_order, table_decode
-from analysis.schemas import Point, Row
+from analysis.rows import MeasuredRow, measure, measure_depth, systems_in_order, table_decode
+from analysis.schemas import Point
 from common.errors import UserError
 
+KINDS = ("sub", "dele", "ins")
 LONGEST_CURVE = 300  # points of one learning curve; longer logs are thinned out
 AXES = [
     ("parameters_stored", "stored parameters", ""),
@@ -35,7 +36,7 @@ def depth_chart(results: Results, name: str) -> dict[str, Any]:
     chart: dict[str, Any] = {"name": name, "title": figure_title(results.experiment, name)}
     chart["systems"] = [_system_depths(results, system, spec.decode) for system in spec.systems]
     chart["baselines"] = [
-        depth["reported"]
+        depth["reported"] | {"paths": depth["paths"]}
         for system in spec.baselines
         for depth in _system_depths(results, system, spec.decode)["depths"]
     ]
@@ -55,21 +56,37 @@ def _system_depths(results: Results, system: str, decode: str) -> dict[str, Any]
 
 
 def _depth(results: Results, system: str, decode: str, depth: int) -> dict[str, Any]:
-    """The reported path is that of the first seed; its counts are pooled over seeds, as in the tables."""
-    seeds, row = results.experiment.seeds, Row(system=system, depth=depth)
-    chosen = [choose(results, row, seed, decode, f"figures: {system}").point for seed in seeds]
-    pooled = sum((_counts(results, point, decode) for point in chosen), Counts.zero())
-    reported = _point(results, chosen[0], decode, pooled) | {"seeds": len(seeds)}
-    paths = [_point(results, point, decode) for seed in seeds for point in offered_at(results, system, seed, depth)]
+    """What the tables report of a depth, over all seeds, and every path of every seed."""
+    row = measure_depth(results, system, depth, decode)
+    chosen = {(choice.point.seed, choice.point.id) for choice in row.choices}
+    offered = [p for seed in results.experiment.seeds for p in offered_at(results, system, seed, depth)]
+    paths = [_point(results, p, decode) | {"reported": (p.seed, p.id) in chosen} for p in offered]
     wers = [path["wer"] for path in paths]
     spread = statistics.stdev(wers) if len(wers) > 1 else 0.0
-    return {"depth": depth, "reported": reported, "paths": paths, "mean": statistics.fmean(wers), "sd": spread}
+    return {"depth": depth, "reported": _reported(row), "paths": paths, "mean": statistics.fmean(wers), "sd": spread}
 
 
-def _point(results: Results, point: Point, decode: str, pooled: Counts | None = None) -> dict[str, Any]:
-    """One point with its counts (or those it stands for), and the bootstrap interval of its own seed."""
+def _reported(row: MeasuredRow) -> dict[str, Any]:
+    """A row's mean WER with its interval over seeds and speakers. Errors are sums over seeds, words counted once."""
+    by_seed, estimate, point = row.counts_by_seed(), row.estimate(), row.first.point
+    return {
+        "system": point.system,
+        "seed": point.seed,
+        "seeds": len(by_seed),
+        "id": point.id,
+        "path": row.by_seed(choice.point.shown for choice in row.choices),
+        "depth": point.depth,
+        "trained": point.trained,
+        "counts": [*(sum(getattr(c, kind) for c in by_seed) for kind in KINDS), by_seed[0].ref_words],
+        "wer": row.wer(),
+        "interval": [estimate.low, estimate.high],
+    }
+
+
+def _point(results: Results, point: Point, decode: str) -> dict[str, Any]:
+    """One point with its counts, and the bootstrap interval of its own seed."""
     alignments = results.alignments(point, decode, results.experiment.test_sets)
-    counts, interval = pooled or _counts(results, point, decode), wer_interval(alignments)
+    counts, interval = _counts(results, point, decode), wer_interval(alignments)
     return {
         "system": point.system,
         "seed": point.seed,
@@ -104,7 +121,7 @@ def _published(results: Results, name: str) -> list[dict[str, Any]]:
 
 
 def depth_table(chart: dict[str, Any], experiment: str) -> Table:
-    """The same numbers as a table: one line a path."""
+    """The same numbers as a table: one line for each path of each seed, with that seed's interval."""
     columns = [Column("system", "system", numeric=False), Column("depth", "depth"), Column("seed", "seed")]
     columns += [Column("path", "path", numeric=False), Column("role", "role", numeric=False)]
     columns += [Column(key, key) for key in ("sub", "del", "ins", "words")]
@@ -112,15 +129,14 @@ def depth_table(chart: dict[str, Any], experiment: str) -> Table:
     rows = []
     for system in chart["systems"]:
         for depth in system["depths"]:
-            reported = depth["reported"]["id"]
-            rows += [_depth_row(path, path["id"] == reported) for path in depth["paths"]]
-    rows += [_depth_row(point, True) for point in chart["baselines"]]
+            rows += map(_depth_row, depth["paths"])
+    rows += [_depth_row(path) for point in chart["baselines"] for path in point["paths"]]
     return Table(f"{chart['name']}_paths", f"WER of every path ({experiment})", columns, rows)
 
 
-def _depth_row(point: dict[str, Any], reported: bool) -> dict:
+def _depth_row(point: dict[str, Any]) -> dict:
     low, high = point["interval"]
-    roles = ["trained"] * point["trained"] + ["reported"] * reported
+    roles = ["trained"] * point["trained"] + ["reported"] * point["reported"]
     return {
         **{key: point[key] for key in ("system", "depth", "seed", "path")},
         **dict(zip(("sub", "del", "ins", "words"), point["counts"], strict=True)),
@@ -133,13 +149,14 @@ def _depth_row(point: dict[str, Any], reported: bool) -> dict:
 
 
 def cost_chart(results: Results) -> dict[str, Any] | None:
-    """Every offered point of the first seed with its costs and its WER; None where nothing was measured.
+    """Every offered point of the first seed with its costs, and its WER as the mean over seeds; None where nothing was
+    measured.
 
     `in_table` are those that a table reports, and all of a system that no table names.
     """
     experiment = results.experiment
     in_tables = {
-        (row.first.point.system, row.first.point.id): row.pooled.wer
+        (row.first.point.system, row.first.point.id): row.wer()
         for name, spec in experiment.tables.items()
         for row in measure(results, name, spec).values()
     }
@@ -152,12 +169,22 @@ def cost_chart(results: Results) -> dict[str, Any] | None:
             decoded = all(results.decoded(point, decode, name) for name in experiment.test_sets)
             if wanted and decoded and point.id in costs.points:
                 seconds, shown = costs.audio_seconds, system not in named or (system, point.id) in in_tables
-                wer = in_tables.get((system, point.id), _counts(results, point, decode).wer)
+                wer = in_tables.get((system, point.id), _mean_wer(results, point, decode))
                 points.append(_cost_point(point, wer, costs.points[point.id], shown))
     if not points:
         return None
     axes = [{"key": key, "label": label, "unit": unit} for key, label, unit in AXES]
-    return {"axes": axes, "points": points, "audio_seconds": seconds}
+    return {"axes": axes, "points": points, "audio_seconds": seconds, "seeds": len(experiment.seeds)}
+
+
+def _mean_wer(results: Results, point: Point, decode: str) -> float:
+    """The WER of a point, averaged over the seeds that decoded it."""
+    test_sets, found = results.experiment.test_sets, []
+    for seed in results.experiment.seeds:
+        own = next((each for each in results.points(point.system, seed).points if each.id == point.id), None)
+        if own and own.path == point.path and all(results.decoded(own, decode, name) for name in test_sets):
+            found.append(_counts(results, own, decode).wer)
+    return statistics.fmean(found)
 
 
 def _decode(results: Results, system: str) -> str:

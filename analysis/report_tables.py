@@ -57,7 +57,7 @@ def beside(table: Table, reference: str, notes: Sequence[str] = ()) -> Table | N
     ]
     rows = [{key: row.get(key) for key in ("sys", "system", "depth")} for row in table.rows]
     for pair in table.pairs:
-        columns += _pair_columns(pair, reference)
+        columns += _pair_columns(table, pair, reference)
         for cells, more in zip(rows, _pair_cells(table, pair, reference), strict=True):
             cells |= more
     notes = [
@@ -68,12 +68,14 @@ def beside(table: Table, reference: str, notes: Sequence[str] = ()) -> Table | N
     return Table(f"{table.name}_beside", f"{table.title}: ours beside the paper's", columns, rows, notes)
 
 
-def _pair_columns(pair: tuple[str, str, str], reference: str) -> list[Column]:
-    """What is said of one pair; of several pairs each names its set."""
+def _pair_columns(table: Table, pair: tuple[str, str, str], reference: str) -> list[Column]:
+    """What is said of one pair, our star included where it has a column of its own; of several pairs each names its
+    set."""
     ours, paper, name = pair
     end, on = (f"_{name}", f"{name}: ") if name else ("", "")
     return [
         Column(ours, f"{on}our WER %"),
+        *[column for column in table.columns if column.key == f"star{end}" and column.heading],
         Column(f"relative{end}", f"{on}ours: % against Sys. {reference}"),
         Column(paper, f"{on}paper WER %"),
         Column(f"published_relative{end}", f"{on}paper: % against its Sys. {reference}"),
@@ -108,6 +110,7 @@ def _pair_cells(table: Table, pair: tuple[str, str, str], reference: str) -> lis
             {
                 ours_key: row.get(ours_key),
                 paper_key: row.get(paper_key),
+                f"star{end}": row.get(f"star{end}"),
                 **{f"{key}{end}": value for key, value in cells.items()},
             }
         )

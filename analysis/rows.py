@@ -1,51 +1,23 @@
-"""The measured side of a table: for every row its counts, its significance against the reference row, its intervals.
+"""The measured side of a table: for every row its counts, its WER with an interval, its comparison with another row.
 
-Where an experiment has several seeds, WERs are pooled over all of them and the spread between them is shown, with a
-hierarchical interval of the difference over seeds and speakers. The tests and the other intervals that compare two
-systems, and the path that is named, are those of the first seed: the same test sentences recognised again by another
-seed are not new evidence, so their segments must not be put together.
+Where an experiment has several seeds, a WER is the mean over them, and every interval is over seeds and speakers; what
+belongs to one seed (its path, its tests) is kept by seed.
 """
 
-import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from analysis.alignment import Alignment
 from analysis.choice import Choice, choose
-from analysis.contrasts import Estimate, contrast, system_errors
+from analysis.comparison import Comparison, counts_by_seed, estimate_wer, mean_wer
+from analysis.contrasts import Estimate
 from analysis.counts import Counts
-from analysis.intervals import Interval, difference_interval, wer_interval
-from analysis.mapsswe import Mapsswe
 from analysis.published import published_table
 from analysis.results import Results
-from analysis.schemas import PointCosts, Row, TableSpec
-from analysis.significance import significance
+from analysis.schemas import Point, PointCosts, Row, TableSpec
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """A system against the reference row, on the first seed, over one or more sets pooled."""
-
-    test: Mapsswe
-    difference: float
-    """WER minus the reference row's, in points."""
-    interval: Interval
-    more_errors: bool
-    exact_p: float | None = None
-    """The sign-flip test's p, where MAPSSWE's is weak."""
-    over_seeds: Estimate | None = None
-    """The mean difference over all seeds, with its hierarchical interval; None for a single seed."""
-
-    @property
-    def p(self) -> float:
-        """The p to rely on: the exact one where there is one."""
-        return self.test.p if self.exact_p is None else self.exact_p
-
-    @property
-    def star(self) -> bool:
-        """The paper's `*`: no significant increase. A system that is significantly better keeps it."""
-        return not (self.test.significant and self.more_errors)
+Sets = Sequence[str] | None
+"""The sets whose errors are pooled; None: all test sets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,60 +49,47 @@ class MeasuredRow:
         return self.results.points(point.system, point.seed).depths
 
     @property
-    def parameters(self) -> int | None:
-        """Stored parameters of the point, from `costs.json`; None where costs were not measured."""
-        costs = point_costs(self.results, self.first)
-        return costs.parameters_stored if costs else None
+    def parameters(self) -> list[int | None]:
+        """Stored parameters of each seed's point, from `costs.json`; None where costs were not measured."""
+        found = [point_costs(self.results, choice) for choice in self.choices]
+        return [costs and costs.parameters_stored for costs in found]
 
-    def counts(self, sets: Sequence[str]) -> Counts:
-        """The counts of the row, pooled over sets and seeds."""
-        return sum(self.counts_by_seed(sets), Counts.zero())
-
-    def counts_by_seed(self, sets: Sequence[str]) -> list[Counts]:
+    def counts_by_seed(self, sets: Sets = None) -> list[Counts]:
         """The counts of the row for each seed, pooled over sets."""
-        return [self.results.counts(choice.point, self.decode, sets) for choice in self.choices]
+        return counts_by_seed(self.alignments_by_seed(sets))
 
-    @cached_property
-    def pooled(self) -> Counts:
-        """The counts over all test sets and seeds."""
-        return self.counts(self.results.experiment.test_sets)
+    def wer(self, sets: Sets = None) -> float:
+        """The row's WER in percent, averaged over seeds."""
+        return mean_wer(self.alignments_by_seed(sets))
 
-    def seed_spread(self, sets: Sequence[str]) -> float | None:
-        """Standard deviation over seeds of the WER pooled over sets, in points; None for a single seed."""
-        rates = [counts.wer for counts in self.counts_by_seed(sets)]
-        return statistics.stdev(rates) if len(rates) > 1 else None
+    def estimate(self, sets: Sets = None) -> Estimate:
+        """The row's WER with its interval: over speakers, with several seeds over both."""
+        return estimate_wer(self.alignments_by_seed(sets))
 
-    def interval(self, sets: Sequence[str]) -> Interval:
-        """The bootstrap interval of the first seed's WER, pooled over sets."""
-        return wer_interval(self.alignments_by_seed(sets)[0])
-
-    def on_dev(self, sets: Sequence[str]) -> Counts | None:
-        """The counts on some sets of the path that the development set would have chosen, pooled over seeds."""
+    def on_dev(self, sets: Sets = None) -> list[list[Alignment]] | None:
+        """What the path that the development set would have chosen heard, by seed and set; None where that is not
+        known."""
         points = [choice.on_dev for choice in self.choices]
-        if any(point is None for point in points):
-            return None
-        return sum((self.results.counts(point, self.decode, sets) for point in points), Counts.zero())
+        return None if any(point is None for point in points) else self._alignments(points, sets)
 
-    def against(self, reference: "MeasuredRow", sets: Sequence[str] | None = None) -> Comparison:
-        """This row compared with the reference row: over some sets, or over all test sets."""
-        by_seed, reference_by_seed = self.alignments_by_seed(sets), reference.alignments_by_seed(sets)
-        pairs = list(zip(by_seed[0], reference_by_seed[0], strict=True))
-        ours, theirs = (sum((pair[side].counts for pair in pairs), Counts.zero()) for side in (0, 1))
-        tested = significance(pairs)
-        over_seeds = contrast(system_errors([by_seed, reference_by_seed]), [1, -1]) if len(self.choices) > 1 else None
-        return Comparison(
-            test=tested.mapsswe,
-            difference=ours.wer - theirs.wer,
-            interval=difference_interval(pairs),
-            more_errors=ours.errors > theirs.errors,
-            exact_p=tested.exact_p,
-            over_seeds=over_seeds,
-        )
+    def against(self, reference: "MeasuredRow", sets: Sets = None) -> Comparison:
+        """This row compared with the reference row."""
+        return Comparison(self.alignments_by_seed(sets), reference.alignments_by_seed(sets))
 
-    def alignments_by_seed(self, sets: Sequence[str] | None = None) -> list[list[Alignment]]:
-        """What stands for the row, by seed and set: some sets, or all test sets."""
+    def alignments_by_seed(self, sets: Sets = None) -> list[list[Alignment]]:
+        """What stands for the row, by seed and set."""
+        return self._alignments([choice.point for choice in self.choices], sets)
+
+    def by_seed(self, values: Iterable[object]) -> str:
+        """One value a seed as a table shows them: once where all are equal, else each with its seed."""
+        texts = [str(value) for value in values]
+        if len(set(texts)) == 1:
+            return texts[0]
+        return "; ".join(f"seed {c.point.seed}: {text}" for c, text in zip(self.choices, texts, strict=True))
+
+    def _alignments(self, points: Iterable[Point], sets: Sets) -> list[list[Alignment]]:
         wanted = self.results.experiment.test_sets if sets is None else sets
-        return [self.results.alignments(choice.point, self.decode, wanted) for choice in self.choices]
+        return [self.results.alignments(point, self.decode, wanted) for point in points]
 
 
 def measure(results: Results, table: str, spec: TableSpec) -> dict[str, MeasuredRow]:
@@ -151,6 +110,13 @@ def measure(results: Results, table: str, spec: TableSpec) -> dict[str, Measured
         )
         for name, row in ordered
     }
+
+
+def measure_depth(results: Results, system: str, depth: int, decode: str) -> MeasuredRow:
+    """What stands for a depth of a system in figures and headlines, as `measure` has it for a row of a table."""
+    row, where = Row(system=system, depth=depth), f"figures: {system}"
+    choices = tuple(choose(results, row, seed, decode, where) for seed in results.experiment.seeds)
+    return MeasuredRow(results, f"{system}@{depth}", row, decode, choices)
 
 
 def table_decode(results: Results, system: str) -> str | None:

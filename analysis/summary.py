@@ -35,7 +35,7 @@ def main_table(path: Path, kind: str) -> str:
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         columns = COLUMNS if kind == "table1" else columns_by_set(reader.fieldnames or [])
-        rows = [[_shown(key, row.get(key, "")) for key in columns] for row in reader]
+        rows = [[_shown(key, row.get(key, ""), row.get("seeds", "")) for key in columns] for row in reader]
     rows.insert(0, [*columns.values()])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -52,8 +52,10 @@ def columns_by_set(keys: Sequence[str]) -> dict[str, str]:
     return columns
 
 
-def _shown(key: str, value: str) -> str:
+def _shown(key: str, value: str, seeds: str) -> str:
     if "star" in key.split("_"):
+        if not key.startswith("published_") and value and int(seeds) > 1:
+            return f"{'*' if int(value) else ''} {value}/{seeds}"  # in how many of them
         return "*" if value == "1" else " "
     ours = key == "params_millions" or key.startswith("wer")
     return f"{float(value):.2f}" if ours and value else value

@@ -7,11 +7,7 @@ our own (another method, say) follow at the end.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.accepted import accepted_notes
 from analysis.cells import (
-    CONSTANT,
-    FEW,
-    FEW_SPEAKERS,
     compared,
     compared_by_set,
     identity_columns,
@@ -19,27 +15,24 @@ from analysis.cells import (
     row_cells,
     set_columns,
     wer_cells,
+    wer_columns,
 )
-from analysis.formats import MISSING, Column, Table
-from analysis.published import CELLS, published_table, slips
+from analysis.formats import Column, Table
+from analysis.published import CELLS, published_table
 from analysis.results import Results
 from analysis.rows import MeasuredRow, measure
 from analysis.schemas import Experiment, TableSpec
 from analysis.statistics import published_row, statistics_cells, statistics_columns, statistics_notes
+from analysis.table_notes import notes_by_set, notes_of_methods, pooled_notes
 from common.errors import unknown
 
 PROTOCOLS = {"fine_tuned": "full fine-tuning", "superb": "SUPERB: frozen encoder"}
 """How the WERs of Table 3 came about, by the names of the published file."""
 OURS = "fine_tuned"
-OTHER_DATA = "The paper's numbers come from other data and larger systems: compare directions, not values."
-OTHER_MODELS = (
-    "The paper's numbers are for LibriSpeech with wav2vec2-base and HuBERT-base; with other speech or smaller models "
-    "compare directions, not values."
-)
 
 
 @dataclass(frozen=True)
-class _Content:
+class Content:
     """What a table is made of. `order` names all its rows, the published ones first."""
 
     results: Results
@@ -77,14 +70,14 @@ def build_table(results: Results, name: str, spec: TableSpec) -> Table:
     rows = measure(results, name, spec)
     published = published_table(spec.published) if spec.published else {}
     order = [*published, *(row for row in rows if row not in published)]
-    return builders[spec.kind](_Content(results, name, spec, order, rows, published))
+    return builders[spec.kind](Content(results, name, spec, order, rows, published))
 
 
-def _table1(content: _Content) -> Table:
+def _table1(content: Content) -> Table:
     test_sets, rows = content.experiment.test_sets, content.rows
     columns = [
         *identity_columns(),
-        *[Column(f"wer_{name}", f"{name} WER %") for name in content.sets],
+        *wer_columns(content.sets, len(content.experiment.seeds)),
         *pooled_columns(f"Sys. {content.spec.reference}", [*rows.values()]),
         Column("published_params_millions", "paper: params M"),
         *[Column(f"published_{key}", f"paper: {heading}", wide=True) for key, heading in content.cells.items()],
@@ -107,15 +100,15 @@ def _table1(content: _Content) -> Table:
         body.append(cells)
     title = content.title("Table 1: all-physical and foldable systems")
     pairs = [("wer", "published_wer", "")]
-    return Table(content.name, title, columns, body, _pooled_notes(content), pairs)
+    return Table(content.name, title, columns, body, pooled_notes(content), pairs)
 
 
-def _table2(content: _Content) -> Table:
+def _table2(content: Content) -> Table:
     test_sets, rows, reference = content.experiment.test_sets, content.rows, f"Sys. {content.spec.reference}"
     corrected = (len(rows) - 1) * len(content.sets) > 1
     columns = [
         *identity_columns(),
-        *set_columns(content.sets, reference, corrected),
+        *set_columns(content.sets, reference, corrected, len(content.experiment.seeds)),
         *pooled_columns(reference, [*rows.values()]),
         Column("published_params_millions", "paper: params M"),
         *[Column(f"published_{key}", f"paper: {heading} WER %") for key, heading in content.cells.items()],
@@ -137,12 +130,13 @@ def _table2(content: _Content) -> Table:
         body.append(cells)
     title = content.title("Table 2: all-physical and foldable speech foundation models")
     pairs = [(f"wer_{name}", f"published_{name}", name) for name in content.sets if name in content.cells]
-    return Table(content.name, title, columns, body, _notes_by_set(content), pairs)
+    return Table(content.name, title, columns, body, notes_by_set(content), pairs)
 
 
-def _table3(content: _Content) -> Table:
+def _table3(content: Content) -> Table:
     rows, test_set = content.rows, content.sets[0]
-    left_out = {"difference", "p", "segments"} if len(rows) == 1 else set()
+    compares = {"star", "difference", "p", "segments", "p_by_seed", "segments_by_seed"}
+    left_out = compares if len(rows) == 1 else set()
     columns = [
         Column("method", "method", numeric=False),
         Column("system", "system", numeric=False),
@@ -179,7 +173,7 @@ def _table3(content: _Content) -> Table:
             cells |= wer_cells(rows[row], [test_set], comparisons.get(row, {}))
         body.append(cells)
     title = content.title("Table 3: compressed speech foundation models")
-    return Table(content.name, title, columns, body, _notes_of_methods(content, test_set))
+    return Table(content.name, title, columns, body, notes_of_methods(content, test_set))
 
 
 def _protocol(measured: bool, published: str | None) -> str | None:
@@ -189,7 +183,7 @@ def _protocol(measured: bool, published: str | None) -> str | None:
     return PROTOCOLS[OURS] if measured else PROTOCOLS.get(published or "")
 
 
-def _training_cells(content: _Content, row: MeasuredRow) -> dict:
+def _training_cells(content: Content, row: MeasuredRow) -> dict:
     """What a system of ours needs for its training, and the depths it can then be run at."""
     depths, seconds = row.depths, content.results.corpus.get("sets", {}).get("train", {}).get("seconds")
     whole = f"{depths[0]}~{depths[-1]}" if len(depths) > 1 else "".join(map(str, depths))
@@ -214,7 +208,7 @@ def _models_in_memory(results: Results, row: MeasuredRow) -> str:
     )
 
 
-def _table4(content: _Content) -> Table:
+def _table4(content: Content) -> Table:
     test_sets, rows = content.experiment.test_sets, content.rows
     columns = [
         *identity_columns(),
@@ -226,7 +220,7 @@ def _table4(content: _Content) -> Table:
         Column("published_wer", "paper: WER %"),
         Column("published_relative_increase_pct", "paper: relative increase %"),
     ]
-    base = rows[content.spec.reference].pooled.wer
+    base = rows[content.spec.reference].wer(test_sets)
     body, comparisons = [], compared(content.spec, rows, test_sets)
     for row in content.order:
         printed = content.published.get(row, {})
@@ -242,12 +236,12 @@ def _table4(content: _Content) -> Table:
             cells |= row_cells(rows[row], []) | wer_cells(rows[row], test_sets, comparisons.get(row, {}))
             cells |= statistics_cells(rows[row])
             if base:
-                increase = 100.0 * (rows[row].pooled.wer - base) / base
+                increase = 100.0 * (rows[row].wer(test_sets) - base) / base
                 cells["relative_increase_pct"] = (increase, f"{increase:+.1f}")
         body.append(cells)
     title = content.title("Table 4: training losses, and depths that were not trained")
     pairs = [("wer", "published_wer", "")]
-    notes = [*statistics_notes(rows, content.published), *_pooled_notes(content)]
+    notes = [*statistics_notes(rows, content.published), *pooled_notes(content)]
     return Table(content.name, title, columns, body, notes, pairs)
 
 
@@ -259,90 +253,3 @@ def _fallback_identity(row: str, printed: Mapping[str, str]) -> dict:
         "physical_layers": printed.get("physical_layers"),
         "depth": printed.get("inference_depth"),
     }
-
-
-def _pooled_notes(content: _Content) -> list[str]:
-    experiment, spec, rows = content.experiment, content.spec, content.rows
-    notes = [
-        f"WER in percent, from errors pooled over {', '.join(experiment.test_sets)} (decode: {spec.decode}), aligned "
-        "as NIST's sclite does.",
-        OTHER_DATA,
-        f"* no significant increase over Sys. {spec.reference}: left out only where MAPSSWE (two-sided, p < 0.05, "
-        "all test sets pooled) finds a difference and the system makes more errors.",
-    ]
-    holm = f"corrected for this table's {len(rows) - 1} comparisons" if len(rows) > 2 else None
-    return [*notes, *_common_notes(content, holm)]
-
-
-def _notes_by_set(content: _Content) -> list[str]:
-    experiment, spec, rows = content.experiment, content.spec, content.rows
-    notes = [
-        f"WER in percent (decode: {spec.decode}), aligned as NIST's sclite does; pooled over "
-        f"{', '.join(experiment.test_sets)}, and for each set by itself.",
-        OTHER_MODELS,
-        f"* no significant increase over Sys. {spec.reference} on the same set: left out only where MAPSSWE "
-        "(two-sided, p < 0.05, that set alone; for the pooled WER all test sets) finds a difference and the system "
-        "makes more errors. As in the paper, a star is not corrected for the number of cells.",
-    ]
-    if experiment.dev_set in content.sets:
-        notes.append(f"{experiment.dev_set} is the development set, on which training is validated.")
-    cells = (len(rows) - 1) * len(content.sets)
-    holm = f"corrected for all {cells} cells of the table, that of the pooled WER for its {len(rows) - 1} rows"
-    return [*notes, *_common_notes(content, holm if cells > 1 else None)]
-
-
-def _notes_of_methods(content: _Content, test_set: str) -> list[str]:
-    spec, rows = content.spec, content.rows
-    notes = [
-        f"WER in percent on {test_set} (decode: {spec.decode}), aligned as NIST's sclite does.",
-        OTHER_MODELS,
-        "Like for like are our rows among each other, and in protocol the paper's F_12 rows with ours: the whole model "
-        "is fine-tuned. The competitors' published WERs are not like for like with either: theirs are SUPERB's, where "
-        "the compressed encoder is frozen and a BLSTM is trained on a weighted sum of its layers. In that way "
-        "wav2vec2-base itself has 6.43 %, fully fine-tuned 5.41 %.",
-        "Training data: transcribed speech for full fine-tuning, untranscribed for the distilled models; what the "
-        "foundation model saw before is not counted. Models in memory: what is held while the compressed model trains.",
-    ]
-    if len(rows) > 1:
-        notes.append(
-            f"* no significant increase over {spec.reference}: left out only where MAPSSWE (two-sided, p < 0.05, on "
-            f"{test_set}) finds a difference and the system makes more errors."
-        )
-    holm = f"corrected for this table's {len(rows) - 1} comparisons" if len(rows) > 2 else None
-    return [*notes, *_common_notes(content, holm)]
-
-
-def _common_notes(content: _Content, holm: str | None) -> list[str]:
-    """Paths, seeds, corrections (`holm` says for what), intervals, what the models are, the paper's slips."""
-    experiment, spec, rows, seeds = content.experiment, content.spec, content.rows, content.experiment.seeds
-    notes = []
-    if any(len(row.first.candidates) > 1 for row in rows.values()):
-        notes.append(
-            "A depth with several paths is represented by the path with the median pooled errors (the lower one of an "
-            "even number), chosen on the test sets as in the paper; beside it stands the path that the same rule picks "
-            f"on the development set '{experiment.dev_set}', with its test WER."
-        )
-    if len(seeds) > 1:
-        notes.append(
-            f"{len(seeds)} seeds: WERs are pooled over them, ± is their standard deviation; paths, tests and intervals "
-            f"are those of seed {seeds[0]}, except the mean over seeds: its interval draws seeds, then speakers."
-        )
-    else:
-        notes.append("One seed: intervals and tests say what other speech would give, not what another training would.")
-    if holm:
-        notes.append(
-            f"Holm p: {holm}; it starts from the exact p (sign-flip test) where one is shown, which is where MAPSSWE's "
-            "own is weak."
-        )
-    notes.append(
-        f"Intervals: paired bootstrap over speakers. {FEW} fewer than 30 segments, {FEW_SPEAKERS} fewer than 10 "
-        f"speakers: the approximation is weak. {CONSTANT} every segment differs equally: the test says nothing. "
-        f"{MISSING} does not apply, or is not part of this experiment."
-    )
-    notes += experiment.family_notes(row.row.system for row in rows.values())
-    notes += accepted_notes(rows.values())
-    if not experiment.evidence:
-        notes.append("This experiment shows that the machinery works; it is no evidence about the method.")
-    label = "Sys. " if spec.kind != "table3" else ""
-    printed = slips(spec.published or "")
-    return notes + [f"Paper, {label}{row}: {note}" if row else f"Paper: {note}" for row, note in printed]

@@ -12,11 +12,12 @@ const style = (name) => ({colour: systemNames.indexOf(name), shape: shape(system
 function pathLines(point) {
   const [sub, del, ins, words] = point.counts;
   const [low, high] = point.interval;
+  const several = point.seeds > 1;
   return [
     `path ${point.path}`,
-    `WER ${point.wer.toFixed(2)} % (95 % interval ${low.toFixed(2)} to ${high.toFixed(2)})`,
-    `${sub} substitutions, ${del} deletions, ${ins} insertions in ${words} words`,
-    `${point.trained ? "trained" : "never trained"}; ${point.seeds > 1 ? `${point.seeds} seeds pooled` : `seed ${point.seed}`}`,
+    `WER ${point.wer.toFixed(2)} % (95 % interval ${low.toFixed(2)} to ${high.toFixed(2)}${several ? ", over seeds and speakers" : ""})`,
+    `${sub} substitutions, ${del} deletions, ${ins} insertions ${several ? `over ${point.seeds} seeds of ${words} words each` : `in ${words} words`}`,
+    `${point.trained ? "trained" : "never trained"}; ${several ? `mean of ${point.seeds} seeds` : `seed ${point.seed}`}`,
   ];
 }
 
@@ -46,7 +47,7 @@ function depthSeries(system, number, count) {
 
 function spread(depth) {
   const wers = depth.paths.map((path) => path.wer);
-  return `${wers.length} paths: ${Math.min(...wers).toFixed(2)} to ${Math.max(...wers).toFixed(2)} %, mean ${depth.mean.toFixed(2)} ± ${depth.sd.toFixed(2)}`;
+  return `${wers.length} paths${depth.reported.seeds > 1 ? " of all seeds" : ""}: ${Math.min(...wers).toFixed(2)} to ${Math.max(...wers).toFixed(2)} %, mean ${depth.mean.toFixed(2)} ± ${depth.sd.toFixed(2)}`;
 }
 
 function depthPlan(label, series) {
@@ -99,7 +100,7 @@ function paretoFront(points) {
 }
 
 function drawCosts(box) {
-  const {axes, points, audio_seconds: seconds} = DATA.cost;
+  const {axes, points, audio_seconds: seconds, seeds} = DATA.cost;
   const state = {axis: axes[0], all: false};
   const names = [...new Set(points.map((point) => point.system))];
   const value = (point, axis) => (axis.key === "real_time_factor" ? String(Number(point.costs[axis.key].toPrecision(3))) : short(point.costs[axis.key], axis.unit));
@@ -113,7 +114,7 @@ function drawCosts(box) {
         x: point.costs[state.axis.key], y: point.wer, hollow: !point.trained, small: !point.in_table,
         name: point.depth ? `${name} at depth ${point.depth}` : `${name} ${point.path}`,
         title: point.depth ? `${name}, depth ${point.depth}` : name,
-        lines: [`path ${point.path}`, `WER ${point.wer.toFixed(2)} %`, ...axes.map((axis) => `${axisLabel(axis)}: ${value(point, axis)}`)],
+        lines: [`path ${point.path}`, `WER ${point.wer.toFixed(2)} %${seeds > 1 ? `, mean of ${seeds} seeds` : ""}`, ...axes.map((axis) => `${axisLabel(axis)}: ${value(point, axis)}`)],
       })),
     })).filter((one) => one.points.length);
     const front = (visible) => paretoFront(visible.flatMap((one) => one.points));

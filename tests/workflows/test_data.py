@@ -110,7 +110,7 @@ def test_fixed_batches_hear_all_speakers_first(run, tiny):
     data = open_data(tiny, "a4", run / "data/synth")
     found = {}
     for name in ("a4", "f2"):
-        system = load_system(run / "systems" / name / "seed0")
+        system = load_system(run / "systems" / name / "seed0", packages=["tests.toys"])
         (stage,) = system.method.stages(tiny.training_of(name))
         found[name] = list(_fixed_batches(data, system.method, system.module, stage, CPU))
     speakers = {utterance.id: utterance.speaker for utterance in read_cuts(run / "data/synth/train.jsonl.gz")}
