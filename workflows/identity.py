@@ -196,17 +196,18 @@ class Identities:
     def _corpus_modules(self) -> list[str]:
         return [] if self._entry is None else [self._entry.module]
 
-    @staticmethod
     def _recipe(
+        self,
         modules: list[str],
         settings: dict[str, Any],
         files: dict[str, str] | None = None,
         without: tuple[str, ...] = PREPARED,
     ) -> Recipe:
+        packages = tuple(self.experiment.packages)
         return {
             "settings": json.loads(json.dumps(settings)),
-            "sources": module_hashes(modules, without),
-            "packages": package_versions(modules, without),
+            "sources": module_hashes(modules, without, packages),
+            "packages": package_versions(modules, without, packages),
             "files": files or {},
         }
 

@@ -11,6 +11,7 @@ import importlib.metadata
 import re
 from collections.abc import Iterable
 from functools import cache, cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,11 +56,13 @@ DISTRIBUTIONS = {
 """Packages that compute, by the name under which they are imported: their versions decide numbers."""
 
 
-def module_hashes(modules: Iterable[str], without: tuple[str, ...] = ()) -> dict[str, str]:
+def module_hashes(
+    modules: Iterable[str], without: tuple[str, ...] = (), packages: tuple[str, ...] = ()
+) -> dict[str, str]:
     """Every file that decides what `modules` do -> a hash of what it says: themselves, everything in this repository
-    that they import, directly or not, and the data files that they name and that lie beside them; the modules of
-    `without` and what they alone import left out."""
-    files = needed_files(modules, without)
+    and in further `packages` that they import, directly or not, and the data files that they name and that lie beside
+    them; the modules of `without` and what they alone import left out."""
+    files = needed_files(modules, without, packages)
     beside = {other for path in files for other in _source(path).data_beside}
     found = {path: _source(path).code_hash for path in files}
     found |= {path: _short(path.read_bytes()) for path in beside}
@@ -81,10 +84,12 @@ def file_hashes(patterns: Iterable[str]) -> dict[str, str]:
     return {_name(path): _short(path.read_bytes()) for path in sorted(found)}
 
 
-def package_versions(modules: Iterable[str], without: tuple[str, ...] = ()) -> dict[str, str]:
+def package_versions(
+    modules: Iterable[str], without: tuple[str, ...] = (), packages: tuple[str, ...] = ()
+) -> dict[str, str]:
     """The packages that compute and that `modules` import, directly or not -> their versions without local labels
     (`2.13.0+cpu` is 2.13.0)."""
-    files = needed_files(modules, without)
+    files = needed_files(modules, without, packages)
     names = {name.split(".")[0] for path in files for name in _source(path).imports}
     return {each: _version(each) for each in sorted({DISTRIBUTIONS[name] for name in names & set(DISTRIBUTIONS)})}
 
@@ -139,9 +144,10 @@ def _joined(node: ast.JoinedStr) -> list[object]:
     return parts
 
 
-def needed_files(modules: Iterable[str], without: tuple[str, ...] = ()) -> set[Path]:
-    """Files of `modules`, their parent packages, and all local modules that they import, directly or not: without
-    those that decide nothing, the modules of `without`, and what these alone import."""
+def needed_files(modules: Iterable[str], without: tuple[str, ...] = (), packages: tuple[str, ...] = ()) -> set[Path]:
+    """Files of `modules`, their parent packages, and all modules of this repository and of further `packages` that they
+    import, directly or not: without those that decide nothing, the modules of `without`, and what these alone
+    import."""
     found: set[Path] = set()
     waiting = list(modules)
     seen: set[str] = set()
@@ -152,7 +158,7 @@ def needed_files(modules: Iterable[str], without: tuple[str, ...] = ()) -> set[P
         seen.add(name)
         parts = name.split(".")
         waiting += [".".join(parts[:length]) for length in range(1, len(parts))]
-        path = module_file(name)
+        path = module_file(name, packages)
         if path is not None:
             found.add(path)
             waiting += _source(path).imports
@@ -164,11 +170,16 @@ def _is_one_of(name: str, modules: tuple[str, ...]) -> bool:
 
 
 @cache
-def module_file(name: str) -> Path | None:
-    """The file of a local module, or None (a name inside a module, a package of others)."""
-    if name.split(".")[0] not in PACKAGES:
+def module_file(name: str, packages: tuple[str, ...] = ()) -> Path | None:
+    """The file of a module of this repository or of further `packages`, or None (a name inside a module, a package of
+    others)."""
+    top, *rest = name.split(".")
+    if top in PACKAGES:
+        base = ROOT.joinpath(top, *rest)
+    elif top in {package.split(".")[0] for package in packages} and (found := find_spec(top)) and found.origin:
+        base = Path(found.origin).parent.joinpath(*rest)  # the top of a package is found without importing it
+    else:
         return None
-    base = ROOT.joinpath(*name.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
             return path
