@@ -65,17 +65,18 @@ def beside(table: Table, reference: str, notes: Sequence[str] = ()) -> Table | N
         f"against Sys. {reference}, not the WERs. Whether a difference is real is said by the tests of the full table.",
         *notes,
     ]
+    if any(_over_seeds(table, f"_{name}" if name else "") for *_, name in table.pairs):
+        notes.insert(1, "Ours are means over seeds; * 2/3 says in how many of them no significant increase is found.")
     return Table(f"{table.name}_beside", f"{table.title}: ours beside the paper's", columns, rows, notes)
 
 
 def _pair_columns(table: Table, pair: tuple[str, str, str], reference: str) -> list[Column]:
-    """What is said of one pair, our star included where it has a column of its own; of several pairs each names its
-    set."""
+    """What is said of one pair; of several pairs each names its set. Means over seeds have interval and star beside."""
     ours, paper, name = pair
     end, on = (f"_{name}", f"{name}: ") if name else ("", "")
     return [
         Column(ours, f"{on}our WER %"),
-        *[column for column in table.columns if column.key == f"star{end}" and column.heading],
+        *_over_seeds(table, end),
         Column(f"relative{end}", f"{on}ours: % against Sys. {reference}"),
         Column(paper, f"{on}paper WER %"),
         Column(f"published_relative{end}", f"{on}paper: % against its Sys. {reference}"),
@@ -110,11 +111,17 @@ def _pair_cells(table: Table, pair: tuple[str, str, str], reference: str) -> lis
             {
                 ours_key: row.get(ours_key),
                 paper_key: row.get(paper_key),
-                f"star{end}": row.get(f"star{end}"),
+                **{column.key: row.get(column.key) for column in _over_seeds(table, end)},
                 **{f"{key}{end}": value for key, value in cells.items()},
             }
         )
     return rows
+
+
+def _over_seeds(table: Table, end: str) -> list[Column]:
+    """The interval and the star of a pair where WERs are means over seeds: there the star has a column of its own."""
+    shown = {column.key: column for column in table.columns if column.heading}
+    return [shown[key] for key in (f"wer_interval{end}", f"star{end}")] if f"star{end}" in shown else []
 
 
 def _direction(ours: float, paper: float) -> str:

@@ -221,6 +221,7 @@ def test_the_star_has_a_column_of_its_own_with_several_seeds(made):
     found, several = table(made, "table1"), len(made.experiment.seeds) > 1
     for shown in (found, beside(found, "1")):
         assert ("star" in {column.key for column in shown.shown(wide=False)}) is several
+        assert ("wer_interval" in {column.key for column in shown.shown(wide=False)}) is several
     text = next(row for row in found.rows if row["sys"] == "S1")["wer"][1]
     assert text.endswith("*") is (not several)
     notes = " ".join(found.notes)
