@@ -202,12 +202,14 @@ def test_clearance_is_counted_in_widths_of_the_interval():
 
 def test_words_needed_by_p():
     """A gain whose interval excludes zero, but whose test is not significant: the surer the test, the fewer words."""
-    needed = [judge(estimate(1.0, 0.1, 1.9), "above", 0.0, 0.3, p)[1] for p in (0.06, 0.2, 0.5)]
+    needed = [judge(estimate(1.0, 0.1, 1.9), "above", 0.0, 0.3, p).words_needed for p in (0.06, 0.2, 0.5)]
     assert needed == sorted(needed) and needed[0] < needed[2]
     z = [stats.norm.isf(p / 2) for p in (0.06, 0.2, 0.5)]
     assert needed[1] / needed[0] == pytest.approx((z[0] / z[1]) ** 2, rel=0.01)
     assert needed[2] / needed[1] == pytest.approx((z[1] / z[2]) ** 2, rel=0.01)
-    assert judge(estimate(1.0, 0.1, 1.9), "above", 0.0, 0.3, 1.0)[1] is None  # Z is 0 with any number of words
+    assert (
+        judge(estimate(1.0, 0.1, 1.9), "above", 0.0, 0.3, 1.0).words_needed is None
+    )  # Z is 0 with any number of words
 
 
 def test_points_of_a_depth_come_in_path_order_however_they_are_listed(pristine, tmp_path):

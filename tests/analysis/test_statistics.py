@@ -123,7 +123,7 @@ def test_our_claim_is_marked_as_ours_and_says_how_much_goes(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "part"),
-    [({"2 path": 14}, 0), ({"1 path": 8}, 1), ({"5 path": 9}, 2), ({"1 path": 5, "1 running": 5}, 3), ({"4": 13}, 4)],
+    [({"2 path": 16}, 0), ({"1 path": 8}, 1), ({"5 path": 9}, 2), ({"1 path": 5, "1 running": 5}, 3), ({"4": 13}, 4)],
 )
 def test_every_part_of_our_claim_can_fail(tmp_path, changes, part):
     found = judged(tmp_path, **changes)

@@ -12,17 +12,12 @@ def test_the_ramp_reaches_its_rate_at_the_last_execution():
     drop = LayerDrop(0.4, 4, [0.05, 0.25, 0.299, 0.4])
     assert [drop.probability(execution) for execution in range(4)] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert [drop.branch_scale(execution) for execution in range(4)] == pytest.approx([0.0, 1 / 0.8, 0.0, 1 / 0.6])
-    shallower = drop.at_depth(2)
-    assert [shallower.probability(execution) for execution in range(2)] == pytest.approx([0.2, 0.4])
-    assert shallower.draws == drop.draws and shallower.rate == 0.4
-    assert not drop.same_at_any_depth
 
 
 def test_uniform_drop_has_one_rate_and_scales_nothing():
     drop = LayerDrop(0.4, 4, [0.39, 0.4, 0.0, 1.0], "uniform")
     assert [drop.probability(execution) for execution in range(4)] == [0.4] * 4
     assert [drop.branch_scale(execution) for execution in range(4)] == [0.0, 1.0, 0.0, 1.0]
-    assert drop.same_at_any_depth
 
 
 def test_the_share_of_skipped_executions_is_the_rate():

@@ -1,5 +1,6 @@
 """Batches worked out by hand: which examples, in which order, padded with what."""
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -86,8 +87,8 @@ def spoken(tmp_path) -> list[Example]:
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     parts = [(0.0, 0.1, 1.0, (5, 6)), (0.1, 0.05, 1.0, ()), (0.15, 0.025, 1.25, (7,))]
     return [
-        Example(Utterance(f"s-{n}", tmp_path / "a.wav", RATE, seconds, "s", "", start), speed, 0, tokens)
-        for n, (start, seconds, speed, tokens) in enumerate(parts)
+        Example(Utterance(f"s-{n}", tmp_path / "a.wav", RATE, seconds, "s", "", start), speed, samples, tokens)
+        for n, ((start, seconds, speed, tokens), samples) in enumerate(zip(parts, (800, 400, 160), strict=True))
     ]
 
 
@@ -109,7 +110,7 @@ def test_a_batch_of_waveforms(spoken):
 def test_a_batch_without_labels(spoken):
     speech = SpeechSet(spoken, WaveformExtractor(RATE), as_they_are)
     assert speech.batch([0], CPU, labelled=False).targets is None
-    speech.examples[1] = Example(spoken[1].utterance, 1.0, 0, None)
+    speech.examples[1] = Example(spoken[1].utterance, 1.0, 400, None)
     assert speech.batch([0, 1], CPU).targets is None and speech.batch([0, 2], CPU).targets is not None
 
 
@@ -119,7 +120,9 @@ def test_stored_features_are_those_of_the_utterance_at_its_speed(spoken, tmp_pat
     places = [["s-0", 1.0, 0, 5], ["s-2", 1.0, 5, 3], ["s-2", 1.25, 8, 2]]
     (tmp_path / "store.json").write_text(json.dumps({"utterances": places}))
     extractor = FeatureExtractor(FeatureSettings(mels=5), RATE)
-    speech = SpeechSet(spoken, extractor, lambda f: f + 1, tmp_path / "store")
+    lengths = (5, 0, 2)
+    examples = [dataclasses.replace(each, frames=n) for each, n in zip(spoken, lengths, strict=True)]
+    speech = SpeechSet(examples, extractor, lambda f: f + 1, tmp_path / "store")
     batch = speech.batch([2, 0], CPU)
     assert batch.input_lengths.tolist() == [2, 5]
     np.testing.assert_array_equal(batch.inputs[1].numpy(), features[:5] + 1)

@@ -67,8 +67,8 @@ def test_logged_terms_are_means_since_the_last_row(tmp_path):
     losses = []
 
     class Known(Quadratic):
-        def losses(self, module, batch, index, training):
-            terms = super().losses(module, batch, index, training)
+        def losses(self, module, batch, index, micro_batch, rank, training):
+            terms = super().losses(module, batch, index, micro_batch, rank, training)
             losses.append(float(terms["total"].detach()) if training else None)
             return terms
 
@@ -106,21 +106,21 @@ def test_accumulated_batches_go_on_where_the_checkpoint_left_them(tmp_path):
 
 def test_validation_is_the_mean_over_utterances():
     class Sizes(torch.nn.Module):
-        def forward(self, batch, index):
+        def forward(self, batch, index, micro_batch):
             return {"total": torch.tensor(float(index + len(batch.ids)))}
 
     batches = [numbered(0), numbered(1), numbered(2)]
     batches[1] = type(batches[1])(("a", "b", "c", "d", "e", "f"), batches[1].inputs, batches[1].input_lengths)
-    assert validate(Sizes(), iter(batches), 10) == {"total": pytest.approx((2 * 12 + 6 * 16 + 2 * 12) / 10)}
+    assert validate(Sizes(), iter(batches), 10, 0, "train") == {"total": pytest.approx((2 * 12 + 6 * 16 + 2 * 12) / 10)}
 
 
 def test_validation_runs_in_evaluation_mode_and_training_in_training_mode(tmp_path):
     modes = []
 
     class Modes(Quadratic):
-        def losses(self, module, batch, index, training):
+        def losses(self, module, batch, index, micro_batch, rank, training):
             modes.append((index, training, module.training, torch.is_grad_enabled()))
-            return super().losses(module, batch, index, training)
+            return super().losses(module, batch, index, micro_batch, rank, training)
 
     train(tmp_path, Modes(), steps=4, validate_every=2)
     assert modes == [(i, on, on, on) for i, on in [(0, 1), (1, 1), (1, 0), (1, 0), (2, 1), (3, 1), (3, 0), (3, 0)]]
@@ -167,8 +167,8 @@ def test_seed_stage_step_and_device_each_give_other_draws():
 
 def test_a_loss_that_is_not_finite_on_the_dev_set_stops(tmp_path):
     class Breaks(Quadratic):
-        def losses(self, module, batch, index, training):
-            terms = super().losses(module, batch, index, training)
+        def losses(self, module, batch, index, micro_batch, rank, training):
+            terms = super().losses(module, batch, index, micro_batch, rank, training)
             return {**terms, "total": terms["total"] * (1 if training else math.inf)}
 
     with pytest.raises(Exception, match=r"not finite at step 3 .*dev.total"):
@@ -179,10 +179,10 @@ def test_every_batch_of_a_step_is_read_once_and_in_order(tmp_path):
     read = []
 
     class Reads(Quadratic):
-        def losses(self, module, batch, index, training):
+        def losses(self, module, batch, index, micro_batch, rank, training):
             if training:
                 read.append((index, batch.ids[0]))
-            return super().losses(module, batch, index, training)
+            return super().losses(module, batch, index, micro_batch, rank, training)
 
     ranked = StageData(lambda start, rank, world: (numbered(n) for n in range(start, 99)), data().dev)
     train(tmp_path, Reads(), ranked, steps=3, accumulate=2, validate_every=3)
