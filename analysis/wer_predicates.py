@@ -186,7 +186,8 @@ def _what_would_settle(found: Judgement, estimate: Estimate) -> str:
     if found.seeds_needed:
         ways.append(f"about {shown_words(found.seeds_needed)} trainings (now {estimate.seeds})")
     if not ways:
-        return "more test words alone would not settle it" + ("" if few else ", nor more trainings")
+        alone = "more test words alone" if few else "neither more test words nor more trainings alone"
+        return f"{alone} would {'not ' if few else ''}settle it"
     does = "show which way it points" if few else "settle it"
     return f"{' or '.join(ways)} would {does}" + (", with a power of 80 %" if not few else "")
 

@@ -1,0 +1,186 @@
+"""What a verdict on WERs needs beside its interval: trainings, named speakers, an effect that excludes the paper's."""
+
+import pytest
+
+from analysis import claims
+from analysis.claims import judge_claims
+from analysis.claims_file import CLAIMS, gather, read_claims
+from analysis.results import Results
+from analysis.wer_predicates import WerPredicate
+from tests.analysis import claims_folder
+from tests.analysis.claims_cases import (
+    BETTER,
+    CONTRADICTED,
+    FEWER,
+    INCONCLUSIVE,
+    NO_LOSS,
+    REPRODUCED,
+    WORSE,
+    claims_file,
+    each,
+    judged,
+    spread_evenly,
+)
+
+
+@pytest.mark.parametrize(("trainings", "shown"), [(1, "inconclusive (1 training)"), (2, "inconclusive (2 trainings)")])
+@pytest.mark.parametrize(
+    ("predicate", "ours", "theirs", "points"),
+    [
+        (NO_LOSS, each(5), each(5), "for"),
+        (NO_LOSS, each(5, 4), each(5), "neither"),
+        (NO_LOSS, each(8), each(5), "against"),
+        (BETTER, each(3), each(5, 1), "for"),
+        (WORSE, each(6), each(5), "against"),
+    ],
+)
+def test_fewer_than_three_trainings_only_point(tmp_path, predicate, ours, theirs, points, trainings, shown):
+    found = judged(tmp_path, predicate, {"table1.1": theirs, "table1.S1": ours}, trainings)
+    assert (found.verdict, found.shown, found.points, found.trainings) == (INCONCLUSIVE, shown, points, trainings)
+    assert (f"a verdict needs 3 trainings, not {trainings}" in found.reason) == (points != "neither")
+    assert (found.p is not None) == (trainings == 1)
+    assert (found.words_needed is not None) == (points == "neither" and predicate is NO_LOSS)
+
+
+def test_what_no_training_decides_joins_what_one_only_points_at(tmp_path):
+    rows = {"table1.1": each(5), "table1.S1": each(5)}
+    both = {"all_of": [NO_LOSS, FEWER]}
+    small, large = (
+        judged(tmp_path / name, both, rows, 1, parameters={"table1.1": 1000, "table1.S1": stored})
+        for name, stored in (("small", 600), ("large", 900))
+    )
+    assert (small.shown, small.points) == ("inconclusive (1 training)", "for")
+    assert [part.shown for part in small.parts] == ["inconclusive (1 training)", "reproduced"]
+    assert "1 reproduced, 1 inconclusive; pointing 1 for" in small.reason
+    assert (large.shown, large.points) == ("contradicted", "against")
+
+
+def test_the_tally_says_where_the_inconclusive_ones_point(tmp_path):
+    folder = claims_folder.make(tmp_path / "made", {"table1.1": [[each(5)]], "table1.S1": [[each(8)]]})
+    absent = {"no_loss": {"row": "table1.S2", "against": "table1.1"}}
+    path = claims_file(tmp_path, NO_LOSS, BETTER, WORSE, {"worse_by": {"row": "table1.S1", "than": "table1.1"}}, absent)
+    found = judge_claims(Results(folder), path)
+    assert found.tally == "4 inconclusive (2 pointing for, 2 against the claim), 1 not tested here"
+    assert [claim["points"] for claim in found.to_json()["claims"]] == ["against", "against", "for", "for", "neither"]
+    text = "\n".join(claims.section(found))
+    assert "| inconclusive (1 training) | against |" in text and found.tally in text
+
+
+def worse_by(row, than, share):
+    return {"worse_by": {"row": f"table1.{row}", "than": f"table1.{than}", "at_least": {"relative": share}}}
+
+
+def no_loss(row, against, share):
+    return {"no_loss": {"row": f"table1.{row}", "against": f"table1.{against}", "margin": {"relative": share}}}
+
+
+@pytest.mark.parametrize(
+    ("predicate", "ours", "theirs", "verdict"),
+    [
+        (BETTER, 2500, 2500, CONTRADICTED),  # no gain, where Table 1 has 0.22 points: without it this was inconclusive
+        # 9 % are 1.36 points in Table 1 and 2.25 here; the paper's loss is 1.46.
+        (worse_by("F5", "5", 0.09), 2650, 2500, INCONCLUSIVE),
+        (worse_by("F5", "5", 0.09), 2640, 2500, CONTRADICTED),
+        (worse_by("F5", "5", 0.10), 2650, 2500, CONTRADICTED),  # not what the paper found: only the statement counts
+        # 10 % are 1.51 points there and 0.40 here.
+        (no_loss("F5", "5", 0.10), 500, 400, INCONCLUSIVE),
+        (no_loss("F5", "5", 0.10), 550, 400, CONTRADICTED),
+        (no_loss("F5", "5", 0.09), 500, 400, CONTRADICTED),
+    ],
+)
+def test_only_an_interval_without_the_published_effect_contradicts(tmp_path, predicate, ours, theirs, verdict):
+    """Errors of 10 000 words, the same of each speaker but for a few words, in three equal trainings."""
+    ((_, settings),) = predicate.items()
+    rows = {settings["row"]: ours, settings.get("than") or settings["against"]: theirs}
+    errors = {row: [[spread_evenly(f"{n / 100}")]] * 3 for row, n in rows.items()}
+    folder = claims_folder.make(tmp_path / "made", errors, words=100, utterances=10)
+    path = claims_file(tmp_path, predicate, published_wers={"table1": {"pooled": "avg_reported"}})
+    found = judge_claims(Results(folder), path).judged[0][1]
+    assert found.verdict == verdict, found
+
+
+def test_the_published_effect_is_computed_from_the_rows_that_a_claim_names(tmp_path):
+    """Of every claim of the papers: as its `published` says in words, and borne out by it."""
+    folder = claims_folder.make(tmp_path / "made", {"table1.1": [[each(5)]]})
+    file = read_claims(CLAIMS)
+    evidence = gather(Results(folder), file, CLAIMS)
+    effects = {}
+    for claim in file.claims:
+        for part in getattr(claim.holds_if, "parts", (claim.holds_if,)):
+            if isinstance(part, WerPredicate) and claim.source != "foldbench":
+                effects.setdefault(claim.id, []).append(part.published(evidence))
+    assert effects.pop("paths_differ_little") == [None] * 5
+    assert effects["deeper_is_better"] == pytest.approx([0.46, 1.20, 3.27])
+    assert effects["kl_improves_both"] == pytest.approx([0.26, 0.61])
+    assert effects["joint_training_cures"] == pytest.approx([4.60, 0.02, 13.52, 0.26])
+    assert effects["first_doubling"] == pytest.approx([3.08 - 0.19])
+    assert effects["w2v2_loses_nothing"] == pytest.approx([0.07, 0.03, 0.14])
+    assert effects["w2v2_deeper_is_better_8"] == pytest.approx([(0.25 * 52576 + 1.25 * 52343) / (52576 + 52343)])
+    assert effects["w2v2_below_distilled"] == pytest.approx([3.56, 2.28, 0.66, 4.08, 3.29])
+    assert len(effects) == 20 and all(None not in found for found in effects.values())
+
+
+def test_a_statement_that_the_paper_does_not_bear_out_has_no_published_effect(tmp_path):
+    folder = claims_folder.make(tmp_path / "made", {"table1.1": [[each(5)]]})
+    asked = [
+        {"no_loss": {"row": "table2.E1", "against": "table2.1", "sets": ["test_other"]}},  # 0.84 points
+        {"better": {"row": "table2.1", "than": "table2.E1", "sets": ["dev_clean", "dev_other"]}},  # words are not known
+        {"better": {"row": "table2.1", "than": "table2.E1", "sets": ["dev_other"]}},
+    ]
+    columns = {"table2": read_claims(CLAIMS).published_wers["table2"].model_dump()}
+    path = claims_file(tmp_path, *asked, published_wers=columns)
+    evidence = gather(Results(folder), read_claims(path), path)
+    found = [claim.holds_if.published(evidence) for claim in evidence.file.claims]
+    assert found == [None, None, pytest.approx(0.14)]
+
+
+def test_several_seeds_widen_the_interval_and_each_seed_may_be_asked(tmp_path):
+    ours, theirs = [[each(n, 1)] for n in (3, 4, 9)], [[each(n)] for n in (7, 7, 7)]
+    rows = {"table1.1": theirs, "table1.S1": ours}
+    pooled = judged(tmp_path, BETTER, rows)
+    assert (pooled.verdict, pooled.p, pooled.words_needed) == (INCONCLUSIVE, None, None)
+    assert pooled.seeds_needed > 3 and "trainings (now 3) would settle it, with a power of 80 %" in pooled.reason
+    both = judged(tmp_path / "both", BETTER, {**rows, "table1.S1": [[each(n, 9)] for n in (3, 4, 13)]})
+    assert (both.words_needed, both.seeds_needed) == (None, None)
+    assert both.reason.endswith("neither more test words nor more trainings alone would settle it")
+    asked = {"better": {**BETTER["better"], "each_seed": True}}
+    assert judged(tmp_path, asked, rows) == pooled  # the mean alone shows nothing
+    rows = {"table1.1": [[each(20)]] * 3, "table1.S1": [[each(14)], [each(14)], [each(16, 16)]]}
+    mean, every = (judged(tmp_path / name, asking, rows) for name, asking in (("mean", BETTER), ("every", asked)))
+    assert mean.verdict == REPRODUCED and (every.verdict, every.points) == (INCONCLUSIVE, "neither")
+    assert "1 of 3 trainings alone do not show it (by seed: +12.00, +12.00, +8.00)" in every.reason
+    sure = {**rows, "table1.S1": [[each(14)], [each(14)], [each(16)]]}
+    assert judged(tmp_path / "sure", asked, sure).verdict == REPRODUCED
+
+
+def test_the_variance_over_seeds_may_be_pooled_over_a_table(tmp_path):
+    wers = {"table1.1": (5, 6, 7), "table1.S1": (4, 5, 3), "table1.S2": (9, 8, 7)}
+    rows = {row: [[each(n, 1)] for n in by_seed] for row, by_seed in wers.items()}
+    own = judged(tmp_path, BETTER, rows)
+    found = judged(tmp_path, BETTER, rows, file={"seed_variance": "pooled"})
+    assert found.effect.own_interval == own.effect.interval and own.effect.own_interval is None
+    (low, high), (own_low, own_high) = found.effect.interval, own.effect.interval
+    assert own_low < low < found.effect.value < high < own_high
+    assert "pooled over 3 systems (Bartlett p 1)" in found.reason and "pooled" not in own.reason
+    rows["table1.S2"] = [[each(n, 1)] for n in (9, 25, 2)]
+    apart = judged(tmp_path / "apart", BETTER, rows, file={"seed_variance": "pooled"})
+    assert apart.effect.interval == own.effect.interval and "not pooled" in apart.reason
+
+
+@pytest.mark.parametrize("speakers", [9, 10])
+def test_fewer_than_ten_speakers_give_no_verdict(tmp_path, speakers):
+    found = judged(tmp_path, NO_LOSS, {"table1.1": each(5)[:speakers], "table1.S1": each(5)[:speakers]})
+    if speakers == 10:
+        assert (found.verdict, found.points) == (REPRODUCED, "for")
+    else:
+        assert (found.verdict, found.shown, found.points) == (INCONCLUSIVE, "inconclusive", "neither")
+        assert "only 9 speakers, and a verdict needs at least 10" in found.reason and found.words_needed is None
+
+
+def test_utterances_of_speakers_that_nobody_named_give_no_verdict(tmp_path):
+    folder = claims_folder.make(tmp_path / "made", {"table1.1": [[each(5)]] * 3, "table1.S1": [[each(5)]] * 3})
+    for path in folder.rglob("*.speakers.json"):
+        path.unlink()
+    found = judge_claims(Results(folder), claims_file(tmp_path, NO_LOSS)).judged[0][1]
+    assert (found.verdict, found.points) == (INCONCLUSIVE, "neither")
+    assert "nobody named the speakers" in found.reason and found.effect.interval == (0.0, 0.0)
