@@ -26,6 +26,8 @@ except UserError as error:
 
 RESULTS = f"{config.get('results', 'results')}/{experiment.name}"
 edges = Edges(experiment, RESULTS)
+# How the experiment was named decides nothing: Snakemake compares texts and numbers among parameters, not paths.
+experiment_argument = Path(EXPERIMENT)
 
 if workflow.is_main_process:
     # Hours of work may hang on it: which finished systems would be trained again is said before anything is done.

@@ -95,7 +95,8 @@ class Statistics(Method):
         return {"method": type(self.made_by).__module__, "settings": settings, "architecture": architecture}
 
     def rebuild(self, architecture: dict[str, Any]) -> nn.Module:
-        self.made_by = make_method(architecture["method"], architecture["settings"], self.backbone)
+        made_by, settings = architecture["method"], architecture["settings"]
+        self.made_by = make_method(made_by, settings, self.backbone, packages=self.packages)
         return self.made_by.rebuild(architecture["architecture"])
 
     def points(self, module: nn.Module) -> list[Point]:

@@ -145,6 +145,8 @@ class Method(ABC):
     """Names of the backbones that it works on; None: any."""
     chooses_statistics: ClassVar[bool] = False
     """True where the method's own settings say which statistics batch norm has, whatever the experiment says."""
+    packages: tuple[str, ...] = ()
+    """Packages beside this project that it may have come from, and that the systems it rebuilds may come from."""
     recognises: ClassVar[bool] = True
     """False for a method whose systems recognise nothing until others fine-tune them: they have no points."""
 
@@ -364,6 +366,8 @@ def make_method(
     kind = load_method(name, where, packages)
     config = parse(kind.Config, settings, f"{where}: settings")
     try:
-        return kind(config, backbone, inputs)
+        method = kind(config, backbone, inputs)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+    method.packages = tuple(packages)
+    return method

@@ -77,8 +77,10 @@ class PreparedData:
             raise UserError(f"{where}: {error}; correct the transcript, or prepare the corpus again") from None
 
 
-def leave_out_too_long(speech: SpeechSet, output_lengths: Callable[[list[int]], list[int]], name: str) -> None:
-    """Drop examples whose transcript needs more frames than subsampling leaves; say once how many."""
+def leave_out_too_long(
+    speech: SpeechSet, output_lengths: Callable[[list[int]], list[int]], name: str, say: bool = True
+) -> None:
+    """Drop examples whose transcript needs more frames than subsampling leaves; say how many, unless that was said."""
     lengths = output_lengths([example.frames for example in speech.examples])
     kept = [
         example
@@ -86,7 +88,7 @@ def leave_out_too_long(speech: SpeechSet, output_lengths: Callable[[list[int]], 
         if frames >= frames_needed(example.tokens or ())
     ]
     dropped = len(speech.examples) - len(kept)
-    if dropped:
+    if dropped and say:
         print(
             f"note: {dropped} of {len(speech.examples)} utterances of '{name}' have a transcript longer than the "
             "frames left after subsampling; they are left out of training",

@@ -109,8 +109,10 @@ class Edges:
         return self._read(wildcards.system, [self.experiment.dev_set])
 
     def read_by_measuring(self) -> list[str]:
-        """What measuring reads: the largest batch of the training set."""
-        return sorted({file for name in self.experiment.systems for file in self._read(name, ["train"])})
+        """What measuring reads beside the training set, whose largest batch it is about: the files of all families."""
+        systems = self.experiment.systems
+        files = {file for name in systems for file in self.identities.input_files(name, ["train"])}
+        return [f"{self.data}/{file}" for file in sorted(files)]
 
     def _read(self, system: str, sets: list[str]) -> list[str]:
         files = self.identities.input_files(system, sets)

@@ -1,6 +1,7 @@
 """A system on disk: `system.json` says how to rebuild the module, `model.safetensors` holds its weights, physical
 layers once. Beside them stand the batch-norm statistics that training left, where there is batch norm."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,14 +31,14 @@ def save_system(
     """Write weights, then `system.json`, which holds digests of them: it is by this file that later steps know a
     system. `description` holds name, seed, method, settings and vocabulary; `running_statistics` are those of batch
     norm as training left them, if there are any."""
-    if running_statistics:
-        with replacing(folder / RUNNING) as temporary:
-            save_file(dict(running_statistics), temporary)
-    else:
+    files = {"model.safetensors": {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}}
+    files |= {RUNNING: dict(running_statistics)} if running_statistics else {}
+    with contextlib.ExitStack() as together:  # all are written before one of them takes its place
+        for name, tensors in files.items():
+            temporary = together.enter_context(replacing(folder / name))
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
+    if not running_statistics:
         (folder / RUNNING).unlink(missing_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    with replacing(folder / "model.safetensors") as temporary:
-        save_file(state, temporary)
     backbone = {"name": method.backbone.name, "settings": method.backbone.config.model_dump(mode="json")}
     about = {"backbone": backbone, "architecture": method.architecture(module), **description}
     digests = {"weights": sha256(folder / "model.safetensors")}

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from asr.corpora.manifests import read_cuts
-from asr.corpora.utterances import AGAIN, Utterance
+from asr.corpora.utterances import AGAIN, Utterance, check_utterance
 from common.errors import UserError
 from common.files import read_json, replacing, sha256, write_json
 
@@ -76,6 +76,7 @@ def check_audio(folder: Path, names: Iterable[str]) -> None:
         if (status.st_size, status.st_mtime_ns) == (size, time):
             continue
         if sha256(utterance.audio) != content:
+            check_utterance(utterance)  # what is wrong with it may have a name: empty, truncated
             raise UserError(
                 f"{utterance.audio}: utterance {utterance.id}: the recording is another than when the corpus was "
                 f"prepared; {AGAIN}"

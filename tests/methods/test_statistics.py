@@ -54,7 +54,8 @@ def test_of_random_paths_one_is_drawn_for_each_batch_reproducibly():
 
 def source(settings=None, name="methods.unfolding", running=True):
     """A system as a finished training leaves it: other statistics in the model than beside it."""
-    method = make_method(name, {"depth": 6, "last": 2} if settings is None else settings, factory(**STILL))
+    settings = {"depth": 6, "last": 2} if settings is None else settings
+    method = make_method(name, settings, factory(**STILL), packages=["tests.toys"])
     module = conformer(**STILL).eval().requires_grad_(False)
     before = statistics_of(module)
     with estimating(module):

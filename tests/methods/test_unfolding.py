@@ -309,7 +309,7 @@ def test_a_shared_prefix_with_layer_drop_equals_two_separate_passes_with_the_sam
         for gradient, parameter in zip(shared, model.parameters(), strict=True):
             assert (gradient is None) == (parameter.grad is None)
             if gradient is not None:
-                torch.testing.assert_close(gradient, parameter.grad, atol=1e-5, rtol=1e-4)
+                torch.testing.assert_close(gradient, parameter.grad, atol=5e-5, rtol=1e-4)
     assert skipped > 0
 
 

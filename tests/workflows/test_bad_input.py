@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from asr.checkpoints import save_state
 from asr.corpora import read_cuts
+from asr.corpora.content import write_content
 from asr.corpora.manifests import write_cuts
 from common.errors import UserError
 from common.files import replacing
@@ -99,6 +100,7 @@ def test_another_sampling_rate_is_resampled_and_said_once(data, tmp_path):
         samples, rate = soundfile.read(cut.audio, dtype="float32")
         assert rate == cut.sampling_rate
         soundfile.write(cut.audio, samples[::2], other)
+    write_content(data, {name: utterances(data, name) for name in ("train", "dev")})
     done = train("a2", data, tmp_path / "a2")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(f"{other} Hz, not the declared {cuts[0].sampling_rate} Hz") == 1

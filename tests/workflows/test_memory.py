@@ -97,4 +97,4 @@ def test_a_step_runs_in_the_precision_that_trains(tmp_path, name, dtype):
         training_step(system_folder(tmp_path), stage, batch(), 1, torch.device("cpu"))()
     finally:
         handle.remove()
-    assert seen == {dtype}
+    assert dtype in seen and (name == "bf16-mixed" or seen == {torch.float32})

@@ -38,6 +38,7 @@ rule analyse:
         text=update("<results>/RESULTS.md"),
         claims=update(["<results>/claims.json", "<results>/claims.csv"]),
     params:
+        experiment=experiment_argument,
         folder=subpath(output.summary, parent=True),
         recipe=edges.analysis(),
     log:
@@ -48,7 +49,7 @@ rule analyse:
         "../../environment.yml"
     shell:
         "(python -m analysis.render --experiment-folder {params.folder:q}"
-        " && python -m workflows.identity --experiment {EXPERIMENT:q} --of analysis"
+        " && python -m workflows.identity --experiment {params.experiment:q} --of analysis"
         " --out {params.folder:q}/analysis.identity.json) 2> {log:q}"
 
 
@@ -61,6 +62,7 @@ rule write_report:
     output:
         update("<results>/report.html"),
     params:
+        experiment=experiment_argument,
         folder=subpath(output[0], parent=True),
         recipe=edges.report(),
     log:
@@ -71,5 +73,5 @@ rule write_report:
         "../../environment.yml"
     shell:
         "(python -m analysis.report --experiment-folder {params.folder:q}"
-        " && python -m workflows.identity --experiment {EXPERIMENT:q} --of report"
+        " && python -m workflows.identity --experiment {params.experiment:q} --of report"
         " --out {params.folder:q}/report.identity.json) 2> {log:q}"

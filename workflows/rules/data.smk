@@ -10,6 +10,7 @@ rule check_experiment:
     # they read stands in their own parameters, which is how Snakemake sees that a setting was changed.
     priority: 100
     params:
+        experiment=experiment_argument,
         recipe=edges.check(),
     log:
         "<results>/logs/check_experiment.log",
@@ -18,7 +19,7 @@ rule check_experiment:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.check --experiment {EXPERIMENT:q} --out {output:q} 2> {log:q}"
+        "python -m workflows.check --experiment {params.experiment:q} --out {output:q} 2> {log:q}"
 
 
 rule prepare_data:
@@ -30,6 +31,7 @@ rule prepare_data:
         contents=update(edges.contents(["train", *experiment.decoded_sets])),
         speakers=update(expand("<data>/{name}.speakers.json", name=experiment.decoded_sets)),
     params:
+        experiment=experiment_argument,
         folder=subpath(output.corpus, parent=True),
         recipe=edges.data_recipe(),
     threads: all_cores(workflow, experiment.threads)
@@ -40,7 +42,7 @@ rule prepare_data:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.prepare --experiment {EXPERIMENT:q} --out {params.folder:q} 2> {log:q}"
+        "python -m workflows.prepare --experiment {params.experiment:q} --out {params.folder:q} 2> {log:q}"
 
 
 # One rule for each model family (None: the experiment's own), so that a new family leaves the others as they are.
@@ -57,7 +59,8 @@ for family in [None, *experiment.families]:
         output:
             update(edges.inputs(family)),
         params:
-            folder=edges.data,
+            experiment=experiment_argument,
+            folder=subpath(input[0], parent=True),
             family=f"--family {family}" if family else "",
             recipe=edges.inputs_recipe(family),
         threads: experiment.threads
@@ -68,4 +71,4 @@ for family in [None, *experiment.families]:
         conda:
             "../../environment.yml"
         shell:
-            "python -m workflows.inputs --experiment {EXPERIMENT:q} --data {params.folder:q} {params.family} 2> {log:q}"
+            "python -m workflows.inputs --experiment {params.experiment:q} --data {params.folder:q} {params.family} 2> {log:q}"

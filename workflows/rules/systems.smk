@@ -18,6 +18,7 @@ rule train_system:
         provenance=update("<results>/systems/{system}/seed{seed}/provenance.json"),
         history=update("<results>/systems/{system}/seed{seed}/log.jsonl"),
     params:
+        experiment=experiment_argument,
         starts_from=edges.source_arguments,
         recipe=edges.training,
         data=edges.data,
@@ -32,7 +33,7 @@ rule train_system:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.train --experiment {EXPERIMENT:q} --system {wildcards.system} --seed {wildcards.seed}"
+        "python -m workflows.train --experiment {params.experiment:q} --system {wildcards.system} --seed {wildcards.seed}"
         " --data {params.data:q} --out {params.folder:q} {params.starts_from:q} 2> {log:q}"
 
 
@@ -53,6 +54,7 @@ rule evaluate_system:
     output:
         points=update("<results>/systems/{system}/seed{seed}/eval/points.json"),
     params:
+        experiment=experiment_argument,
         recipe=edges.evaluation,
         data=edges.data,
         model=subpath(input.system, parent=True),
@@ -67,7 +69,7 @@ rule evaluate_system:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.evaluate --experiment {EXPERIMENT:q} --system {wildcards.system}"
+        "python -m workflows.evaluate --experiment {params.experiment:q} --system {wildcards.system}"
         " --data {params.data:q} --model {params.model:q} --out {params.folder:q} 2> {log:q}"
 
 
@@ -83,6 +85,7 @@ rule measure_sensitivity:
     # Systems wait for it.
     priority: 50
     params:
+        experiment=experiment_argument,
         recipe=edges.sensitivity,
         data=edges.data,
         model=subpath(input.system, parent=True),
@@ -96,7 +99,7 @@ rule measure_sensitivity:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.sensitivity --experiment {EXPERIMENT:q} --system {wildcards.system}"
+        "python -m workflows.sensitivity --experiment {params.experiment:q} --system {wildcards.system}"
         " --data {params.data:q} --model {params.model:q} --out {output:q} 2> {log:q}"
 
 
@@ -105,12 +108,14 @@ rule measure_costs:
         "Measure parameters, bytes, MACs, speed and memory of all systems, nothing beside it"
     input:
         systems=edges.every("system.json"),
-        corpus=edges.read_by_measuring(),
+        corpus=edges.contents(["train"])[0],
+        families=edges.read_by_measuring(),
     output:
         update(edges.every("measured/costs.json")),
     params:
+        experiment=experiment_argument,
         recipe=edges.costs(),
-        data=edges.data,
+        data=subpath(input.corpus, parent=True),
         systems=edges.every(""),
     threads: all_cores(workflow, experiment.threads)
     resources:
@@ -122,4 +127,4 @@ rule measure_costs:
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.measure --experiment {EXPERIMENT:q} --data {params.data:q} --systems {params.systems:q} 2> {log:q}"
+        "python -m workflows.measure --experiment {params.experiment:q} --data {params.data:q} --systems {params.systems:q} 2> {log:q}"

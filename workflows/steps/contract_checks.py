@@ -331,7 +331,6 @@ def check_costs(case: Case, folder: Path) -> None:
     require(method.stored_bytes(module, points[:1]) > 0, "`stored_bytes` of one point is 0")
 
 
-@torch.no_grad()
 def check_statistics(case: Case, folder: Path) -> None:
     """Estimating batch-norm statistics, as training jobs do after `finish`, runs some of the method's own points, and
     only batch norm moves."""

@@ -43,8 +43,8 @@ def _estimate(
 ) -> dict[str, Any]:
     norms = batch_norms(module).values()
     device = next(iter(norms)).running_mean.device
-    speech = data.speech_set(TRAINING_SET, labelled=False)
-    leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), TRAINING_SET)
+    speech = data.speech_set(TRAINING_SET, labelled=True)  # what training leaves out is left out here too
+    leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), TRAINING_SET, say=False)
     order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
     frames, labels, batches = 0, set(), 0
     with estimating(module):
