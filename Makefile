@@ -8,6 +8,7 @@
 
 EXPERIMENT ?= smoke
 CORES ?= all
+WORKERS ?= 2
 PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 --version >/dev/null 2>&1 && echo python3.11 || \
 	(command -v python3.12 >/dev/null 2>&1 && python3.12 --version >/dev/null 2>&1 && echo python3.12) || echo python3)
 # The folder of the experiment's results; an unknown experiment is said here.
@@ -36,7 +37,7 @@ snakemake-report: setup
 	@$(FOLDER) && $(SNAKEMAKE) --config experiment='$(EXPERIMENT)' --report "$$folder/snakemake_report.html"
 
 test: setup
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup
 
 # The tool stands in a folder of its own: nothing that is run or tested needs it.
 mutants: setup .mutants/complete
