@@ -83,7 +83,7 @@ EDITS = {
         {"train_system", *FROM_SYSTEMS},
     ),
     "a default of the Conformer": (
-        replaced("asr/backbones/conformer.py", "dropout: float = Field(0.1", "dropout: float = Field(0.2"),
+        replaced("asr/backbones/conformer.py", "dropout: float = 0.1", "dropout: float = 0.2"),
         {"check_experiment", "train_system", "train_source_system", *FROM_SYSTEMS},
     ),
     "code of the corpus": (appended("asr/corpora/synth.py", "\nREMARK = 1\n"), EVERYTHING),
@@ -115,10 +115,6 @@ def planned(tree: Path, experiment: Path, results: Path) -> set[str]:
     newer = str(tree / "newer")
     done = subprocess.run(words, cwd=tree, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": newer})
     assert done.returncode == 0, done.stderr
-    return set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE)) | _counted(done)
-
-
-def _counted(done: subprocess.CompletedProcess) -> set[str]:
     rows = re.findall(r"^(\w+) +\d+$", done.stdout + done.stderr, re.MULTILINE)
     return set(rows) - {"all", "total"}
 
@@ -141,7 +137,7 @@ def reruns(run, tmp_path_factory) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_makes_again_what_it_concerns_and_nothing_else(reruns, edit):
-    assert reruns[edit] - {"all"} == EDITS[edit][1]
+    assert reruns[edit] == EDITS[edit][1]
 
 
 def test_reversed_recordings_are_heard_by_everything_that_hears(run, tmp_path):
@@ -198,7 +194,7 @@ def test_other_transcripts_are_analysed_again(run, tmp_path):
 
 
 def test_a_folder_with_a_space_and_a_semicolon_is_one_word_of_every_command(run, tmp_path):
-    odd = tmp_path / "a folder; touch hacked #"
+    odd = tmp_path / "a folder; touch hacked"
     odd.mkdir()
     shutil.copy(ROOT / TINY, odd)
     done = snakemake(odd, "-n", "--printshellcmds")

@@ -249,14 +249,25 @@ def test_each_set_says_what_it_holds(run):
         assert read(data / content_file(name))["content"] == held[name]["content"]
 
 
-def test_an_untracked_method_counts_as_modified():
-    from workflows.provenance import commit
+def test_an_untracked_method_counts_as_modified(tmp_path, monkeypatch):
+    from workflows import provenance
 
-    if subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True).returncode:
-        pytest.skip("not a clone")
-    path = ROOT / "methods/nobody_has_seen_this.py"
-    path.write_text('"""Made by a test, removed by it."""\n')
-    try:
-        assert commit()["modified"] is True
-    finally:
-        path.unlink()
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@y", *words], cwd=tmp_path, check=True)
+
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods/plain.py").write_text("x = 1\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-q", "-m", "first")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    assert provenance.commit()["modified"] is False
+    (tmp_path / "results.txt").write_text("no code")
+    assert provenance.commit()["modified"] is False
+    (tmp_path / "methods/nobody_has_seen_this.py").write_text("x = 2\n")
+    assert provenance.commit()["modified"] is True
+    git("add", "-A")
+    git("commit", "-q", "-m", "second")
+    assert provenance.commit()["modified"] is False
+    (tmp_path / "methods/plain.py").write_text("x = 3\n")
+    assert provenance.commit()["modified"] is True
