@@ -12,6 +12,7 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that hands out groups looks at them
 def pytest_collection_modifyitems(config, items):
     for item in items:
         together = "run" if "run" in item.fixturenames else item.path.name

@@ -12,7 +12,7 @@ import yaml
 from asr.corpora import Utterance, write_cuts
 from asr.corpora.content import check_audio, content_file, set_content, write_content
 from common.errors import UserError
-from tests.workflows.commands import ROOT, TINY, command, one_clear_error, read, snakemake
+from tests.workflows.commands import TINY, command, one_clear_error, read, snakemake
 from workflows.experiment import load_experiment
 from workflows.identity import changes, identity
 from workflows.sources import code_hash, module_hashes, package_versions
