@@ -37,7 +37,7 @@ snakemake-report: setup
 	@$(FOLDER) && $(SNAKEMAKE) --config experiment='$(EXPERIMENT)' --report "$$folder/snakemake_report.html"
 
 test: setup
-	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 # The tool stands in a folder of its own: nothing that is run or tested needs it.
 mutants: setup .mutants/complete

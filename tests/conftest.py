@@ -1,5 +1,4 @@
-"""Long forms run with --slow. On several processes (`-n 2`) a file's tests stay together, and so do all tests that read
-the one run of the tiny experiment: what they share is made once."""
+"""Long forms run with --slow."""
 
 import pytest
 from hypothesis import settings
@@ -12,11 +11,7 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that hands out groups looks at them
 def pytest_collection_modifyitems(config, items):
-    for item in items:
-        together = "run" if "run" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(together))
     if config.getoption("--slow"):
         return
     for item in items:
