@@ -409,13 +409,18 @@ def test_the_card_names_what_the_weights_began_with(run, tmp_path):
 
 
 @pytest.mark.parametrize("perfect", ["1 2", "2 1"])
-def test_the_dev_set_chooses_the_path_of_a_middle_depth(run, tmp_path, perfect):
+def test_a_middle_depth_has_the_path_that_evaluation_chose_on_the_dev_set(run, tmp_path, perfect):
     root = tmp_path / run.name
     ignored = shutil.ignore_patterns("audio", "a2", "a4", "int8", "student", "widths", "work")
     shutil.copytree(run, root, ignore=ignored)
     points = Results(root).points("f2", 0).points
     (point,) = [point.id for point in points if point.shown == perfect]
-    shutil.copy(root / "data/synth/dev.trn", root / f"systems/f2/seed0/eval/greedy/dev/{point}.trn")
+    listed = root / "systems/f2/seed0/eval/points.json"
+    content = json.loads(listed.read_text())
+    for decode in content["decodes"].values():
+        (choice,) = [choice for choice in decode["choices"] if choice["depth"] == 3]
+        choice["on_dev"] = point
+    listed.write_text(json.dumps(content))
     system = read_system(root / "systems/f2/seed0", None)
     assert format_path(system.chosen[3].path) == perfect
     assert {depth: point.trained for depth, point in system.chosen.items()} == {2: True, 3: False, 4: True}
