@@ -1,7 +1,6 @@
 """Batch-norm statistics through the real training step, on a Conformer that learns next to nothing."""
 
 import itertools
-import json
 
 import pytest
 import torch
@@ -15,8 +14,8 @@ from tests.models import small_encoder
 from tests.workflows.commands import ROOT, TINY, read
 from workflows.check import check_systems
 from workflows.data import open_data
-from workflows.edges import Edges
 from workflows.experiment import load_experiment
+from workflows.identity import Identities
 from workflows.steps import statistics
 from workflows.steps.evaluate import evaluate_system
 from workflows.steps.inputs import prepare_inputs
@@ -33,7 +32,7 @@ def made(tmp_path_factory):
     """A foldable system trained under either setting, and what is made of it; the folders by name."""
     folder = tmp_path_factory.mktemp("statistics")
     values = yaml.safe_load((ROOT / TINY).read_text())
-    values["training"] |= {"steps": 3, "accumulate": 1, "validate_every": 3, "keep_best": 1}
+    values["training"] |= {"steps": 3, "accumulate": 1, "validate_every": 3, "keep": "last"}
     for name, settings in (("running", {"use": "running"}), ("path", {"use": "path", "path": "1 2"})):
         settings = {"source": {"system": "f2"}, **settings}
         values["systems"][f"f2_{name}"] = {
@@ -200,10 +199,5 @@ def test_what_does_not_fit_is_said_before_any_work(made, tmp_path, statistics, l
 def test_the_setting_decides_what_every_system_is(made, tiny):
     other = load_experiment(str(made / "running.yaml"))
     for name in tiny.systems:
-        one, two = (json.loads(Edges(each, "x").training_settings(Names(name))) for each in (tiny, other))
+        one, two = (Identities(each, "x").training_recipe(name)["settings"] for each in (tiny, other))
         assert {key for key in one if one[key] != two[key]} == {"statistics"}
-
-
-class Names:
-    def __init__(self, system):
-        self.system = system
