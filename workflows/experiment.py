@@ -441,11 +441,6 @@ def experiment_file(name: str) -> Path:
     return CONFIG_FOLDER / f"{name}.yaml"
 
 
-def experiment_files(name: str) -> list[Path]:
-    """The experiment's file and all that it extends, nearest first."""
-    return [path for path, _ in _chain(experiment_file(name))]
-
-
 def load_experiment(name: str) -> Experiment:
     """Read and check an experiment. Raises `UserError` naming file and key."""
     path = experiment_file(name)

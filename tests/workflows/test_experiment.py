@@ -11,7 +11,7 @@ import yaml
 from common.errors import UserError
 from tests.workflows.commands import command, one_clear_error
 from workflows.edges import Edges
-from workflows.experiment import experiment_files, load_experiment
+from workflows.experiment import _chain, load_experiment
 
 TINY = Path("tests/workflows/tiny.yaml")
 
@@ -260,7 +260,7 @@ def test_extends_merges_mappings_and_replaces_the_rest(tmp_path):
     base, child = (load_experiment(str(tmp_path / f"{name}.yaml")) for name in ("base", "child"))
     assert child.training == base.training.model_copy(update={"steps": 3})
     assert child.test_sets == ["test_b"] and child.systems == base.systems and child.name == "child"
-    assert [path.stem for path in experiment_files(str(tmp_path / "child.yaml"))] == ["child", "base"]
+    assert [path.stem for path, _ in _chain(tmp_path / "child.yaml")] == ["child", "base"]
 
 
 def test_extending_with_another_corpus_keeps_none_of_its_settings(tmp_path):
