@@ -33,6 +33,15 @@ class Example:
     tokens: tuple[int, ...] | None
 
 
+@dataclasses.dataclass(frozen=True)
+class StageData:
+    """`train(start, rank, world)` yields batches from batch number `start` on; `dev()` yields the validation
+    batches."""
+
+    train: Callable[[int, int, int], Iterator[Batch]]
+    dev: Callable[[], Iterator[Batch]]
+
+
 class SpeechSet:
     """The utterances of a set as examples, with features read from the store or computed from audio. `normaliser` is
     applied to the features of a batch.

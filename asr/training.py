@@ -9,22 +9,22 @@ saved, and on CPU a resumed run is bit-identical.
 import contextlib
 import dataclasses
 import math
-import random
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from asr.backbones import Batch
+from asr.batches import StageData
 from asr.checkpoints import Checkpoints, save_state
 from asr.precision import exact_by_default, float32_products, precision_of
 from asr.schedules import factor_at
+from asr.seeds import seed_step
 from asr.settings import Precision, TrainingSettings
 from asr.training_log import TrainingLog
 from common.errors import UserError
@@ -45,15 +45,6 @@ class Objective(Protocol):
 
     def selection_term(self, terms: Collection[str]) -> str:
         """Of the terms of a validation the one by which states are ranked."""
-
-
-@dataclasses.dataclass(frozen=True)
-class StageData:
-    """`train(start, rank, world)` yields batches from batch number `start` on; `dev()` yields the validation
-    batches."""
-
-    train: Callable[[int, int, int], Iterator[Batch]]
-    dev: Callable[[], Iterator[Batch]]
 
 
 def make_fabric(settings: TrainingSettings) -> Fabric:
@@ -159,14 +150,6 @@ def run_stage(
                 checkpoints.save(done, module, optimiser)
     fabric.barrier()  # the first process has written what all of them read now
     module.load_state_dict(checkpoints.final(fabric.device))
-
-
-def seed_step(seed: int, stage: str, index: int, rank: int) -> None:
-    """Seed dropout, masks and warps of one step on one device (transformers draws its masks with numpy)."""
-    number = random.Random(f"{seed} {stage} {index} {rank}").getrandbits(48)
-    torch.manual_seed(number)
-    random.seed(number)
-    np.random.seed(number % 2**32)
 
 
 @torch.no_grad()

@@ -4,8 +4,9 @@
     settings: {source: {system: a8}, use: path, path: "1 1 1 1 2 2 2 2"}
 
 Nothing is trained. Weights, and buffers other than those of batch norm, are the source's. `running`: the statistics as
-training left them. `path`: estimated again at that one path. Either way they are the same at all points. Family and
-backbone are those of the source.
+training left them. `path`: estimated again at that one path. Either way they are the same at all points, of which
+only those in question are offered, and decoded: the path, or for `running` the trained ones. `points: all` offers what
+the source does. Family and backbone are those of the source.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ class Statistics(Method):
         use: Literal["running", "path"] = "running"
         path: str | list[int] | None = None
         """For `use: path`, the path over which the statistics are estimated."""
+        points: Literal["asked", "all"] = "asked"
+        """What is offered: the path, or for `use: running` the points that were trained; or all of the source's too."""
 
         @model_validator(mode="after")
         def _a_path_where_it_is_used(self) -> "Statistics.Config":
@@ -100,13 +103,19 @@ class Statistics(Method):
         return self.made_by.rebuild(architecture["architecture"])
 
     def points(self, module: nn.Module) -> list[Point]:
-        """The source's, and the path where it is another."""
+        """Those that are asked about, or all of the source's, and the path where it is another."""
         points = self.made_by.points(module)
+        wanted = points
+        if self.config.points == "asked":
+            wanted = [point for point in points if self._asked(point)]
         if self.path is not None and self.path not in [point.path for point in points]:
             depth = sum(self.path)
             number = sum(point.depth == depth for point in points)
-            points.append(Point(f"d{depth:02d}_{number:02d}", format_path(self.path), self.path))
-        return points
+            wanted = [*wanted, Point(f"d{depth:02d}_{number:02d}", format_path(self.path), self.path)]
+        return wanted or points
+
+    def _asked(self, point: Point) -> bool:
+        return point.trained if self.path is None else point.path == self.path
 
     def at(self, module: nn.Module, point: Point) -> Recogniser:
         return self.made_by.at(module, point)

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 
 from asr.backbones import Batch, frames_needed
-from asr.batches import Example, SpeechSet, enough
+from asr.batches import Example, SpeechSet, StageData, enough
 from asr.corpora import Utterance, read_cuts
 from asr.corpora.content import set_content
 from asr.features import Normaliser, as_they_are, make_extractor, perturbed_samples
 from asr.settings import FeatureSettings, TrainingSettings
 from asr.tokenizer import Tokenizer
-from asr.training import StageData
 from common.errors import UserError
 from common.files import read_json
 from workflows.experiment import Experiment

@@ -6,9 +6,11 @@ import math
 import pytest
 import torch
 
+from asr.batches import StageData
 from asr.schedules import factor_at
+from asr.seeds import seed_step
 from asr.settings import ScheduleSettings
-from asr.training import StageData, make_fabric, run_stage, seed_step, validate
+from asr.training import make_fabric, run_stage, validate
 from tests.asr.test_training import Quadratic, Vector, data, log, numbered, settings, train
 
 

@@ -20,10 +20,11 @@ import torch
 from torch import nn
 
 from asr.backbones import Batch
-from asr.batches import BatchOrder
+from asr.batches import BatchOrder, StageData
 from asr.schedules import factor_at
+from asr.seeds import seed_step
 from asr.settings import ScheduleSettings, TrainingSettings
-from asr.training import StageData, make_fabric, run_stage, seed_step
+from asr.training import make_fabric, run_stage
 from common.errors import UserError
 
 

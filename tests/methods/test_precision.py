@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from asr.backbones import BACKBONES, BackboneFactory
+from asr.batches import StageData
 from asr.clusters import Clusters
 from asr.precision import float32_products, no_autocast, precision_of, what_runs
 from asr.settings import TrainingSettings
-from asr.training import StageData, make_fabric, run_stage
+from asr.training import make_fabric, run_stage
 from methods.contract import Method, Step, load_method
 from tests.methods.test_contract import METHODS, PACKAGES, case
 from tests.models import SMALL_ENCODER, STILL, batch, factory, waves

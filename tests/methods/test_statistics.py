@@ -1,5 +1,7 @@
 """Over which points batch-norm statistics are estimated, and the baseline that takes other ones."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -80,7 +82,8 @@ def test_running_statistics_and_nothing_else_are_exchanged():
     changed = [name for name in moved if not torch.equal(moved[name], given.module.state_dict()[name])]
     assert len(changed) == len(moved)
     assert method.statistics_points(module, Step("statistics", 0, 0)) == []
-    assert method.points(module) == given.method.points(given.module)
+    assert method.points(module) == [point for point in given.method.points(given.module) if point.trained]
+    assert [point.path for point in method.points(module)] == [ONES, UNFOLDED]
     assert all(
         a.data_ptr() != b.data_ptr() for a, b in zip(module.parameters(), given.module.parameters(), strict=True)
     )
@@ -89,17 +92,37 @@ def test_running_statistics_and_nothing_else_are_exchanged():
 def test_a_path_is_named_and_offered_beside_the_others():
     given = source(name="baselines.all_physical", settings={})
     for path, ids in (("1 1 2 2", ["d04_00", "d06_00"]), ([1, 1, 1, 1], ["d04_00"]), ("2 2 0 0", ["d04_00", "d04_01"])):
-        method = statistics({"source": given}, use="path", path=path)
+        method = statistics({"source": given}, use="path", path=path, points="all")
         module = method.build()
         assert [point.id for point in method.points(module)] == ids
         (named_point,) = method.statistics_points(module, Step("statistics", 0, 0))
         assert named_point == method.points(module)[-1]
         assert named_point.path == tuple(map(int, path.split() if isinstance(path, str) else path))
+        alone = statistics({"source": given}, use="path", path=path)
+        assert alone.points(alone.build()) == [named_point]
+
+
+@pytest.mark.parametrize("use", [{"use": "running"}, {"use": "path", "path": "1 1 2 2"}])
+def test_all_points_of_the_source_are_a_setting(use):
+    given = source()
+    method = statistics({"source": given}, points="all", **use)
+    assert method.points(method.build()) == given.method.points(given.module)
+
+
+def test_all_points_are_offered_where_none_was_trained():
+    class Untrained(AllPhysical):
+        def points(self, module):
+            return path_points([ONES, UNFOLDED], trained=[])
+
+    given = source(name="baselines.all_physical", settings={})
+    given = dataclasses.replace(given, method=Untrained(Untrained.Config(), factory(**STILL)))
+    method = statistics({"source": given})
+    assert [point.path for point in method.points(method.build())] == [ONES, UNFOLDED]
 
 
 def test_it_is_rebuilt_without_its_source(tmp_path):
     given = source()
-    settings = {"source": {"system": "f4"}, "use": "path", "path": "3 1 1 1"}
+    settings = {"source": {"system": "f4"}, "use": "path", "path": "3 1 1 1", "points": "all"}
     method = statistics({"source": given}, **settings)
     module = method.build().eval()
     described = {"name": "x", "seed": 0, "method": "baselines.statistics", "settings": settings, "vocabulary": 12}

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from asr.backbones import BackboneFactory, Batch
 from asr.batch_norm import batch_norms, estimating, statistics_of
+from asr.seeds import seed_step
 from asr.settings import TrainingSettings
-from asr.training import seed_step
 from common.errors import UserError
 from methods.contract import (
     Method,

@@ -1,12 +1,14 @@
 """Costs of operating points, measured with nothing else running.
 
 Of each system one child process counts operations and takes times, everything in turns. On CPUs each point's memory is
-then that of a child of its own, and so is that of training: forked when whatever the first child imported is imported
-here too, so that neither imports nor another point's leftovers are among it. On CUDA, whose counter sees neither, the
-first child does all; this process must not touch the device, or its children could not.
+that of a child of its own, and so is that of training: forked when whatever the children before imported is imported
+here too, so that neither imports nor another point's leftovers are among it. These come last, as many at a time as
+there are processors: memory, unlike time, does not depend on what runs beside. On CUDA, whose counter sees neither
+imports nor leftovers, the first child does all; this process must not touch the device, or its children could not.
 """
 
 import gc
+import os
 import pickle
 import sys
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from common.files import write_json
 from methods.contract import Point, Stage, TrainedSystem, all_points
 from workflows.data import PreparedData, open_data
 from workflows.experiment import Experiment
-from workflows.steps.children import import_all, in_child
+from workflows.steps.children import Work, import_all, in_child, in_children
 from workflows.steps.choice import wanted_points
 from workflows.steps.memory import give_back_at_once, held_bytes, peak_above, stay_on_one_processor
 from workflows.steps.operations import counted_costs
@@ -36,17 +38,19 @@ NOT_TRAINED = {"training_peak_memory_bytes": None, "training_step_seconds": None
 
 
 def measure_systems(experiment: Experiment, data_folder: Path, folders: list[Path]) -> None:
-    """Measure every system in `folders`, one after the other. Raises `UserError` when one of them fails."""
+    """Measure every system in `folders` and write what was found. Raises `UserError` when one of them fails."""
+    found = {}
     for folder in folders:
-        write_json(folder / "measured" / "costs.json", measure_system(experiment, data_folder, folder))
+        found[folder] = costs = in_child(str(folder), _measure, experiment, data_folder, folder)
+        if costs["device"] == "cpu":
+            import_all(costs["imported"])
+    _add_memory({folder: costs for folder, costs in found.items() if costs["device"] == "cpu"}, experiment, data_folder)
+    for folder, costs in found.items():
+        write_json(folder / "measured" / "costs.json", _content(costs, experiment, folder))
 
 
-def measure_system(experiment: Experiment, data_folder: Path, folder: Path) -> dict[str, Any]:
+def _content(found: dict[str, Any], experiment: Experiment, folder: Path) -> dict[str, Any]:
     """The content of a system's `costs.json`."""
-    found = in_child(str(folder), _measure, experiment, data_folder, folder)
-    if found["device"] == "cpu":
-        import_all(found["imported"])
-        _add_memory(found, experiment, data_folder, folder)
     points = {point: {**found["measured"][alike], **found["training"]} for point, alike in found["alike"].items()}
     return {
         "schema": SCHEMA,
@@ -62,15 +66,19 @@ def measure_system(experiment: Experiment, data_folder: Path, folder: Path) -> d
     }
 
 
-def _add_memory(found: dict[str, Any], experiment: Experiment, data_folder: Path, folder: Path) -> None:
-    """The memory of each point, and of training, each in a child of its own."""
-    for name, costs in found["measured"].items():
-        costs["peak_memory_bytes"] = in_child(str(folder), peak_of_point, experiment, data_folder, folder, name)
-    if found["largest"] is not None:
-        peak = in_child(
-            str(folder), peak_of_training, experiment.threads, experiment.packages, folder, *found["largest"]
-        )
-        found["training"]["training_peak_memory_bytes"] = peak
+def _add_memory(found: dict[Path, dict[str, Any]], experiment: Experiment, data_folder: Path) -> None:
+    """The memory of each point, and of training, of every system: each in a child of its own."""
+    tasks, goals = [], []
+    for folder, costs in found.items():
+        for name, measured in costs["measured"].items():
+            tasks.append(Work(str(folder), peak_of_point, (experiment, data_folder, folder, name)))
+            goals.append((measured, "peak_memory_bytes"))
+        if costs["largest"] is not None:
+            arguments = (experiment.threads, experiment.packages, folder, *costs["largest"])
+            tasks.append(Work(str(folder), peak_of_training, arguments))
+            goals.append((costs["training"], "training_peak_memory_bytes"))
+    for (place, key), peak in zip(goals, in_children(tasks, os.cpu_count() or 1), strict=True):
+        place[key] = peak
 
 
 def _measure(experiment: Experiment, data_folder: Path, folder: Path) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from asr.batch_norm import statistics_of
 from asr.checkpoints import load_stage, save_stage
 from asr.corpora.content import check_audio
 from asr.precision import what_runs
+from asr.seeds import seed_step
 from asr.settings import TrainingSettings
-from asr.training import make_fabric, run_stage, seed_step
+from asr.training import make_fabric, run_stage
 from asr.training_log import read_log
 from common.errors import UserError
 from common.files import sha256, write_json, write_text

@@ -14,7 +14,7 @@ from torch import nn
 from asr.backbones import Backbone, Batch
 from asr.batches import BatchOrder
 from asr.precision import float32_products, precision_of
-from asr.training import seed_step
+from asr.seeds import seed_step
 from methods.contract import Stage, Step, TrainedSystem
 from workflows.data import PreparedData, leave_out_too_long
 from workflows.experiment import Experiment
