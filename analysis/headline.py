@@ -5,101 +5,9 @@ python -m analysis.headline --experiment-folder results/smoke
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from analysis.mapsswe import shown_p
 from common.errors import run
-
-if TYPE_CHECKING:
-    from analysis.comparison import Comparison
-
-
-@dataclass(frozen=True)
-class Headline:
-    """One system at two depths, all test sets pooled."""
-
-    system: str
-    seed_depth: int
-    deepest_depth: int
-    seed_wer: float
-    deepest_wer: float
-    comparison: "Comparison"
-    """The deepest depth against the seed depth: negative where deeper is better."""
-
-    @property
-    def sentence(self) -> str:
-        """The answer in one line."""
-        found, (low, high) = self.comparison, self.comparison.interval
-        better = "better" if found.difference < 0 else "worse" if found.difference > 0 else "different"
-        verdict = f"is {better}" if found.significant else f"is not significantly {better}"
-        return (
-            f"{self.system}: depth {self.deepest_depth} {verdict} {'from' if better == 'different' else 'than'} depth "
-            f"{self.seed_depth}: WER {self.seed_wer:.2f} % to {self.deepest_wer:.2f} %, "
-            f"difference {found.difference:+.2f} (95 % interval {low:+.2f} to {high:+.2f} "
-            f"over {self._sample}; {self._tests})"
-        )
-
-    @property
-    def _sample(self) -> str:
-        seeds = f"{self.comparison.seeds} seeds and " if self.comparison.seeds > 1 else ""
-        return seeds + self.comparison.units
-
-    @property
-    def _tests(self) -> str:
-        """What is relied on: with one seed its test, with several the contrast; then in how many MAPSSWE agrees."""
-        found = self.comparison
-        if found.seeds > 1:
-            agree = sum(test.significant and test.mapsswe.mean * found.difference > 0 for test in found.tests)
-            return f"p {shown_p(found.p)}; significant by MAPSSWE in {agree} of {found.seeds} seeds"
-        (test,) = found.tests
-        name = "MAPSSWE p" if test.exact_p is None else "exact p"
-        return f"{name} {shown_p(test.p)}, {test.mapsswe.segments} segments"
-
-
-def headlines(results) -> list[Headline]:
-    """The answer for the system asked for, then for every other of the depth curves that runs at several depths; where
-    none of these does, for every system that does."""
-    experiment = results.experiment
-    asked = [(system, figure.decode) for figure in experiment.figures.values() for system in figure.systems]
-    if experiment.headline is not None and experiment.headline not in dict(asked):
-        asked.append((experiment.headline, _whole_decode(results, experiment.headline)))
-    asked = sorted(dict.fromkeys(asked), key=lambda pair: pair[0] != experiment.headline)
-    several = [pair for pair in asked if _runs_at_several(results, pair[0])]
-    if not several:
-        others = [system for system in experiment.systems if _runs_at_several(results, system)]
-        several = [(system, _whole_decode(results, system)) for system in others]
-    return [_headline(results, system, decode) for system, decode in several]
-
-
-def _runs_at_several(results, system: str) -> bool:
-    return len(results.points(system, results.experiment.seeds[0]).depths) > 1
-
-
-def _whole_decode(results, system: str) -> str:
-    """The decode of a system that no figure shows: one that covers all its points."""
-    found = results.points(system, results.experiment.seeds[0])
-    sizes = {
-        decode: min((len(content.points) for content in decoded.sets.values()), default=0)
-        for decode, decoded in found.decodes.items()
-    }
-    return max(sizes, key=sizes.get, default="")
-
-
-def _headline(results, system: str, decode: str) -> Headline:
-    from analysis.rows import measure_depth
-
-    depths = results.points(system, results.experiment.seeds[0]).depths
-    deepest, shallowest = (measure_depth(results, system, depth, decode) for depth in (max(depths), min(depths)))
-    return Headline(
-        system=system,
-        seed_depth=min(depths),
-        deepest_depth=max(depths),
-        seed_wer=shallowest.wer(),
-        deepest_wer=deepest.wer(),
-        comparison=deepest.against(shallowest),
-    )
 
 
 def main() -> None:
@@ -107,7 +15,8 @@ def main() -> None:
     parser.add_argument("--experiment-folder", type=Path, required=True, help="for example results/smoke")
     arguments = parser.parse_args()
 
-    from analysis.results import Results  # numba and pydantic: not needed to answer --help
+    from analysis.inputs.results import Results  # numba and pydantic: not needed to answer --help
+    from analysis.tables.headline import headlines
 
     for headline in headlines(Results(arguments.experiment_folder)):
         print(headline.sentence)

@@ -20,18 +20,18 @@ def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes],
 
     `claims` is a claims file in place of the papers'.
     """
-    from analysis.beam_check import decode_table
-    from analysis.claims import claims_files, judge_claims, section
-    from analysis.costs import cost_table
-    from analysis.figures import depth_curves
-    from analysis.formats import files, to_csv
-    from analysis.headline import headlines
-    from analysis.points import point_table
-    from analysis.results import Results
-    from analysis.results_html import page
-    from analysis.results_md import results_md
-    from analysis.sensitivity import sensitivity_table
-    from analysis.tables import build_table
+    from analysis.inputs.results import Results
+    from analysis.tables.beam_check import decode_table
+    from analysis.tables.costs import cost_table
+    from analysis.tables.figures import depth_curves
+    from analysis.tables.formats import files, to_csv
+    from analysis.tables.headline import headlines
+    from analysis.tables.html import page
+    from analysis.tables.markdown import results_md
+    from analysis.tables.papers import build_table
+    from analysis.tables.points import point_table
+    from analysis.tables.sensitivity import sensitivity_table
+    from analysis.verdicts.judge import claims_files, judge_claims, section
 
     results = Results(folder)
     experiment = results.experiment

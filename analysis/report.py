@@ -18,7 +18,7 @@ from typing import Any
 from common.errors import run
 from common.files import write_text
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "page" / "templates"
 SCRIPTS = ("report_charts.js", "report_plots.js", "report_viewer.js")
 
 
@@ -26,7 +26,7 @@ def report(folder: Path) -> str:
     """The page of one experiment. Writes nothing."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from analysis.results import Results
+    from analysis.inputs.results import Results
 
     scripts = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     environment = Environment(
@@ -46,17 +46,17 @@ def report(folder: Path) -> str:
 
 def content(results) -> dict[str, Any]:
     """Everything the template shows."""
-    from analysis.beam_check import decode_table
-    from analysis.costs import cost_table
-    from analysis.headline import headlines
-    from analysis.report_alignments import example_table, viewer
-    from analysis.report_charts import cost_chart, depth_chart, depth_table, learning_chart
-    from analysis.report_claims import HEIGHT, WIDTH, claims, claims_table
-    from analysis.report_run import facts, job_table, set_table, system_table
-    from analysis.report_tables import beside, view
-    from analysis.runs import provenance_table, rule_times
-    from analysis.sensitivity import sensitivity_table
-    from analysis.tables import build_table
+    from analysis.page.alignments import example_table, viewer
+    from analysis.page.charts import cost_chart, depth_chart, depth_table, learning_chart
+    from analysis.page.claims import HEIGHT, WIDTH, claims, claims_table
+    from analysis.page.run import facts, job_table, set_table, system_table
+    from analysis.page.tables import beside, view
+    from analysis.tables.beam_check import decode_table
+    from analysis.tables.costs import cost_table
+    from analysis.tables.headline import headlines
+    from analysis.tables.papers import build_table
+    from analysis.tables.runs import provenance_table, rule_times
+    from analysis.tables.sensitivity import sensitivity_table
 
     experiment = results.experiment
     tables = [build_table(results, name, spec) for name, spec in experiment.tables.items()]

@@ -2,11 +2,11 @@
 
     python -m analysis.stm REF.stm HYP.ctm --normaliser hub5-1 --glm FILE [--json]
 
-Both files are filtered (see `analysis.hub5`), each recognised word goes to the segment in which its middle lies, and
-each segment is aligned. Words between two segments belong to the later one, words behind the last one to that one, and
-segments marked IGNORE_TIME_SEGMENT_IN_SCORING are left out with their words. A word that the GLM splits shares its time
-among the parts. What hubscr.pl checks beyond that (stmValidator.pl, ctmValidator.pl: which signs an English word may
-have) is not checked here.
+Both files are filtered (see `analysis.scoring.hub5`), each recognised word goes to the segment in which its middle
+lies, and each segment is aligned. Words between two segments belong to the later one, words behind the last one to that
+one, and segments marked IGNORE_TIME_SEGMENT_IN_SCORING are left out with their words. A word that the GLM splits shares
+its time among the parts. What hubscr.pl checks beyond that (stmValidator.pl, ctmValidator.pl: which signs an English
+word may have) is not checked here.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.normalise import Normaliser, add_arguments, load_normaliser
+from analysis.scoring.normalise import Normaliser, add_arguments, load_normaliser
 from common.errors import UserError, run
 
 IGNORED = b"ignore_time_segment_in_scoring"
@@ -111,8 +111,8 @@ def score(stm: Path | str, ctm: Path | str, normaliser: Normaliser):
     Raises `UserError` for files that cannot be read or whose recordings and channels differ, and for a normaliser that
     knows nothing of optional words and fragments.
     """
-    from analysis.hub5 import reference_items
-    from analysis.scoring import align_all
+    from analysis.scoring.hub5 import reference_items
+    from analysis.scoring.score import align_all
 
     if not normaliser.rules.hub5:
         raise UserError(f"{stm}: STM files are scored with a hub5 normaliser, not '{normaliser.name}'")
@@ -141,8 +141,8 @@ def _check_same_channels(stm, segments: list[Segment], ctm, words: list[Heard]) 
 
 def _timed(words: list[Heard], normaliser: Normaliser, where: str) -> dict[tuple[str, str], list]:
     """For each channel the filtered words and choices, each with the middle of its time."""
-    from analysis.hub5 import hypothesis_items
-    from analysis.scoring import is_noise
+    from analysis.scoring.hub5 import hypothesis_items
+    from analysis.scoring.score import is_noise
 
     cache, found = {}, {word.channel: [] for word in words}
     for word in words:

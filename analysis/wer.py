@@ -11,8 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from analysis.counts import Counts
-from analysis.normalise import add_arguments, load_normaliser
+from analysis.scoring.counts import Counts
+from analysis.scoring.normalise import add_arguments, load_normaliser
 from common.errors import UserError, run
 
 
@@ -30,9 +30,9 @@ def main() -> None:
     add_arguments(parser)
     arguments = parser.parse_args()
 
-    from analysis.scoring import Scorer  # numba: not needed to answer --help
-    from analysis.speakers import name_speakers, speakers_file
-    from analysis.trn import read_trn
+    from analysis.scoring.score import Scorer  # numba: not needed to answer --help
+    from analysis.scoring.speakers import name_speakers, speakers_file
+    from analysis.scoring.trn import read_trn
 
     scorer = Scorer(load_normaliser(arguments.normaliser, arguments.glm, "--normaliser"))
     reference, beside = read_trn(arguments.reference), speakers_file(Path(arguments.reference))
@@ -58,7 +58,7 @@ def show(counts: Counts) -> str:
 
 def show_interval(alignment) -> str:
     """The interval of the rate, and what was resampled for it."""
-    from analysis.intervals import LEVEL, wer_interval
+    from analysis.significance.intervals import LEVEL, wer_interval
 
     interval = wer_interval([alignment])
     named = alignment.reference.speakers is not None

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from asr.backbones import Batch
 from common.settings import Settings
 from methods.contract import Method, Point, Step, path_points
-from methods.start import Start, build_from
+from methods.shared.start import Start, build_from
 
 
 class AllPhysical(Method):

@@ -50,9 +50,9 @@ def _recognise(rng: random.Random, reference: nist.Words, words: list[str], rate
 
 def score(reference: Path, hypotheses: list[Path]) -> dict:
     """Our side, run in a process of its own: errors of each system, segments and decision of each pair."""
-    from analysis.alignment import align
-    from analysis.mapsswe import mapsswe
-    from analysis.trn import read_trn
+    from analysis.scoring.alignment import align
+    from analysis.scoring.trn import read_trn
+    from analysis.significance.mapsswe import mapsswe
 
     words = read_trn(reference)
     ours = {path.name: align(words, read_trn(path)) for path in hypotheses}

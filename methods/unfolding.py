@@ -23,7 +23,7 @@ from common.errors import UserError
 from common.settings import Settings
 from methods.contract import Method, Point, Step, path_points
 from methods.paths import Path, check_rule, enumerate_paths, format_path, offered_paths
-from methods.start import Start, build_from
+from methods.shared.start import Start, build_from
 
 
 class KL(Settings):

@@ -6,7 +6,7 @@ each is run in a copy of the working tree. Places in annotations, decorators, er
 they decide no number. What changes nothing that matters is explained in `tests/mutants.toml`, one by one.
 
     make mutants                                                        all modules: about an hour
-    .mutants/bin/python -m tests.mutants --modules methods/paths.py     one module (`make mutants` makes .mutants)
+    .mutants/bin/python -m tests.mutants --modules asr/schedules.py     one module (`make mutants` makes .mutants)
 
 It resumes: outcomes are kept in `.mutants/outcomes.jsonl`, and hold as long as no Python file changes but the tests of
 other modules.
@@ -43,20 +43,20 @@ LEAST_SECONDS, TIMES_AS_LONG = 60, 5  # a change that makes the tests so much sl
 
 STATISTICS = "tests/analysis/test_numbers_that_decide.py"
 OWN_TESTS = {
-    "analysis/alignment.py": ["tests/analysis/test_alignment.py", STATISTICS],
-    "analysis/mapsswe.py": ["tests/analysis/test_mapsswe.py", STATISTICS],
-    "analysis/segments.py": ["tests/analysis/test_mapsswe.py", STATISTICS],
-    "analysis/significance.py": ["tests/analysis/test_significance.py", STATISTICS],
-    "analysis/intervals.py": ["tests/analysis/test_intervals.py", STATISTICS],
-    "analysis/contrasts.py": ["tests/analysis/test_contrasts.py", STATISTICS],
-    "analysis/verdicts.py": ["tests/analysis/test_verdicts.py", STATISTICS],
-    "analysis/variances.py": ["tests/analysis/test_contrasts.py", STATISTICS],
-    "analysis/comparison.py": ["tests/analysis/test_comparison.py"],
-    "analysis/predicates.py": ["tests/analysis/test_claims.py"],
-    "analysis/wer_predicates.py": ["tests/analysis/test_claims.py"],
-    "analysis/counts.py": ["tests/analysis/test_counts.py"],
-    "analysis/median.py": ["tests/analysis/test_choice.py", STATISTICS],
-    "methods/paths.py": ["tests/methods/test_paths.py"],
+    "analysis/scoring/alignment.py": ["tests/analysis/test_alignment.py", STATISTICS],
+    "analysis/significance/mapsswe.py": ["tests/analysis/test_mapsswe.py", STATISTICS],
+    "analysis/scoring/segments.py": ["tests/analysis/test_mapsswe.py", STATISTICS],
+    "analysis/significance/exact.py": ["tests/analysis/test_significance.py", STATISTICS],
+    "analysis/significance/intervals.py": ["tests/analysis/test_intervals.py", STATISTICS],
+    "analysis/significance/contrasts.py": ["tests/analysis/test_contrasts.py", STATISTICS],
+    "analysis/verdicts/outcomes.py": ["tests/analysis/test_verdicts.py", STATISTICS],
+    "analysis/significance/variances.py": ["tests/analysis/test_contrasts.py", STATISTICS],
+    "analysis/significance/comparison.py": ["tests/analysis/test_comparison.py"],
+    "analysis/verdicts/predicates.py": ["tests/analysis/test_claims.py"],
+    "analysis/verdicts/wer_predicates.py": ["tests/analysis/test_claims.py"],
+    "analysis/scoring/counts.py": ["tests/analysis/test_counts.py"],
+    "analysis/scoring/median.py": ["tests/analysis/test_choice.py", STATISTICS],
+    "methods/paths/__init__.py": ["tests/methods/test_paths.py"],
     "methods/unfolding.py": ["tests/methods/test_unfolding.py", "tests/methods/test_passes_that_decide.py"],
     "asr/training.py": ["tests/asr/test_training.py", "tests/asr/test_steps_that_decide.py"],
     "asr/checkpoints.py": ["tests/asr/test_training.py", "tests/asr/test_checkpoints.py"],

@@ -29,7 +29,7 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
     from asr.backbones import BackboneFactory
     from common.settings import parse
     from methods.contract import load_method, make_method
-    from methods.start import Start, check_start
+    from methods.shared.start import Start, check_start
 
     rate = corpus_settings(experiment, where).get("sampling_rate")
     for name, entry in experiment.systems.items():

@@ -19,8 +19,8 @@ from asr.settings import DecodeSettings, FeatureSettings, TokenizerSettings, Tra
 from common.errors import UserError, unknown
 from common.files import read_yaml
 from common.settings import Settings, parse
-from methods.names import check_method_exists
 from methods.paths import check_shape, format_path
+from methods.shared.names import check_method_exists
 
 CONFIG_FOLDER = Path("config")
 NAME = re.compile(r"[A-Za-z0-9_]+")
@@ -34,7 +34,8 @@ class CorpusEntry(Settings):
 
 
 class NormaliserEntry(Settings):
-    """How transcripts are normalised before they are scored: a name of `analysis.normalise`, for some a GLM file.
+    """How transcripts are normalised before they are scored: a name of `analysis.scoring.normalise`, for some a GLM
+    file.
 
     The name is checked by `workflows.check`: training reads this module, and does not depend on how results are scored.
     """

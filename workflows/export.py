@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     check_folders(arguments.system, arguments.out)
 
-    from workflows.steps.export import export_system
+    from workflows.steps.export.folder import export_system
 
     formats = (arguments.onnx, arguments.espnet)
     export_system(arguments.system, arguments.out, arguments.data, *formats, packages=arguments.package)

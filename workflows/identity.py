@@ -117,12 +117,17 @@ class Identities:
         """Of tables, figures, verdicts and the summary."""
         chosen = self.experiment.normaliser or self._entry
         glm = [chosen.glm] if chosen is not None and chosen.glm else []
-        patterns = ["analysis/claims.yaml", "analysis/published/*.csv", "analysis/templates/table*", "analysis/*.glm"]
+        patterns = [
+            "analysis/claims.yaml",
+            "analysis/published/*.csv",
+            "analysis/tables/*.html",
+            "analysis/scoring/*.glm",
+        ]
         return self._recipe(["analysis.render"], {}, file_hashes([*patterns, *glm]))
 
     def report_recipe(self) -> Recipe:
         """Of the report."""
-        return self._recipe(["analysis.report"], {}, file_hashes(["analysis/templates/report*"]))
+        return self._recipe(["analysis.report"], {}, file_hashes(["analysis/page/templates/*"]))
 
     # Contents.
 

@@ -1,6 +1,6 @@
 """Which normaliser an experiment is scored with: its own, or its corpus's."""
 
-from analysis.normalise import IDENTITY, load_normaliser
+from analysis.scoring.normalise import IDENTITY, load_normaliser
 from asr.corpora.register import REGISTER, read_register
 from workflows.experiment import Experiment, NormaliserEntry
 

@@ -15,7 +15,7 @@ REGISTER = ROOT / "config" / "corpora.yaml"
 class Entry(Settings):
     """One corpus. `checksum` says what is checked against what; `archives` are places to look at before downloading
     from `url`, relative to the repository; a download is kept in `keep`. `normaliser` and `glm` say how transcripts
-    are normalised before they are scored (`analysis.normalise`)."""
+    are normalised before they are scored (`analysis.scoring.normalise`)."""
 
     module: str
     source: str

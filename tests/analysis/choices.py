@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from analysis.alignment import align
-from analysis.counts import Counts
-from analysis.median import median_point
-from analysis.schemas import Point
-from analysis.trn import read_trn
+from analysis.inputs.schemas import Point
+from analysis.scoring.alignment import align
+from analysis.scoring.counts import Counts
+from analysis.scoring.median import median_point
+from analysis.scoring.trn import read_trn
 
 
 def choices(

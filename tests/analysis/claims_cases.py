@@ -2,8 +2,8 @@
 
 import yaml
 
-from analysis.claims import judge_claims
-from analysis.results import Results
+from analysis.inputs.results import Results
+from analysis.verdicts.judge import judge_claims
 from tests.analysis import claims_folder
 
 REPRODUCED, CONTRADICTED = "reproduced", "contradicted"

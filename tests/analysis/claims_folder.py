@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.speakers import write_speakers
-from analysis.trn import write_trn
+from analysis.scoring.speakers import write_speakers
+from analysis.scoring.trn import write_trn
 from tests.analysis.choices import choices
 from tests.analysis.results_folder import write_json
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from analysis.trn import write_trn
+from analysis.scoring.trn import write_trn
 
 VECTORS = Path(__file__).parent / "nist_vectors.json"
 GROUPS, SYSTEMS = 10, 8  # all pairs of 8 systems in 10 groups: 280 pairs

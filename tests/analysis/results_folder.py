@@ -8,8 +8,8 @@ import random
 from itertools import combinations
 from pathlib import Path
 
-from analysis.speakers import speakers_file, write_speakers
-from analysis.trn import write_trn
+from analysis.scoring.speakers import speakers_file, write_speakers
+from analysis.scoring.trn import write_trn
 from tests.analysis.choices import choices
 
 SETS = {"dev": 30, "test_clean": 40, "test_noisy": 40}

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import segments
-from analysis.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION, align
-from analysis.counts import Counts
-from analysis.trn import Transcript, read_trn
-from analysis.words import number_words
+from analysis.scoring import segments
+from analysis.scoring.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION, align
+from analysis.scoring.counts import Counts
+from analysis.scoring.trn import Transcript, read_trn
+from analysis.scoring.words import number_words
 from common.errors import UserError
 
 COST = {CORRECT: 0, SUBSTITUTION: 4, DELETION: 3, INSERTION: 3}

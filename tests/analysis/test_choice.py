@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from analysis.choice import choose
-from analysis.counts import Counts
-from analysis.median import median_point
-from analysis.results import Results
-from analysis.schemas import Point, Row
+from analysis.inputs.choice import choose
+from analysis.inputs.results import Results
+from analysis.inputs.schemas import Point, Row
+from analysis.scoring.counts import Counts
+from analysis.scoring.median import median_point
 from common.errors import UserError
 
 

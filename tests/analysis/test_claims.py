@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from analysis import claims
-from analysis.claims import judge_claims
-from analysis.claims_file import CLAIMS, read_claims
-from analysis.published import published_table
-from analysis.results import Results
+from analysis.inputs.published import published_table
+from analysis.inputs.results import Results
+from analysis.verdicts import judge as claims
+from analysis.verdicts.claims_file import CLAIMS, read_claims
+from analysis.verdicts.judge import judge_claims
 from common.errors import UserError, run
 from tests.analysis import claims_folder
 from tests.analysis.claims_cases import (

@@ -2,13 +2,13 @@
 
 import pytest
 
-from analysis.alignment import align
-from analysis.comparison import Comparison, estimate_wer, mean_wer
-from analysis.contrasts import contrast, system_errors
-from analysis.intervals import difference_interval, wer_interval
-from analysis.mapsswe import mapsswe
-from analysis.significance import significance
-from analysis.trn import Transcript
+from analysis.scoring.alignment import align
+from analysis.scoring.trn import Transcript
+from analysis.significance.comparison import Comparison, estimate_wer, mean_wer
+from analysis.significance.contrasts import contrast, system_errors
+from analysis.significance.exact import significance
+from analysis.significance.intervals import difference_interval, wer_interval
+from analysis.significance.mapsswe import mapsswe
 
 SPEAKERS = 20
 

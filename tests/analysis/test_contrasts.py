@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis.alignment import align
-from analysis.contrasts import (
+from analysis.scoring.alignment import align
+from analysis.scoring.trn import Transcript
+from analysis.significance.contrasts import (
     SystemErrors,
     contrast,
     drawn_rates,
@@ -13,9 +14,8 @@ from analysis.contrasts import (
     spread,
     system_errors,
 )
-from analysis.intervals import difference_interval, wer_interval
-from analysis.trn import Transcript
-from analysis.variances import EQUAL_AT, Variance, combined, critical, equality_p, half_width, pooled
+from analysis.significance.intervals import difference_interval, wer_interval
+from analysis.significance.variances import EQUAL_AT, Variance, combined, critical, equality_p, half_width, pooled
 
 WORDS, SPEAKERS = 200, 40
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.counts import Counts
+from analysis.scoring.counts import Counts
 
 small = st.integers(0, 50)
 counts = st.builds(lambda s, d, i, correct: Counts(s, d, i, s + d + correct), small, small, small, small)

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from analysis.formats import Column, Table, to_csv
+from analysis.tables.formats import Column, Table, to_csv
 
 FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "=", "-", "-1.2 points", "+1-2", "- 3", "-1e", "=-1"]
 PLAIN = ["-1.2", "+111.7", "-.5", "-3.", "+1e-5", "-2E+3", "a=1", "1+1", "", "12.96*", "* 2/3", "–"]

@@ -2,8 +2,8 @@
 
 import json
 
-from analysis.headline import headlines
-from analysis.results import Results
+from analysis.inputs.results import Results
+from analysis.tables.headline import headlines
 
 
 def answered(pristine, tmp_path, **changes):

@@ -5,9 +5,9 @@ from statistics import NormalDist
 
 import pytest
 
-from analysis.alignment import align
-from analysis.intervals import difference_interval, wer_interval
-from analysis.trn import Transcript
+from analysis.scoring.alignment import align
+from analysis.scoring.trn import Transcript
+from analysis.significance.intervals import difference_interval, wer_interval
 
 
 def system(reference: Transcript, rate: float, seed: int, by_speaker: bool = False) -> Transcript:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.alignment import Alignment, align
-from analysis.mapsswe import mapsswe, of_differences, segment_differences, warnings
-from analysis.trn import Transcript
+from analysis.scoring.alignment import Alignment, align
+from analysis.scoring.trn import Transcript
+from analysis.significance.mapsswe import mapsswe, of_differences, segment_differences, warnings
 from common.errors import UserError
 
 sentence = st.lists(st.sampled_from("abcd"), max_size=8)

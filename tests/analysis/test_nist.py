@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 
-from analysis.alignment import align
-from analysis.mapsswe import mapsswe
-from analysis.trn import read_trn
+from analysis.scoring.alignment import align
+from analysis.scoring.trn import read_trn
+from analysis.significance.mapsswe import mapsswe
 from tests.analysis import nist
 
 INSTALLED = nist.program("sclite") and nist.program("sc_stats")

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from analysis.glm import read_glm
-from analysis.hub5 import filter_text, hypothesis_items
-from analysis.lattice import align_items, parse
-from analysis.mapsswe import mapsswe
-from analysis.normalise import load_normaliser
-from analysis.scoring import align_all
-from analysis.segments import segments
+from analysis.scoring.glm import read_glm
+from analysis.scoring.hub5 import filter_text, hypothesis_items
+from analysis.scoring.lattice import align_items, parse
+from analysis.scoring.normalise import load_normaliser
+from analysis.scoring.score import align_all
+from analysis.scoring.segments import segments
+from analysis.significance.mapsswe import mapsswe
 from analysis.stm import score
 from tests.analysis import nist, nist_hub5
 

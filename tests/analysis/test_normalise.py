@@ -7,12 +7,12 @@ import subprocess
 import pytest
 import yaml
 
-from analysis.glm import read_glm
-from analysis.lattice import parse
-from analysis.normalise import NORMALISERS, load_normaliser
-from analysis.scoring import Scorer
+from analysis.scoring.glm import read_glm
+from analysis.scoring.lattice import parse
+from analysis.scoring.normalise import NORMALISERS, load_normaliser
+from analysis.scoring.score import Scorer
+from analysis.scoring.trn import read_trn, write_trn
 from analysis.stm import read_ctm, read_stm, score
-from analysis.trn import read_trn, write_trn
 from common.errors import UserError, run
 from tests.analysis.conftest import command as process
 from tests.analysis.conftest import one_clear_error

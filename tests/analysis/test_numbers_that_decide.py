@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.alignment import align
-from analysis.choice import choose, offered_at
-from analysis.contrasts import Estimate, SystemErrors, contrast, spread
-from analysis.intervals import Interval
-from analysis.mapsswe import Mapsswe, of_differences, segment_differences, shown_p, warnings
-from analysis.results import Results
-from analysis.schemas import Row
-from analysis.significance import holm, sign_flip_p
-from analysis.trn import Transcript
-from analysis.verdicts import clearance, judge
+from analysis.inputs.choice import choose, offered_at
+from analysis.inputs.results import Results
+from analysis.inputs.schemas import Row
+from analysis.scoring.alignment import align
+from analysis.scoring.trn import Transcript
+from analysis.significance.contrasts import Estimate, SystemErrors, contrast, spread
+from analysis.significance.exact import holm, sign_flip_p
+from analysis.significance.intervals import Interval
+from analysis.significance.mapsswe import Mapsswe, of_differences, segment_differences, shown_p, warnings
+from analysis.verdicts.outcomes import clearance, judge
 
 
 def transcript(sentences) -> Transcript:

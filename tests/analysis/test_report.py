@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from analysis import report_alignments
-from analysis.formats import Column, Table
+from analysis.inputs.results import Results
+from analysis.page import alignments as report_alignments
+from analysis.page.alignments import hypothesis, ranked
+from analysis.page.charts import LONGEST_CURVE, learning_chart
+from analysis.page.tables import beside
 from analysis.report import embedded, report
-from analysis.report_alignments import hypothesis, ranked
-from analysis.report_charts import LONGEST_CURVE, learning_chart
-from analysis.report_tables import beside
-from analysis.results import Results
+from analysis.tables.formats import Column, Table
 from tests.analysis.conftest import ROOT, command, one_clear_error
 from tests.analysis.report_folder import CLAIMS, HOSTILE, complete, hostile_folder
 from tests.analysis.results_folder import make, write_json

@@ -8,17 +8,17 @@ import shutil
 
 import pytest
 
-from analysis.contrasts import contrast, system_errors
-from analysis.costs import cost_table
-from analysis.formats import to_csv
-from analysis.headline import headlines
+from analysis.inputs.results import Results
+from analysis.page.tables import beside
 from analysis.report import content
-from analysis.report_tables import beside
-from analysis.results import Results
-from analysis.rows import measure
-from analysis.significance import significance
+from analysis.significance.contrasts import contrast, system_errors
+from analysis.significance.exact import significance
 from analysis.summary import main_table
-from analysis.tables import build_table
+from analysis.tables.costs import cost_table
+from analysis.tables.formats import to_csv
+from analysis.tables.headline import headlines
+from analysis.tables.papers import build_table
+from analysis.tables.rows import measure
 from tests.analysis import claims_folder, results_folder
 
 SPEAKERS = 40  # of 50 words each

@@ -5,9 +5,9 @@ from itertools import product
 
 import pytest
 
-from analysis.alignment import align
-from analysis.significance import holm, sign_flip_p, significance
-from analysis.trn import Transcript
+from analysis.scoring.alignment import align
+from analysis.scoring.trn import Transcript
+from analysis.significance.exact import holm, sign_flip_p, significance
 
 
 def enumerated(differences: list[int]) -> float:

@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 
-from analysis.alignment import align
-from analysis.intervals import wer_interval
-from analysis.normalise import load_normaliser
-from analysis.results import Results
-from analysis.scoring import Scorer
-from analysis.speakers import name_speakers, speakers_file, unit_noun, write_speakers
-from analysis.trn import Transcript, read_trn, write_trn
+from analysis.inputs.results import Results
+from analysis.scoring.alignment import align
+from analysis.scoring.normalise import load_normaliser
+from analysis.scoring.score import Scorer
+from analysis.scoring.speakers import name_speakers, speakers_file, unit_noun, write_speakers
+from analysis.scoring.trn import Transcript, read_trn, write_trn
+from analysis.significance.intervals import wer_interval
 from common.errors import UserError
 from tests.analysis.conftest import command, one_clear_error
 

@@ -7,17 +7,17 @@ import shutil
 
 import pytest
 
-from analysis.alignment import align
-from analysis.figures import depth_curves, figure_caption, figure_title, published_panels
-from analysis.headline import headlines
-from analysis.mapsswe import mapsswe
+from analysis.inputs.results import Results
+from analysis.inputs.schemas import Sensitivity
 from analysis.report import content, report
-from analysis.results import Results
-from analysis.schemas import Sensitivity
-from analysis.sensitivity import sensitivity_table
-from analysis.significance import holm, significance
-from analysis.tables import build_table
-from analysis.trn import read_trn
+from analysis.scoring.alignment import align
+from analysis.scoring.trn import read_trn
+from analysis.significance.exact import holm, significance
+from analysis.significance.mapsswe import mapsswe
+from analysis.tables.figures import depth_curves, figure_caption, figure_title, published_panels
+from analysis.tables.headline import headlines
+from analysis.tables.papers import build_table
+from analysis.tables.sensitivity import sensitivity_table
 from common.errors import UserError
 from tests.analysis import claims_folder, results_folder
 from tests.analysis.conftest import command

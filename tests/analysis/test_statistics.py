@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.claims import judge_claims
-from analysis.claims_file import CLAIMS, read_claims
-from analysis.formats import to_csv, to_markdown
-from analysis.results import Results
-from analysis.tables import build_table
+from analysis.inputs.results import Results
+from analysis.tables.formats import to_csv, to_markdown
+from analysis.tables.papers import build_table
+from analysis.verdicts.claims_file import CLAIMS, read_claims
+from analysis.verdicts.judge import judge_claims
 from common.errors import UserError
 from tests.analysis import claims_folder
 from tests.analysis.results_folder import TABLE4, UNFOLDED, write_json

@@ -2,11 +2,11 @@
 
 import pytest
 
-from analysis import claims
-from analysis.claims import judge_claims
-from analysis.claims_file import CLAIMS, gather, read_claims
-from analysis.results import Results
-from analysis.wer_predicates import WerPredicate
+from analysis.inputs.results import Results
+from analysis.verdicts import judge as claims
+from analysis.verdicts.claims_file import CLAIMS, gather, read_claims
+from analysis.verdicts.judge import judge_claims
+from analysis.verdicts.wer_predicates import WerPredicate
 from tests.analysis import claims_folder
 from tests.analysis.claims_cases import (
     BETTER,

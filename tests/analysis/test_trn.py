@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.alignment import align
-from analysis.trn import Transcript, check_same_utterances, escape, read_trn, unescape, write_trn
+from analysis.scoring.alignment import align
+from analysis.scoring.trn import Transcript, check_same_utterances, escape, read_trn, unescape, write_trn
 from common.errors import UserError
 from tests.analysis import nist
 

@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 
-from analysis.contrasts import TAILS, Estimate, drawn_rates, seeds_variance, speakers_variance
-from analysis.power import power, seeds_needed, shown_words, words_needed, words_needed_by_p
-from analysis.variances import Variance, half_width
-from analysis.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED, Outcome, all_of, clearance, judge
+from analysis.significance.contrasts import TAILS, Estimate, drawn_rates, seeds_variance, speakers_variance
+from analysis.significance.power import power, seeds_needed, shown_words, words_needed, words_needed_by_p
+from analysis.significance.variances import Variance, half_width
+from analysis.verdicts.outcomes import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_TESTED,
+    REPRODUCED,
+    Outcome,
+    all_of,
+    clearance,
+    judge,
+)
 
 HALF_THE_TIME, POWERED = 1.959964, 1.959964 + 0.841621
 

@@ -7,7 +7,7 @@ from asr.backbones import BackboneFactory
 from baselines.all_physical import AllPhysical
 from common.errors import UserError
 from methods.contract import TrainedSystem
-from methods.start import Start, kept_layers
+from methods.shared.start import Start, kept_layers
 from methods.unfolding import Unfolding
 from tests.models import SMALL_ENCODER, batch, factory, small_encoder, waves
 

@@ -54,7 +54,7 @@ def another_torch(tree: Path, experiment: Path) -> None:
 
 # edit -> (what is edited, rules that run again)
 EDITS = {
-    "a comment in scoring": (appended("analysis/normalise.py", "\n# A remark.\n"), set()),
+    "a comment in scoring": (appended("analysis/scoring/normalise.py", "\n# A remark.\n"), set()),
     "a comment in the experiment's reader": (appended("workflows/experiment.py", "\n# A remark.\n"), set()),
     "a docstring and a comment in what all trainings use": (
         replaced("asr/batches.py", '"""From prepared', '"""Once more: from prepared'),
@@ -64,7 +64,7 @@ EDITS = {
     "a comment in the environment": (appended("environment.yml", "\n# A remark.\n"), set()),
     "a comment in the experiment": (appended("experiment", "\n# A remark.\n"), set()),
     "a file saved again as it was": (touched("asr/training.py"), set()),
-    "a method that nobody names": (appended("methods/start.py", "\n# A remark.\n"), set()),
+    "a method that nobody names": (appended("methods/shared/start.py", "\n# A remark.\n"), set()),
     "wording in the register": (replaced("config/corpora.yaml", "source: espeak-ng", "source: the engine"), set()),
     "how often is logged": (replaced("experiment", "log_every: 2", "log_every: 4"), {"check_experiment", *TABLES}),
     "how often a checkpoint is written": (
@@ -77,7 +77,7 @@ EDITS = {
         {"check_experiment", "train_system", "train_source_system", *FROM_SYSTEMS},
     ),
     "a claim": (replaced("analysis/claims.yaml", "absolute: 0.3", "absolute: 0.4"), TABLES),
-    "code of scoring": (appended("analysis/normalise.py", "\nREMARK = 1\n"), TABLES),
+    "code of scoring": (appended("analysis/scoring/normalise.py", "\nREMARK = 1\n"), TABLES),
     "code of decoding": (
         appended("asr/decoding.py", "\nREMARK = 1\n"),
         {"train_system", *FROM_SYSTEMS},

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import yaml
 
-from analysis.alignment import align
-from analysis.trn import read_trn, write_trn
+from analysis.scoring.alignment import align
+from analysis.scoring.trn import read_trn, write_trn
 from asr.corpora import read_cuts
 from asr.corpora.manifests import write_cuts
 from asr.settings import DecodeSettings

@@ -25,9 +25,9 @@ from espnet2.layers.global_mvn import GlobalMVN
 from onnx import numpy_helper
 from safetensors import safe_open
 
-import asr.huggingface  # noqa: F401
-from analysis.intervals import wer_interval
-from analysis.results import Results
+import asr.exported.huggingface  # noqa: F401
+from analysis.inputs.results import Results
+from analysis.significance.intervals import wer_interval
 from asr.decoding import greedy
 from asr.features import make_extractor
 from common.errors import UserError
@@ -37,10 +37,10 @@ from methods.paths import format_path
 from tests.systems import RATE, speech, system_folder
 from tests.workflows.commands import ROOT, command, contents, one_clear_error
 from workflows.export import main
-from workflows.steps.export import export_system
-from workflows.steps.export_espnet import UNKNOWN
-from workflows.steps.export_onnx import save_checked, write_onnx
-from workflows.steps.export_system import read_system
+from workflows.steps.export.espnet import UNKNOWN
+from workflows.steps.export.folder import export_system
+from workflows.steps.export.onnx import save_checked, write_onnx
+from workflows.steps.export.system import read_system
 
 BACKBONES = ("conformer", "wav2vec2", "hubert")
 MEASURED = (0.9, 2.1, 1.4)
@@ -196,7 +196,7 @@ def test_every_weight_is_stored_once(made):
 def blocks(path):
     """Python blocks of a Markdown file that use exported systems."""
     found = re.findall(r"```python\n(.*?)```", Path(path).read_text(), re.DOTALL)
-    return [block for block in found if "asr.huggingface" in block]
+    return [block for block in found if "asr.exported.huggingface" in block]
 
 
 DOCUMENTED = [(path, block) for path in ("README.md", "docs/export.md") for block in blocks(path)]

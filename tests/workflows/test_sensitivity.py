@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from analysis.alignment import align
-from analysis.trn import read_trn
+from analysis.scoring.alignment import align
+from analysis.scoring.trn import read_trn
 from common.errors import UserError
 from methods.paths import run_paths
 from tests.models import small_encoder, waves

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 import yaml
 
-from analysis.contrasts import contrast, system_errors
-from analysis.results import Results
-from analysis.trn import read_trn, write_trn
+from analysis.inputs.results import Results
+from analysis.scoring.trn import read_trn, write_trn
+from analysis.significance.contrasts import contrast, system_errors
 from asr.corpora import prepare, read_cuts
 from common.files import read_json, write_json
 from workflows.steps import prepare as step

@@ -12,10 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from analysis.alignment import align
-from analysis.counts import Counts
-from analysis.median import median_point
-from analysis.trn import Transcript
+from analysis.scoring.alignment import align
+from analysis.scoring.counts import Counts
+from analysis.scoring.median import median_point
+from analysis.scoring.trn import Transcript
 from methods.contract import Point
 from workflows.experiment import Experiment, Row
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from analysis.trn import write_trn
+from analysis.scoring.trn import write_trn
 from asr.backbones import Encoded
 from asr.corpora import Utterance
 from asr.decoding import greedy

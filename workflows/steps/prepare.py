@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from analysis.speakers import speakers_file, write_speakers
-from analysis.trn import write_trn
+from analysis.scoring.speakers import speakers_file, write_speakers
+from analysis.scoring.trn import write_trn
 from asr.corpora import prepare, read_cuts
 from common.errors import UserError, unknown
 from workflows.experiment import Experiment

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from analysis.counts import Counts
-from analysis.trn import write_trn
+from analysis.scoring.counts import Counts
+from analysis.scoring.trn import write_trn
 from asr.backbones import Backbone
 from asr.settings import DecodeSettings
 from common.errors import UserError

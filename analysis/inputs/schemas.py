@@ -1,0 +1,333 @@
+"""The files that other steps write and analysis reads, as typed objects. `docs/files.md` describes them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from analysis.scoring.counts import Counts
+
+COSTS_SCHEMA = 2
+
+
+class _Read(BaseModel):
+    """Part of a file that another step wrote: what analysis does not use is not checked."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class Row(_Read):
+    """What stands behind one row of a table: all offered paths of a depth, one path (also written `1 1 2 2`), or one
+    point by its id (a width, a precision)."""
+
+    system: str
+    depth: int | None = None
+    point: str | None = None
+    path: tuple[int, ...] | None = None
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _split(cls, path: Any) -> Any:
+        return path.split() if isinstance(path, str) else path
+
+
+class TableSpec(_Read):
+    """One table of the experiment. `rows` maps the published row names to what we have for them."""
+
+    kind: str
+    decode: str
+    sets: list[str] | None = None
+    """Sets with a column each, the dev set and further ones among them; None: the test sets."""
+    reference: str
+    rows: dict[str, Row]
+    published: str | None = None
+
+
+class FigureSpec(_Read):
+    """One figure: curves of systems that run at several depths, and baselines that run at one."""
+
+    kind: str
+    decode: str
+    systems: list[str]
+    baselines: list[str] = []
+    table: str | None = None
+    """The table whose published rows are drawn beside ours; None: the first of kind table1."""
+    sensitivity: str | None = None
+    """The system whose WER with one layer left out is drawn too."""
+
+
+class Family(_Read):
+    """Models that share a backbone; `title` says in words what they are."""
+
+    title: str = ""
+
+
+class System(_Read):
+    """What an experiment says of one system. `family` is None for the experiment's own backbone."""
+
+    method: str | None = None
+    family: str | None = None
+    settings: dict[str, Any] = {}
+
+    @property
+    def helpers(self) -> dict[str, str]:
+        """The systems in memory while this one trains, by role: a teacher, say, but not what it starts from."""
+        found = {role: value.get("system") for role, value in self.settings.items() if isinstance(value, dict)}
+        return {role: name for role, name in found.items() if isinstance(name, str) and role != "start"}
+
+
+class CorpusName(_Read):
+    name: str
+
+
+class NormaliserName(_Read):
+    """How transcripts are normalised before they are scored, see `analysis.scoring.normalise`."""
+
+    name: str = "identity-1"
+    glm: str | None = None
+
+
+class Experiment(_Read):
+    """`experiment.json`: the experiment with all defaults filled in."""
+
+    name: str
+    title: str = ""
+    note: str = ""
+    evidence: bool = False
+    corpus: CorpusName
+    normaliser: NormaliserName = NormaliserName()
+    dev_set: str
+    test_sets: list[str]
+    further_sets: list[str] = []
+    """Decoded too, shown where a table names them, never pooled."""
+    seeds: list[int]
+    decodes: dict[str, dict[str, Any]]
+    families: dict[str, Family] = {}
+    systems: dict[str, System]
+    headline: str | None = None
+    tables: dict[str, TableSpec] = {}
+    figures: dict[str, FigureSpec] = {}
+
+    @property
+    def decoded_sets(self) -> list[str]:
+        """All sets that are decoded: dev set, test sets, further sets."""
+        return [self.dev_set, *self.test_sets, *self.further_sets]
+
+    def sets_of(self, spec: TableSpec) -> list[str]:
+        """The sets with a column each in a table."""
+        return spec.sets or self.test_sets
+
+    def family_notes(self, systems: Iterable[str]) -> list[str]:
+        """What the models behind some systems are, a line for each family that occurs; the own backbone has none."""
+        members: dict[str, list[str]] = {}
+        for name in dict.fromkeys(systems):
+            family = self.systems[name].family if name in self.systems else None
+            if family is not None:
+                members.setdefault(family, []).append(name)
+        return [f"{name} systems ({', '.join(own)}): {self.families[name].title}" for name, own in members.items()]
+
+
+class Point(_Read):
+    """One way to execute a trained system. `system` and `seed` are added on reading."""
+
+    id: str
+    label: str = ""
+    path: tuple[int, ...] | None = None
+    depth: int | None = None
+    offered: bool
+    trained: bool
+    system: str
+    seed: int
+
+    @property
+    def shown(self) -> str:
+        """What a table calls it: the path as repeat counts, or for methods without paths the label."""
+        return " ".join(map(str, self.path)) if self.path else self.label or self.id
+
+
+class DecodedSet(_Read):
+    """Which points were decoded on one set, and the reference their transcripts stand beside."""
+
+    reference: str
+    points: list[str]
+
+
+class ChosenPoint(_Read):
+    """Which of the offered points of a depth stands for it, and which the dev set would have chosen, by their ids."""
+
+    depth: int
+    point: str
+    on_dev: str | None = None
+
+
+class Decode(_Read):
+    sets: dict[str, DecodedSet]
+    choices: list[ChosenPoint] = []
+    """Of depths with several points, as far as this decode holds them."""
+
+
+class SystemPoints(_Read):
+    """`points.json`: all operating points of one trained system, and what was decoded."""
+
+    system: str
+    seed: int
+    physical_layers: int | None = None
+    points: list[Point]
+    """None for a system that recognises nothing yet: a foundation model."""
+    decodes: dict[str, Decode]
+
+    @property
+    def depths(self) -> list[int]:
+        """The depths at which the system itself offers a point, in order."""
+        return sorted({point.depth for point in self.points if point.offered and point.depth})
+
+
+class RealTimeFactor(_Read):
+    median: float
+
+
+class StepSeconds(_Read):
+    """Seconds of a training step, taken several times."""
+
+    median: float = Field(gt=0)
+    min: float
+    max: float
+
+
+class PointCosts(_Read):
+    """What one point costs. Sizes in bytes; MACs and memory for the file's seconds of audio."""
+
+    parameters_stored: int
+    parameters_nonzero: int
+    parameters_executed: int
+    stored_bytes: int
+    macs: int | float
+    real_time_factor: RealTimeFactor
+    peak_memory_bytes: int
+    training_peak_memory_bytes: int | None = None
+    """Of a training step, activations included; None where training was not measured."""
+    training_step_seconds: StepSeconds | None = None
+    """A step of the last stage, measured alone."""
+    training_seconds: float | None = None
+    """Steps times seconds of a step, over all stages."""
+
+    @property
+    def training_seconds_spread(self) -> float:
+        """How far a measured step was from the median, as a share of it: of the farthest one."""
+        step = self.training_step_seconds
+        return 0.0 if step is None else max(step.max - step.median, step.median - step.min) / step.median
+
+
+class Costs(_Read):
+    """`costs.json`: what was measured with nothing else running."""
+
+    version: int = Field(COSTS_SCHEMA, alias="schema")
+    device: str
+    threads: int
+    audio_seconds: float
+    points: dict[str, PointCosts]
+
+    @field_validator("version")
+    @classmethod
+    def _is_current(cls, version: int) -> int:
+        """Memory of schema 1 held imports and leftovers of other points."""
+        if version != COSTS_SCHEMA:
+            raise ValueError(f"{version} is not {COSTS_SCHEMA}; measure the costs again (python -m workflows.measure)")
+        return version
+
+
+class StatisticsFacts(_Read):
+    """The batch-norm statistics of one trained system."""
+
+    use: str
+    """`again`: estimated after training, over `points`; `running`: as training left them."""
+    points: list[str] = []
+    """The labels of the points that were run to estimate them."""
+    seconds: float = 0.0
+    audio_seconds: float = 0.0
+    bytes: int = 0
+
+
+class Accepted(_Read):
+    """A change since a system was trained that somebody accepted: when, and what differs."""
+
+    when: str
+    difference: list[str]
+
+
+class Provenance(_Read):
+    """`provenance.json`: where a system comes from. A fact that is not known is None."""
+
+    commit: str | None = None
+    modified: bool | None = None
+    device: str | None = None
+    processor: str | None = None
+    versions: dict[str, str] = {}
+    wall_seconds: float | None = None
+    statistics: StatisticsFacts | None = None
+    """None where there is no batch norm."""
+    accepted: list[Accepted] = []
+
+
+class LeftOut(_Read):
+    """The errors of a model without one of its layers, numbered from 1."""
+
+    layer: int
+    counts: Counts
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        return {"layer": value.get("layer"), "counts": value} if isinstance(value, dict) else value
+
+    @field_validator("counts", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return _counts(value)
+
+
+class Sensitivity(_Read):
+    """`sensitivity.json`: the errors of a system with each of its layers left out, and the order in which they go."""
+
+    system: str
+    seed: int
+    physical_layers: int = Field(ge=1)
+    decode: str
+    set: str
+    full: Counts
+    without: list[LeftOut]
+    """One for each layer, in order."""
+    drop_order: list[int]
+    """All layers, the least harmful removal first."""
+
+    @field_validator("full", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        return _counts(value)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "Sensitivity":
+        layers = list(range(1, self.physical_layers + 1))
+        if [variant.layer for variant in self.without] != layers:
+            raise ValueError(f"without: needs one entry for each of the layers 1 to {self.physical_layers}, in order")
+        if sorted(self.drop_order) != layers:
+            raise ValueError(f"drop_order: must name each of the layers 1 to {self.physical_layers} once")
+        if any(counts.ref_words != self.full.ref_words for counts in (variant.counts for variant in self.without)):
+            raise ValueError("without: all variants must be counted on the same words as the full model")
+        return self
+
+    def rank(self, layer: int) -> int:
+        """When a layer is dropped: 1 for the one whose removal hurts least."""
+        return self.drop_order.index(layer) + 1
+
+
+def _counts(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    try:
+        counts = Counts.from_json(value)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"needs the numbers sub, del, ins and ref_words ({error})") from None
+    if not counts.ref_words:
+        raise ValueError("holds no word, so there is no word error rate")
+    return counts

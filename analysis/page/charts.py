@@ -1,0 +1,256 @@
+"""The numbers behind the report's charts: WER by depth, cost against WER, learning curves. The page draws them.
+
+Everything is plain lists and dictionaries, ready for JSON: no NaN, no infinity.
+"""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from analysis.inputs.choice import offered_at
+from analysis.inputs.results import Results
+from analysis.inputs.schemas import Point
+from analysis.scoring.counts import Counts
+from analysis.significance.intervals import wer_interval
+from analysis.tables.figures import figure_title, published_panels
+from analysis.tables.formats import Column, Table
+from analysis.tables.rows import MeasuredRow, measure, measure_depth, systems_in_order, table_decode
+from common.errors import UserError
+
+KINDS = ("sub", "dele", "ins")
+LONGEST_CURVE = 300  # points of one learning curve; longer logs are thinned out
+AXES = [
+    ("parameters_stored", "stored parameters", ""),
+    ("stored_bytes", "stored bytes", "B"),
+    ("macs", "MACs", "MAC"),
+    ("real_time_factor", "real-time factor", ""),
+    ("peak_memory_bytes", "peak memory", "B"),
+]
+
+
+def depth_chart(results: Results, name: str) -> dict[str, Any]:
+    """One figure: for each system its depths, each with the reported path and all the others; the published curves."""
+    spec = results.experiment.figures[name]
+    chart: dict[str, Any] = {"name": name, "title": figure_title(results.experiment, name)}
+    chart["systems"] = [_system_depths(results, system, spec.decode) for system in spec.systems]
+    chart["baselines"] = [
+        depth["reported"] | {"paths": depth["paths"]}
+        for system in spec.baselines
+        for depth in _system_depths(results, system, spec.decode)["depths"]
+    ]
+    chart["baselines"].sort(key=lambda point: point["depth"])
+    chart["published"] = _published(results, name)
+    return chart
+
+
+def _system_depths(results: Results, system: str, decode: str) -> dict[str, Any]:
+    first = results.experiment.seeds[0]
+    found = results.points(system, first)
+    return {
+        "name": system,
+        "layers": found.physical_layers,
+        "depths": [_depth(results, system, decode, depth) for depth in found.depths],
+    }
+
+
+def _depth(results: Results, system: str, decode: str, depth: int) -> dict[str, Any]:
+    """What the tables report of a depth, over all seeds, and every path of every seed."""
+    row = measure_depth(results, system, depth, decode)
+    chosen = {(choice.point.seed, choice.point.id) for choice in row.choices}
+    offered = [p for seed in results.experiment.seeds for p in offered_at(results, system, seed, depth)]
+    paths = [_point(results, p, decode) | {"reported": (p.seed, p.id) in chosen} for p in offered]
+    wers = [path["wer"] for path in paths]
+    spread = statistics.stdev(wers) if len(wers) > 1 else 0.0
+    return {"depth": depth, "reported": _reported(row), "paths": paths, "mean": statistics.fmean(wers), "sd": spread}
+
+
+def _reported(row: MeasuredRow) -> dict[str, Any]:
+    """A row's mean WER with its interval over seeds and speakers. Errors are sums over seeds, words counted once."""
+    by_seed, estimate, point = row.counts_by_seed(), row.estimate(), row.first.point
+    return {
+        "system": point.system,
+        "seed": point.seed,
+        "seeds": len(by_seed),
+        "id": point.id,
+        "path": row.by_seed(choice.point.shown for choice in row.choices),
+        "depth": point.depth,
+        "trained": point.trained,
+        "counts": [*(sum(getattr(c, kind) for c in by_seed) for kind in KINDS), by_seed[0].ref_words],
+        "wer": row.wer(),
+        "interval": [estimate.low, estimate.high],
+    }
+
+
+def _point(results: Results, point: Point, decode: str) -> dict[str, Any]:
+    """One point with its counts, and the bootstrap interval of its own seed."""
+    alignments = results.alignments(point, decode, results.experiment.test_sets)
+    counts, interval = _counts(results, point, decode), wer_interval(alignments)
+    return {
+        "system": point.system,
+        "seed": point.seed,
+        "id": point.id,
+        "path": point.shown,
+        "depth": point.depth,
+        "trained": point.trained,
+        "counts": [counts.sub, counts.dele, counts.ins, counts.ref_words],
+        "wer": counts.wer,
+        "interval": [interval.low, interval.high],
+    }
+
+
+def _counts(results: Results, point: Point, decode: str) -> Counts:
+    return results.counts(point, decode, results.experiment.test_sets)
+
+
+def _published(results: Results, name: str) -> list[dict[str, Any]]:
+    """The published WERs, a panel for each set that the paper gives apart."""
+
+    def depths(curve):
+        return [{"depth": d.depth, "wer": d.wer, "trained": d.trained} for d in curve.depths]
+
+    return [
+        {
+            "title": panel.title,
+            "systems": [{"name": curve.name, "depths": depths(curve)} for curve in panel.curves],
+            "baselines": depths(panel.baseline),
+        }
+        for panel in published_panels(results, name)
+    ]
+
+
+def depth_table(chart: dict[str, Any], experiment: str) -> Table:
+    """The same numbers as a table: one line for each path of each seed, with that seed's interval."""
+    columns = [Column("system", "system", numeric=False), Column("depth", "depth"), Column("seed", "seed")]
+    columns += [Column("path", "path", numeric=False), Column("role", "role", numeric=False)]
+    columns += [Column(key, key) for key in ("sub", "del", "ins", "words")]
+    columns += [Column("wer", "WER %"), Column("interval", "95 % interval"), Column("low"), Column("high")]
+    rows = []
+    for system in chart["systems"]:
+        for depth in system["depths"]:
+            rows += map(_depth_row, depth["paths"])
+    rows += [_depth_row(path) for point in chart["baselines"] for path in point["paths"]]
+    return Table(f"{chart['name']}_paths", f"WER of every path ({experiment})", columns, rows)
+
+
+def _depth_row(point: dict[str, Any]) -> dict:
+    low, high = point["interval"]
+    roles = ["trained"] * point["trained"] + ["reported"] * point["reported"]
+    return {
+        **{key: point[key] for key in ("system", "depth", "seed", "path")},
+        **dict(zip(("sub", "del", "ins", "words"), point["counts"], strict=True)),
+        "role": ", ".join(roles),
+        "wer": (point["wer"], f"{point['wer']:.2f}"),
+        "interval": f"{low:.2f} to {high:.2f}",
+        "low": low,
+        "high": high,
+    }
+
+
+def cost_chart(results: Results) -> dict[str, Any] | None:
+    """Every offered point of the first seed with its costs, and its WER as the mean over seeds; None where nothing was
+    measured.
+
+    `in_table` are those that a table reports, and all of a system that no table names.
+    """
+    experiment = results.experiment
+    in_tables = {
+        (row.first.point.system, row.first.point.id): row.wer()
+        for name, spec in experiment.tables.items()
+        for row in measure(results, name, spec).values()
+    }
+    named = {system for system, _ in in_tables}
+    points, seconds = [], None
+    for system in systems_in_order(results):
+        costs, decode = results.costs(system, experiment.seeds[0]), _decode(results, system)
+        for point in results.points(system, experiment.seeds[0]).points if costs else []:
+            wanted = point.offered or (system, point.id) in in_tables
+            decoded = all(results.decoded(point, decode, name) for name in experiment.test_sets)
+            if wanted and decoded and point.id in costs.points:
+                seconds, shown = costs.audio_seconds, system not in named or (system, point.id) in in_tables
+                wer = in_tables.get((system, point.id), _mean_wer(results, point, decode))
+                points.append(_cost_point(point, wer, costs.points[point.id], shown))
+    if not points:
+        return None
+    axes = [{"key": key, "label": label, "unit": unit} for key, label, unit in AXES]
+    return {"axes": axes, "points": points, "audio_seconds": seconds, "seeds": len(experiment.seeds)}
+
+
+def _mean_wer(results: Results, point: Point, decode: str) -> float:
+    """The WER of a point, averaged over the seeds that decoded it."""
+    test_sets, found = results.experiment.test_sets, []
+    for seed in results.experiment.seeds:
+        own = next((each for each in results.points(point.system, seed).points if each.id == point.id), None)
+        if own and own.path == point.path and all(results.decoded(own, decode, name) for name in test_sets):
+            found.append(_counts(results, own, decode).wer)
+    return statistics.fmean(found)
+
+
+def _decode(results: Results, system: str) -> str:
+    """The decode whose WER stands for a system: that of its table; without tables the first that it has."""
+    decodes = results.points(system, results.experiment.seeds[0]).decodes
+    return table_decode(results, system) or next(iter(decodes), next(iter(results.experiment.decodes)))
+
+
+def _cost_point(point: Point, wer: float, costs, in_table: bool) -> dict[str, Any]:
+    values = costs.model_dump()
+    values["real_time_factor"] = costs.real_time_factor.median
+    return {
+        "system": point.system,
+        "depth": point.depth,
+        "path": point.shown,
+        "trained": point.trained,
+        "in_table": in_table,
+        "wer": wer,
+        "costs": {key: values[key] for key, *_ in AXES},
+    }
+
+
+def learning_chart(results: Results) -> dict[str, Any] | None:
+    """Every logged term of every trained system by step, `dev.` terms beside those of training; None without logs."""
+    curves, terms = [], {}
+    for system in systems_in_order(results):
+        for seed in results.experiment.seeds:
+            path = results.system_folder(system, seed) / "log.jsonl"
+            if path.exists():
+                curves.append({"system": system, "seed": seed, **_learning_curve(path)})
+                terms.update(dict.fromkeys(term for kind in ("train", "dev") for term in curves[-1][kind]))
+    if not curves:
+        return None
+    names = sorted(terms, key=lambda term: (term != "total", term == "learning_rate"))
+    return {"terms": names, "curves": curves}
+
+
+def _learning_curve(path: Path) -> dict[str, Any]:
+    """`{"train": {term: [[step, value], ...]}, "dev": {...}, "stages": [[name, first step], ...]}`.
+
+    Steps go on counting from one stage to the next.
+    """
+    curve: dict[str, Any] = {"train": {}, "dev": {}, "stages": []}
+    before = last = 0
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            stage, step = str(row.pop("stage")), int(row.pop("step"))
+            row.pop("seconds", None)
+            values = {term: float(value) for term, value in row.items()}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: line {number}: not a line of a training log ({error!r})") from None
+        if not curve["stages"] or curve["stages"][-1][0] != stage:
+            before = last
+            curve["stages"].append([stage, before])
+        last = before + step
+        for term, value in values.items():
+            kind = "dev" if term.startswith("dev.") else "train"
+            if math.isfinite(value):
+                curve[kind].setdefault(term.removeprefix("dev."), []).append([last, value])
+    for kind in ("train", "dev"):
+        curve[kind] = {term: _thinned(points) for term, points in curve[kind].items()}
+    return curve
+
+
+def _thinned(points: list) -> list:
+    step = math.ceil(len(points) / LONGEST_CURVE)
+    kept = points[:: step or 1]
+    return kept if not points or kept[-1] is points[-1] else [*kept, points[-1]]

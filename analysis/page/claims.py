@@ -1,0 +1,152 @@
+"""The verdicts of `claims.json` as the report shows them: in words, with a mark, with the interval drawn."""
+
+from collections import Counter
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from analysis.inputs.results import Results
+from analysis.tables.formats import Column, Table
+from analysis.verdicts.outcomes import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED
+from common.files import read_json
+from common.settings import parse
+
+MARKS = {REPRODUCED: "✓", CONTRADICTED: "✗", INCONCLUSIVE: "?", NOT_TESTED: "–"}
+WIDTH, HEIGHT, MARGIN = 240, 34, 8  # of the drawn interval, in its own units
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Effect(_Read):
+    name: str = ""
+    value: float | None = None
+    unit: str = ""
+    interval: tuple[float, float] | None = None
+    own_interval: tuple[float, float] | None = None
+    published: float | None = None
+
+    @property
+    def text(self) -> str:
+        """For example `-5.44 points (95 % interval -7.14 to -3.86)`."""
+        sign = "+" if self.unit == "points" else ""  # a difference
+        value = "" if self.value is None else f"{self.value:{sign}.2f} {self.unit}".strip()
+        if self.interval is None:
+            return value
+        low, high = self.interval
+        own = self.own_interval
+        beside = f"; not pooled {own[0]:{sign}.2f} to {own[1]:{sign}.2f}" if own else ""
+        papers = "" if self.published is None else f"; the paper's {self.published:{sign}.2f}"
+        return f"{value} (95 % interval {low:{sign}.2f} to {high:{sign}.2f}{beside}{papers})"
+
+
+class Part(_Read):
+    """One comparison of a claim that makes several."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    verdict: str = ""
+    shown: str = ""
+    points: Literal["for", "against", "neither"] = "neither"
+    effect: Effect | None = None
+    p: float | None = None
+    words_needed: int | float | None = None
+    seeds_needed: int | None = None
+    reason: str | None = None
+
+    @property
+    def badge(self) -> str:
+        """The verdict in words, and where an inconclusive one points."""
+        pointing = self.verdict == INCONCLUSIVE and self.points != "neither"
+        return (self.shown or self.verdict) + (f", points {self.points} it" if pointing else "")
+
+    @property
+    def name(self) -> str:
+        """What the part is called, under whichever of the usual keys."""
+        extra: dict[str, Any] = self.model_extra or {}
+        return str(next((extra[key] for key in ("name", "statement", "id", "what") if extra.get(key)), ""))
+
+
+class Claim(Part):
+    id: str
+    source: str = ""
+    statement: str
+    published: Any = None
+    margin: Any = None
+    parts: list[Part] = []
+
+    @property
+    def mark(self) -> str:
+        return MARKS.get(self.verdict, "•")
+
+    @property
+    def short(self) -> str:
+        """The id as words."""
+        return self.id.replace("_", " ")
+
+    @property
+    def deciding_margin(self) -> float | None:
+        """The margin where it decides: a gain is judged against zero, and its margin would only mislead."""
+        margin = self.margin if isinstance(self.margin, int | float) else None
+        return margin if margin is not None and f"{margin:.2f}" in (self.reason or f"{margin:.2f}") else None
+
+    @property
+    def drawing(self) -> dict[str, float] | None:
+        """Where the interval, the value, zero and the margin stand in a drawing of WIDTH by HEIGHT."""
+        if self.effect is None or self.effect.value is None or self.effect.interval is None:
+            return None
+        low, high = self.effect.interval
+        margin = self.deciding_margin
+        marks = [low, high, self.effect.value, 0.0, *([margin] if margin else [])]
+        start, stop = min(marks), max(marks)
+        scale = (WIDTH - 2 * MARGIN) / ((stop - start) or 1.0)
+
+        def place(value: float) -> float:
+            return round(MARGIN + (value - start) * scale, 1)
+
+        places = {"low": place(low), "high": place(high), "value": place(self.effect.value), "zero": place(0.0)}
+        return places | ({"margin": place(margin)} if margin else {})
+
+
+class Claims(_Read):
+    evidence: bool = False
+    claims: list[Claim]
+
+    @property
+    def tally(self) -> list[tuple[str, str, list[tuple[int, Claim]]]]:
+        """The claims of each verdict with their places: `(verdict, mark, claims)`, for the verdicts that occur."""
+        placed = [*enumerate(self.claims)]
+        found = {claim.verdict for claim in self.claims}
+        order = [*(verdict for verdict in MARKS if verdict in found), *sorted(found - set(MARKS))]
+        return [
+            (verdict, MARKS.get(verdict, "•"), [(place, claim) for place, claim in placed if claim.verdict == verdict])
+            for verdict in order
+        ]
+
+    @property
+    def pointing(self) -> str:
+        """Where the inconclusive claims point."""
+        ways = Counter(claim.points for claim in self.claims if claim.verdict == INCONCLUSIVE)
+        return f"{ways['for']} pointing for, {ways['against']} against the claim"
+
+
+def claims_table(found: Claims, experiment: str) -> Table:
+    """One line for each claim."""
+    columns = [Column("id"), Column("verdict"), Column("shown", "verdict", numeric=False)]
+    columns += [Column("points", "points", numeric=False), Column("statement", "claim", numeric=False)]
+    columns += [Column("published", "published", numeric=False), Column("effect", "effect", numeric=False)]
+    columns += [Column("margin", "margin"), Column("p", "p"), Column("words_needed", "words needed")]
+    columns += [Column("seeds_needed", "trainings needed")]
+    columns += [Column("reason", "reason", numeric=False)]
+    rows = [
+        {**claim.model_dump(include={column.key for column in columns}), "effect": claim.effect and claim.effect.text}
+        for claim in found.claims
+    ]
+    title = f"Verdicts on the claims ({experiment})"
+    return Table("claims", title if found.evidence else f"{title}: plumbing, not evidence", columns, rows)
+
+
+def claims(results: Results) -> Claims | None:
+    """The verdicts of the experiment; None where no claim was judged."""
+    path = results.folder / "claims.json"
+    return parse(Claims, read_json(path), str(path)) if path.exists() else None

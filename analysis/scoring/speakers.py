@@ -1,0 +1,49 @@
+"""Who speaks each utterance: a file beside the reference transcripts, taken from the corpus's manifest.
+
+    test.trn               the reference words
+    test.speakers.json     {"ann-0001": "ann", "ann-0002": "ann", ...}
+
+Intervals resample speakers, so it matters who they are. An id does not say it: NIST's tools take what stands before the
+first hyphen for the speaker, and make one of `spk-01` and `spk-02`. Without such a file every utterance stands for
+itself, which is said where an interval is shown.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from analysis.scoring.trn import Transcript, first_of
+from common.errors import UserError
+from common.files import read_json, write_json
+
+
+def speakers_file(reference: Path) -> Path:
+    """Where the speakers of a reference `.trn` stand."""
+    return reference.with_suffix(".speakers.json")
+
+
+def write_speakers(path: Path, speakers: Mapping[str, str]) -> None:
+    """Write utterance id -> speaker, whole file or nothing."""
+    write_json(path, dict(speakers))
+
+
+def name_speakers(reference: Transcript, path: Path) -> Transcript:
+    """`reference` with its speakers from a file, which may know more utterances.
+
+    Raises `UserError` for a file that is missing or holds something else, or that leaves out an utterance.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict) or not all(isinstance(name, str) and name for name in found.values()):
+        raise UserError(f"{path}: must map each utterance id to the name of its speaker")
+    missing = [utterance for utterance in reference.lines if utterance not in found]
+    if missing:
+        raise UserError(
+            f"{path}: names no speaker for {len(missing)} utterances of {reference.path} ({first_of(missing)})"
+        )
+    return replace(reference, speakers={utterance: found[utterance] for utterance in reference.lines})
+
+
+def unit_noun(references: Sequence[Transcript]) -> str:
+    """What intervals over these references resample, in words."""
+    named = {reference.speakers is not None for reference in references}
+    return {True: "speakers", False: "utterances"}[named.pop()] if len(named) == 1 else "speakers and utterances"

@@ -1,0 +1,227 @@
+"""The measured cells of a table, and the columns they stand under: what a row is, its WERs, how it compares.
+
+With several seeds the columns are other ones: each says what it is the mean, the sum or the list of, and no number of
+one seed stands beside one of all.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from analysis.inputs.schemas import TableSpec
+from analysis.significance.comparison import Comparison, estimate_wer, mean_wer
+from analysis.significance.contrasts import Estimate
+from analysis.significance.exact import Significance, holm
+from analysis.significance.mapsswe import shown_p
+from analysis.tables.formats import Column
+from analysis.tables.rows import MeasuredRow
+
+FEW, CONSTANT, FEW_SPEAKERS = "†", "‡", "§"
+
+
+def identity_columns() -> list[Column]:
+    """What a row is."""
+    return [
+        Column("sys", "Sys.", numeric=False),
+        Column("system", "system", numeric=False),
+        Column("physical_layers", "physical layers"),
+        Column("depth", "depth"),
+        Column("params_millions", "params M"),
+    ]
+
+
+def pooled_columns(reference: str, rows: Sequence[MeasuredRow], wer: str = "pooled WER %") -> list[Column]:
+    """Counts, the WER they make (under the heading `wer`), its comparison with the reference row, the path."""
+    middle = any(len(choice.candidates) > 1 for row in rows for choice in row.choices)
+    seeds = max(len(row.choices) for row in rows)
+    several = seeds > 1
+    counts = [f"{key}_over_seeds" if several else key for key in ("sub", "del", "ins")]
+    tests = ["z"] if not several else []
+    return [
+        *[Column(key) for key in (*counts, "ref_words")],
+        Column("wer", f"{wer}, mean of {seeds} seeds" if several else wer),
+        Column("wer_interval", "95 % interval", wide=not several),
+        *[Column(key) for key in ("wer_low", "wer_high")],
+        *([Column("wer_by_seed", "WER by seed", wide=True)] if several else []),
+        Column("star", "* in seeds" if several else ""),
+        Column("difference", f"minus {reference} [95 % interval]"),
+        *[Column(key) for key in ("difference_low", "difference_high", "speakers", *tests)],
+        Column("p", "p" if several else "MAPSSWE p"),
+        *([] if several else [Column("p_exact")]),
+        Column("p_holm", "Holm p" if len(rows) > 2 else ""),
+        *(_columns_by_seed() if several else [Column("segments", "segments")]),
+        Column("path", "path", numeric=False),
+        Column("paths", "of paths" if middle else ""),
+        Column("dev_path", "chosen on dev (WER %)" if middle else "", numeric=False),
+        *[Column(key) for key in ("dev_wer", "dev_wer_low", "dev_wer_high")],
+        Column("seeds", "seeds"),
+    ]
+
+
+def _columns_by_seed(name: str = "") -> list[Column]:
+    """The tests within each seed, of one set or of all pooled."""
+    end, on = (f"_{name}", f"{name} ") if name else ("", "")
+    return [
+        Column(f"p_by_seed{end}", f"{on}MAPSSWE p by seed", numeric=False, wide=True),
+        Column(f"segments_by_seed{end}", f"{on}segments by seed", numeric=False, wide=True),
+    ]
+
+
+def wer_columns(sets: Sequence[str], seeds: int, starred: bool = False) -> list[Column]:
+    """The WER of each set, with its interval and, if `starred`, its star."""
+    columns = []
+    for name in sets:
+        columns += [Column(f"wer_{name}", f"{name} WER %")]
+        columns += [Column(f"star_{name}", f"{name} * in seeds" if seeds > 1 else "")] if starred else []
+    for name in sets:
+        columns += [Column(f"wer_interval_{name}", f"{name} 95 % interval" if seeds > 1 else "", wide=True)]
+        columns += [Column(f"{key}_{name}") for key in ("wer_low", "wer_high")]
+    return columns
+
+
+def set_columns(sets: Sequence[str], reference: str, corrected: bool, seeds: int) -> list[Column]:
+    """The WER of each set with its star, and further off its comparison with the reference row; `corrected`: with
+    Holm's p."""
+    columns, several = wer_columns(sets, seeds, starred=True), seeds > 1
+    for name in sets:
+        columns += [
+            Column(f"difference_{name}", f"{name} minus {reference} [95 % interval]", wide=True),
+            *[Column(f"{key}_{name}") for key in ("difference_low", "difference_high")],
+            Column(f"p_{name}", f"{name} p" if several else f"{name} MAPSSWE p", wide=True),
+            *([] if several else [Column(f"p_exact_{name}")]),
+            Column(f"p_holm_{name}", f"{name} Holm p" if corrected else "", wide=True),
+            *(_columns_by_seed(name) if several else [Column(f"segments_{name}")]),
+        ]
+    return columns
+
+
+def row_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:
+    """What stands behind a row, and its WER on each of some sets."""
+    parameters = [stored / 1e6 if stored else None for stored in row.parameters]
+    shown = row.by_seed(map(millions, parameters))
+    cells = {
+        "system": row.row.system,
+        "physical_layers": row.physical_layers,
+        "depth": row.first.point.depth,
+        "params_millions": (parameters[0] if len({*parameters}) == 1 else shown, shown),
+        "seeds": len(row.choices),
+    }
+    for name in sets:
+        rate, estimate = row.wer([name]), row.estimate([name])
+        cells[f"wer_{name}"] = (rate, f"{rate:.2f}")
+        cells |= {f"{key}_{name}": value for key, value in _interval_cells(estimate).items()}
+    return cells
+
+
+def wer_cells(row: MeasuredRow, sets: Sequence[str], comparison: Mapping) -> dict:
+    """The WER of a row pooled over sets with interval and path, and its comparison with the reference row (or {})."""
+    by_seed, rate = row.counts_by_seed(sets), row.wer(sets)
+    cells = {"wer": (rate, f"{rate:.2f}"), **_interval_cells(row.estimate(sets)), **_path_cells(row, sets)}
+    if len(by_seed) == 1:
+        cells |= by_seed[0].to_json()
+        cells["wer"] = (rate, f"{rate:.2f}" + "*" * comparison.get("star", 0))
+    else:
+        sums = {f"{key}_over_seeds": sum(c.to_json()[key] for c in by_seed) for key in ("sub", "del", "ins")}
+        rates = [counts.wer for counts in by_seed]
+        cells |= {
+            **sums,
+            "ref_words": by_seed[0].ref_words,
+            "wer_by_seed": _list_cell(rates, map("{:.2f}".format, rates)),
+        }
+    return {**cells, **comparison}
+
+
+def compared(spec: TableSpec, rows: Mapping[str, MeasuredRow], sets: Sequence[str]) -> dict[str, dict]:
+    """The cells that compare each row with the reference row over sets, pooled; Holm's correction is over all rows."""
+    against = {name: row.against(rows[spec.reference], sets) for name, row in _others(spec, rows)}
+    adjusted = holm([comparison.p for comparison in against.values()])
+    return {name: _comparison_cells(against[name], p) for name, p in zip(against, adjusted, strict=True)}
+
+
+def compared_by_set(spec: TableSpec, rows: Mapping[str, MeasuredRow], sets: Sequence[str]) -> dict[str, dict]:
+    """The cells that compare each row with the reference row on each set alone, stars and all.
+
+    Holm's correction is over all cells, rows times sets: who looks for a star looks at all of them.
+    """
+    reference = rows[spec.reference]
+    against = {(name, one): row.against(reference, [one]) for name, row in _others(spec, rows) for one in sets}
+    adjusted = holm([comparison.p for comparison in against.values()])
+    cells: dict[str, dict] = {name: {} for name in rows}
+    for ((name, one), comparison), p in zip(against.items(), adjusted, strict=True):
+        cells[name] |= {f"{key}_{one}": value for key, value in _comparison_cells(comparison, p).items()}
+        if comparison.seeds == 1:
+            rate = mean_wer(comparison.ours)
+            cells[name][f"wer_{one}"] = (rate, f"{rate:.2f}" + "*" * comparison.stars)
+    return cells
+
+
+def _others(spec: TableSpec, rows: Mapping[str, MeasuredRow]) -> list[tuple[str, MeasuredRow]]:
+    return [(name, row) for name, row in rows.items() if name != spec.reference]
+
+
+def _path_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:
+    paths = row.by_seed(choice.point.shown for choice in row.choices)
+    cells = {"path": paths, "paths": row.by_seed(len(choice.candidates) for choice in row.choices)}
+    if any(len(choice.candidates) > 1 for choice in row.choices):
+        on_dev = row.on_dev(sets)
+        cells["dev_path"] = "not decoded"
+        if on_dev is not None:
+            shown, rate, estimate = (
+                row.by_seed(c.on_dev.shown for c in row.choices),
+                mean_wer(on_dev),
+                estimate_wer(on_dev),
+            )
+            interval = f" [{estimate.low:.2f}, {estimate.high:.2f}]" if len(on_dev) > 1 else ""
+            cells |= {"dev_wer": rate, "dev_wer_low": estimate.low, "dev_wer_high": estimate.high}
+            cells["dev_path"] = (shown, f"{shown} ({rate:.2f}{interval})")
+    return cells
+
+
+def _comparison_cells(comparison: Comparison, adjusted_p: float) -> dict:
+    estimate, (low, high) = comparison.estimate, comparison.interval
+    cells = {
+        "star": comparison.stars,
+        "difference": (comparison.difference, _difference(comparison.difference, estimate)),
+        "difference_low": low,
+        "difference_high": high,
+        "speakers": estimate.units,
+        "p_holm": (adjusted_p, shown_p(adjusted_p)),
+    }
+    if comparison.seeds == 1:
+        (found,) = comparison.tests
+        test = found.mapsswe
+        return cells | {"z": test.z, "p": (test.p, _tested(found)), "p_exact": found.exact_p, "segments": test.segments}
+    cells["star"] = (comparison.stars, "* " * (comparison.stars > 0) + f"{comparison.stars}/{comparison.seeds}")
+    cells["p"] = (comparison.p, shown_p(comparison.p))
+    cells["p_by_seed"] = _list_cell([test.p for test in comparison.tests], map(_tested, comparison.tests))
+    segments = [test.mapsswe.segments for test in comparison.tests]
+    cells["segments_by_seed"] = _list_cell(segments, map(str, segments))
+    return cells
+
+
+def _list_cell(values: Iterable[float], texts: Iterable[str]) -> tuple[str, str]:
+    """One value a seed: for CSV, and as people read them."""
+    return ";".join(f"{value:.6g}" for value in values), ", ".join(texts)
+
+
+def _tested(found: Significance) -> str:
+    """The p of one seed's tests as a table shows it: MAPSSWE's with its mark, and the exact one where it counts."""
+    test = found.mapsswe
+    exact = "" if found.exact_p is None else f" (exact {shown_p(found.exact_p)})"
+    mark = CONSTANT if test.constant_difference and test.mean else FEW if test.few_segments else ""
+    return shown_p(test.p) + mark + exact
+
+
+def _interval_cells(estimate: Estimate) -> dict:
+    text = f"{estimate.low:.2f} to {estimate.high:.2f}"
+    return {"wer_interval": text, "wer_low": estimate.low, "wer_high": estimate.high}
+
+
+def _difference(difference: float, estimate: Estimate) -> str:
+    mark = FEW_SPEAKERS if estimate.few_units else ""
+    return f"{difference:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]{mark}"
+
+
+def millions(parameters: float | None) -> str:
+    """Millions of parameters as tables print them."""
+    if parameters is None:
+        return "not measured"
+    return f"{parameters:.1f}" if parameters >= 10 else f"{parameters:.3f}"

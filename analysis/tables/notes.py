@@ -1,0 +1,120 @@
+"""What stands below a table: how its numbers came about, what may be compared, what is known about the paper's own."""
+
+from typing import TYPE_CHECKING
+
+from analysis.inputs.published import slips
+from analysis.tables.accepted import accepted_notes
+from analysis.tables.cells import CONSTANT, FEW, FEW_SPEAKERS
+from analysis.tables.formats import MISSING
+
+if TYPE_CHECKING:
+    from analysis.tables.papers import Content
+
+OTHER_DATA = "The paper's numbers come from other data and larger systems: compare directions, not values."
+OTHER_MODELS = (
+    "The paper's numbers are for LibriSpeech with wav2vec2-base and HuBERT-base; with other speech or smaller models "
+    "compare directions, not values."
+)
+
+
+def pooled_notes(content: "Content") -> list[str]:
+    experiment, spec, rows = content.experiment, content.spec, content.rows
+    notes = [
+        f"WER in percent, from errors pooled over {', '.join(experiment.test_sets)} (decode: {spec.decode}), aligned "
+        "as NIST's sclite does.",
+        OTHER_DATA,
+        _star(content, f"Sys. {spec.reference}", "all test sets pooled"),
+    ]
+    holm = f"corrected for this table's {len(rows) - 1} comparisons" if len(rows) > 2 else None
+    return [*notes, *_common_notes(content, holm)]
+
+
+def notes_by_set(content: "Content") -> list[str]:
+    experiment, spec, rows = content.experiment, content.spec, content.rows
+    notes = [
+        f"WER in percent (decode: {spec.decode}), aligned as NIST's sclite does; pooled over "
+        f"{', '.join(experiment.test_sets)}, and for each set by itself.",
+        OTHER_MODELS,
+        _star(content, f"Sys. {spec.reference} on the same set", "that set alone; for the pooled WER all test sets")
+        + " As in the paper, a star is not corrected for the number of cells.",
+    ]
+    if experiment.dev_set in content.sets:
+        notes.append(f"{experiment.dev_set} is the development set, on which training is validated.")
+    cells = (len(rows) - 1) * len(content.sets)
+    holm = f"corrected for all {cells} cells of the table, that of the pooled WER for its {len(rows) - 1} rows"
+    return [*notes, *_common_notes(content, holm if cells > 1 else None)]
+
+
+def notes_of_methods(content: "Content", test_set: str) -> list[str]:
+    spec, rows = content.spec, content.rows
+    notes = [
+        f"WER in percent on {test_set} (decode: {spec.decode}), aligned as NIST's sclite does.",
+        OTHER_MODELS,
+        "Like for like are our rows among each other, and in protocol the paper's F_12 rows with ours: the whole model "
+        "is fine-tuned. The competitors' published WERs are not like for like with either: theirs are SUPERB's, where "
+        "the compressed encoder is frozen and a BLSTM is trained on a weighted sum of its layers. In that way "
+        "wav2vec2-base itself has 6.43 %, fully fine-tuned 5.41 %.",
+        "Training data: transcribed speech for full fine-tuning, untranscribed for the distilled models; what the "
+        "foundation model saw before is not counted. Models in memory: what is held while the compressed model trains.",
+    ]
+    if len(rows) > 1:
+        notes.append(_star(content, spec.reference, f"on {test_set}"))
+    holm = f"corrected for this table's {len(rows) - 1} comparisons" if len(rows) > 2 else None
+    return [*notes, *_common_notes(content, holm)]
+
+
+def _star(content: "Content", reference: str, where: str) -> str:
+    """What the star means; with several seeds it is a count."""
+    seeds = len(content.experiment.seeds)
+    counted = f"; * {seeds - 1}/{seeds} says in how many seeds it is kept, each tested by itself" if seeds > 1 else ""
+    return (
+        f"* no significant increase over {reference}: left out only where MAPSSWE (two-sided, p < 0.05, {where}) finds "
+        "a difference and the system makes more errors; where MAPSSWE is weak or says nothing, the exact (sign-flip) "
+        f"test decides{counted}."
+    )
+
+
+def _common_notes(content: "Content", holm: str | None) -> list[str]:
+    """Paths, seeds, corrections (`holm` says for what), intervals, what the models are, the paper's slips."""
+    experiment, spec, rows, seeds = content.experiment, content.spec, content.rows, content.experiment.seeds
+    notes = []
+    if any(len(choice.candidates) > 1 for row in rows.values() for choice in row.choices):
+        notes.append(
+            "A depth with several paths is represented by the path with the median pooled errors (the lower one of an "
+            "even number), chosen on the test sets as in the paper; beside it stands the path that the same rule picks "
+            f"on the development set '{experiment.dev_set}', with its test WER."
+        )
+    if len(seeds) > 1:
+        notes.append(
+            f"{len(seeds)} seeds: a WER is the mean over them, which is the rate of all their errors together, for all "
+            "hear the same words. Every interval is over seeds and speakers, p is that of the difference over both. "
+            "Tests and paths belong to one seed: they are given for each, a path once where all have the same. In CSV "
+            "substitutions, deletions and insertions are sums over the seeds, reference words are counted once."
+        )
+    else:
+        notes.append("One seed: intervals and tests say what other speech would give, not what another training would.")
+    if holm:
+        weak = "; it starts from the exact p (sign-flip test) where one is shown, which is where MAPSSWE's own is weak"
+        notes.append(f"Holm p: {holm}{weak if len(seeds) == 1 else ''}.")
+    notes.append(
+        f"Intervals: {'over seeds and' if len(seeds) > 1 else 'paired bootstrap over'} speakers. {FEW} fewer than 30 "
+        f"segments, {FEW_SPEAKERS} fewer than 10 speakers: the approximation is weak. {CONSTANT} every segment differs "
+        f"equally: MAPSSWE says nothing. {MISSING} does not apply, or is not part of this experiment."
+    )
+    unnamed = _without_speakers(content)
+    if unnamed:
+        notes.append(f"Nobody named the speakers of {', '.join(unnamed)}: there every utterance stands for itself.")
+    notes += experiment.family_notes(row.row.system for row in rows.values())
+    notes += accepted_notes(rows.values())
+    if not experiment.evidence:
+        notes.append("This experiment shows that the machinery works; it is no evidence about the method.")
+    label = "Sys. " if spec.kind != "table3" else ""
+    printed = slips(spec.published or "")
+    return notes + [f"Paper, {label}{row}: {note}" if row else f"Paper: {note}" for row, note in printed]
+
+
+def _without_speakers(content: "Content") -> list[str]:
+    """The sets of the table whose references know no speakers."""
+    sets = list(dict.fromkeys([*content.experiment.test_sets, *content.sets]))
+    (alignments, *_) = content.rows[content.spec.reference].alignments_by_seed(sets)
+    return [name for name, found in zip(sets, alignments, strict=True) if found.reference.speakers is None]

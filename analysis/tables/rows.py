@@ -1,0 +1,142 @@
+"""The measured side of a table: for every row its counts, its WER with an interval, its comparison with another row.
+
+Where an experiment has several seeds, a WER is the mean over them, and every interval is over seeds and speakers; what
+belongs to one seed (its path, its tests) is kept by seed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from analysis.inputs.choice import Choice, choose
+from analysis.inputs.published import published_table
+from analysis.inputs.results import Results
+from analysis.inputs.schemas import Point, PointCosts, Row, TableSpec
+from analysis.scoring.alignment import Alignment
+from analysis.scoring.counts import Counts
+from analysis.significance.comparison import Comparison, counts_by_seed, estimate_wer, mean_wer
+from analysis.significance.contrasts import Estimate
+
+Sets = Sequence[str] | None
+"""The sets whose errors are pooled; None: all test sets."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredRow:
+    """One row of a table as it was measured. All counts are of the table's decode."""
+
+    results: Results
+    name: str
+    row: Row
+    decode: str
+    choices: tuple[Choice, ...]
+    """What stands for the row, one for each seed of the experiment."""
+
+    @property
+    def first(self) -> Choice:
+        """The first seed's choice."""
+        return self.choices[0]
+
+    @property
+    def physical_layers(self) -> int | None:
+        """How many layers have weights of their own."""
+        point = self.first.point
+        return self.results.points(point.system, point.seed).physical_layers
+
+    @property
+    def depths(self) -> list[int]:
+        """The depths that the row's system offers, in order."""
+        point = self.first.point
+        return self.results.points(point.system, point.seed).depths
+
+    @property
+    def parameters(self) -> list[int | None]:
+        """Stored parameters of each seed's point, from `costs.json`; None where costs were not measured."""
+        found = [point_costs(self.results, choice) for choice in self.choices]
+        return [costs and costs.parameters_stored for costs in found]
+
+    def counts_by_seed(self, sets: Sets = None) -> list[Counts]:
+        """The counts of the row for each seed, pooled over sets."""
+        return counts_by_seed(self.alignments_by_seed(sets))
+
+    def wer(self, sets: Sets = None) -> float:
+        """The row's WER in percent, averaged over seeds."""
+        return mean_wer(self.alignments_by_seed(sets))
+
+    def estimate(self, sets: Sets = None) -> Estimate:
+        """The row's WER with its interval: over speakers, with several seeds over both."""
+        return estimate_wer(self.alignments_by_seed(sets))
+
+    def on_dev(self, sets: Sets = None) -> list[list[Alignment]] | None:
+        """What the path that the development set would have chosen heard, by seed and set; None where that is not
+        known."""
+        points = [choice.on_dev for choice in self.choices]
+        return None if any(point is None for point in points) else self._alignments(points, sets)
+
+    def against(self, reference: "MeasuredRow", sets: Sets = None) -> Comparison:
+        """This row compared with the reference row."""
+        return Comparison(self.alignments_by_seed(sets), reference.alignments_by_seed(sets))
+
+    def alignments_by_seed(self, sets: Sets = None) -> list[list[Alignment]]:
+        """What stands for the row, by seed and set."""
+        return self._alignments([choice.point for choice in self.choices], sets)
+
+    def by_seed(self, values: Iterable[object]) -> str:
+        """One value a seed as a table shows them: once where all are equal, else each with its seed."""
+        texts = [str(value) for value in values]
+        if len(set(texts)) == 1:
+            return texts[0]
+        return "; ".join(f"seed {c.point.seed}: {text}" for c, text in zip(self.choices, texts, strict=True))
+
+    def _alignments(self, points: Iterable[Point], sets: Sets) -> list[list[Alignment]]:
+        wanted = self.results.experiment.test_sets if sets is None else sets
+        return [self.results.alignments(point, self.decode, wanted) for point in points]
+
+
+def measure(results: Results, table: str, spec: TableSpec) -> dict[str, MeasuredRow]:
+    """Every row of a table that the experiment has something for, by name: in the paper's order, then our own."""
+    file = results.folder / "experiment.json"
+    printed = [*published_table(spec.published)] if spec.published else []
+    ordered = sorted(spec.rows.items(), key=lambda item: printed.index(item[0]) if item[0] in printed else len(printed))
+    return {
+        name: MeasuredRow(
+            results,
+            name,
+            row,
+            spec.decode,
+            tuple(
+                choose(results, row, seed, spec.decode, f"{file}: tables.{table}.rows.{name}")
+                for seed in results.experiment.seeds
+            ),
+        )
+        for name, row in ordered
+    }
+
+
+def measure_depth(results: Results, system: str, depth: int, decode: str) -> MeasuredRow:
+    """What stands for a depth of a system in figures and headlines, as `measure` has it for a row of a table."""
+    row, where = Row(system=system, depth=depth), f"figures: {system}"
+    choices = tuple(choose(results, row, seed, decode, where) for seed in results.experiment.seeds)
+    return MeasuredRow(results, f"{system}@{depth}", row, decode, choices)
+
+
+def table_decode(results: Results, system: str) -> str | None:
+    """The decode of the first table that shows a system; of the first table where none does; None without tables."""
+    tables = results.experiment.tables.values()
+    own = [spec.decode for spec in tables if any(row.system == system for row in spec.rows.values())]
+    return next(iter([*own, *(spec.decode for spec in tables)]), None)
+
+
+def systems_in_order(results: Results) -> list[str]:
+    """All systems of the experiment: as they come in its tables, then the others."""
+    named = [
+        row.row.system
+        for name, spec in results.experiment.tables.items()
+        for row in measure(results, name, spec).values()
+    ]
+    return [*dict.fromkeys([*named, *results.experiment.systems])]
+
+
+def point_costs(results: Results, choice: Choice) -> PointCosts | None:
+    """What a point costs, or None where it was not measured."""
+    costs = results.costs(choice.point.system, choice.point.seed)
+    return costs.points.get(choice.point.id) if costs else None

@@ -1,0 +1,170 @@
+"""What an experiment has for the rows that claims name: counts, differences and costs, each read once."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.inputs.choice import offered_at
+from analysis.inputs.published import CELLS, published_table
+from analysis.inputs.results import Results
+from analysis.inputs.schemas import Point, TableSpec
+from analysis.scoring.alignment import Alignment
+from analysis.significance.comparison import Comparison
+from analysis.significance.contrasts import Estimate, SystemErrors, contrast, spread, system_errors
+from analysis.significance.variances import Pool, pooled
+from analysis.tables.rows import MeasuredRow, measure, point_costs
+from analysis.verdicts.outcomes import NotTestedHere
+
+if TYPE_CHECKING:
+    from analysis.verdicts.claims_file import ClaimsFile
+
+Sets = Sequence[str] | None
+
+
+class Evidence:
+    """One experiment, as the claims of a file see it.
+
+    Rows are given as `table1.S1`; `sets` are pooled, None are all test sets. Everything raises `NotTestedHere` for a
+    row or a set that the experiment does not have.
+    """
+
+    def __init__(self, results: Results, file: "ClaimsFile"):
+        self.results, self.file, self.tables, self.margin = results, file, file.tables, file.margin
+        self._measured: dict[str, dict[str, MeasuredRow]] = {}
+
+    @property
+    def seeds(self) -> list[int]:
+        """The training seeds of the experiment."""
+        return self.results.experiment.seeds
+
+    @property
+    def test_words(self) -> int:
+        """Reference words of all test sets together; 0 where no table tells."""
+        for name, spec in self.results.experiment.tables.items():
+            row = measure(self.results, name, spec)[spec.reference]
+            return sum(alignment.counts.ref_words for alignment in row.alignments_by_seed()[0])
+        return 0
+
+    def known_rows(self, table: str) -> set[str]:
+        """The rows that a claim may name: the published ones, and the experiment's own."""
+        _, spec = self._spec(table)
+        return {*published_table(self.tables[table]), *(spec.rows if spec else ())}
+
+    def row(self, name: str) -> MeasuredRow:
+        """What was measured for a row."""
+        table, _, row = name.partition(".")
+        own, spec = self._spec(table)
+        if spec is None or row not in spec.rows:
+            raise NotTestedHere(f"{name} is not part of this experiment")
+        if table not in self._measured:
+            self._measured[table] = measure(self.results, own, spec)
+        return self._measured[table][row]
+
+    def label(self, name: str) -> str:
+        """What stands for a row here: `f6@12`; the row's own name where nothing does."""
+        try:
+            found = self.row(name)
+        except NotTestedHere:
+            return name
+        point = found.first.point
+        return f"{point.system}@{point.depth or point.shown}"
+
+    @property
+    def known_sets(self) -> set[str]:
+        """The sets that a claim may name: those of the published tables, and the experiment's own."""
+        return {*(name for cells in CELLS.values() for name in cells), *self.results.experiment.decoded_sets}
+
+    def wer(self, name: str, seeds: Sequence[int], sets: Sets = None) -> float:
+        """The row's WER in percent, averaged over seeds."""
+        return float(self._errors([name], seeds, sets).wers.mean())
+
+    def contrast(
+        self, names: Sequence[str], coefficients: Sequence[float], seeds: Sequence[int], sets: Sets = None
+    ) -> Estimate:
+        """The sum of the rows' WERs times `coefficients`, in points."""
+        return contrast(self._errors(names, seeds, sets), coefficients, self._pool(names, seeds, sets))
+
+    def p(self, name: str, other: str, seed: int, sets: Sets = None) -> float:
+        """The p of the test of one row against another, which belongs to one seed."""
+        return Comparison(*(self._alignments(row, [seed], sets) for row in (name, other))).p
+
+    def published_wer(self, name: str, sets: Sets = None) -> float | None:
+        """The row's WER in percent as its table prints it; None for a row or for sets without one."""
+        table, _, row = name.partition(".")
+        cells = published_table(self.tables[table]).get(row)
+        columns = self.file.published_wers[table].columns(sets) if table in self.file.published_wers else None
+        if cells is None or columns is None:
+            return None
+        return sum(words * float(cells[column]) for column, words in columns.items()) / sum(columns.values())
+
+    def path_spread(self, name: str, seeds: Sequence[int], sets: Sets = None) -> tuple[Estimate, float]:
+        """The standard deviation of the WER over all offered paths of the row's depth, and their mean WER."""
+        row, wanted = self.row(name), self._sets(sets)
+        depth = row.first.point.depth
+        paths = [offered_at(self.results, row.row.system, seed, depth) for seed in seeds]
+        if len(paths[0]) < 2:
+            raise NotTestedHere(f"{name}: only one path leads to depth {depth} here")
+        systems = [[self._decoded(name, p, wanted) for p in same] for same in zip(*paths, strict=True)]
+        errors = system_errors(systems)
+        return spread(errors), float(errors.wers.mean())
+
+    def cost(self, name: str, quantity: str) -> float:
+        """A measured cost of the row's first seed."""
+        costs = point_costs(self.results, self.row(name).first)
+        if costs is None:
+            raise NotTestedHere(f"{name}: no costs were measured")
+        found = getattr(costs, quantity)
+        if found is None:
+            raise NotTestedHere(f"{name}: {quantity} was not measured")
+        return found
+
+    def _sets(self, sets: Sets) -> Sequence[str]:
+        """The sets that are pooled."""
+        experiment = self.results.experiment
+        for name in sets or ():
+            if name not in experiment.decoded_sets:
+                raise NotTestedHere(f"the set {name} is not part of this experiment")
+        return sets or experiment.test_sets
+
+    def _decoded(self, name: str, point: Point, sets: Sequence[str]) -> list[Alignment]:
+        """The alignments of a point that stands for a row."""
+        decode = self.row(name).decode
+        for one in sets:
+            if not self.results.decoded(point, decode, one):
+                raise NotTestedHere(f"{name}: not decoded on {one}")
+        return self.results.alignments(point, decode, sets)
+
+    def _alignments(self, name: str, seeds: Sequence[int], sets: Sets) -> list[list[Alignment]]:
+        choices, wanted = self.row(name).choices, self._sets(sets)
+        return [self._decoded(name, choices[self.seeds.index(seed)].point, wanted) for seed in seeds]
+
+    def _errors(self, names: Sequence[str], seeds: Sequence[int], sets: Sets) -> SystemErrors:
+        decodes = {name: self.row(name).decode for name in names}
+        if len({*decodes.values()}) > 1:
+            found = ", ".join(f"{name} by {decode}" for name, decode in decodes.items())
+            raise NotTestedHere(f"the rows were decoded differently ({found})")
+        return system_errors([self._alignments(name, seeds, sets) for name in names])
+
+    def _pool(self, names: Sequence[str], seeds: Sequence[int], sets: Sets) -> Pool | None:
+        """The variance over seeds of the table that the rows stand in, if it is wanted and they were trained apart."""
+        table = names[0].partition(".")[0]
+        systems = [self.row(name).row.system for name in names]
+        alike = all(name.partition(".")[0] == table for name in names) and len({*systems}) == len(systems)
+        if self.file.seed_variance == "own" or len(seeds) < 2 or not alike:
+            return None
+        decode = self.row(names[0]).decode
+        wers, trainings = [], []
+        for row in self._measured[table].values():
+            points = [row.choices[self.seeds.index(seed)].point for seed in seeds]
+            if all(self.results.decoded(point, decode, one) for point in points for one in self._sets(sets)):
+                wers.append([self.results.counts(point, decode, self._sets(sets)).wer for point in points])
+                trainings.append(row.row.system)
+        return pooled(np.array(wers), trainings)
+
+    def _spec(self, table: str) -> tuple[str, TableSpec | None]:
+        """The experiment's table that reproduces the one meant; of several the one of that name, else the first."""
+        tables = self.results.experiment.tables
+        same = [name for name, spec in tables.items() if spec.published == self.tables[table]]
+        name = table if table in same else same[0] if same else table
+        return name, tables[name] if same else None

@@ -1,0 +1,154 @@
+"""The verdict on every claim of the papers, from what an experiment measured: `claims.json`, `claims.csv`, a section.
+
+`analysis.render` writes them beside the tables. Claims are data: `analysis/claims.yaml`, or a file of one's own.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+SCHEMA = 2
+PLUMBING = (
+    "These verdicts show that the machinery works. They are plumbing, not evidence: the run is too small to say "
+    "anything about the paper."
+)
+VARIANCES = {
+    "own": "Intervals over several seeds have the variance of their own figure.",
+    "pooled": "Intervals over several seeds have one variance for all systems of a table, where these were trained "
+    "apart and Bartlett's test finds no difference; the interval with the own variance stands beside each.",
+}
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The judged claims of an experiment: `(claim, outcome)` in the file's order."""
+
+    evidence: bool
+    test_words: int
+    seed_variance: str
+    judged: tuple[tuple, ...]
+
+    @property
+    def tally(self) -> str:
+        """How many claims got each verdict, and where the inconclusive ones point, in one line."""
+        from analysis.verdicts.outcomes import AGAINST, FOR, INCONCLUSIVE, VERDICTS
+
+        found = Counter(outcome.verdict for _, outcome in self.judged)
+        pointing = Counter(outcome.points for _, outcome in self.judged if outcome.verdict == INCONCLUSIVE)
+        ways = {INCONCLUSIVE: f" ({pointing[FOR]} pointing for, {pointing[AGAINST]} against the claim)"}
+        return ", ".join(f"{found[verdict]} {verdict}{ways.get(verdict, '')}" for verdict in VERDICTS if found[verdict])
+
+    def to_json(self) -> dict:
+        """The content of `claims.json`."""
+        about = {"schema": SCHEMA, "evidence": self.evidence, "seed_variance": self.seed_variance}
+        return {**about, "claims": [_claim_json(*pair) for pair in self.judged]}
+
+
+def judge_claims(results, path: Path | None = None) -> Verdicts:
+    """Judge every claim of a file. Raises `UserError` when it names what does not exist."""
+    from analysis.verdicts.claims_file import CLAIMS, gather, read_claims
+
+    path = path or CLAIMS
+    file = read_claims(path)
+    evidence = gather(results, file, path)
+    judged = tuple((claim, claim.holds_if.outcome(evidence)) for claim in file.claims)
+    return Verdicts(results.experiment.evidence, evidence.test_words, file.seed_variance, judged)
+
+
+def _claim_json(claim, outcome) -> dict:
+    about = {key: getattr(claim, key) for key in ("id", "source", "statement", "published")}
+    parts = [
+        {"id": f"{claim.id}.{number}", "statement": part.name, **part.to_json()}
+        for number, part in enumerate(outcome.parts, start=1)
+    ]
+    return {**about, **outcome.to_json(), "parts": parts}
+
+
+def claims_table(verdicts: Verdicts):
+    """One line for each claim and, in CSV alone, for each of its parts."""
+    from analysis.tables.formats import Column, Table
+
+    columns = [
+        Column("id"),
+        Column("source"),
+        Column("statement"),
+        Column("published"),
+        *[Column(key) for key in ("verdict", "shown", "points", "trainings")],
+        *[Column(key) for key in ("effect_name", "effect", "unit", "low", "high", "own_low", "own_high")],
+        *[Column(key) for key in ("published_effect", "margin", "p", "words_needed", "seeds_needed")],
+        Column("reason"),
+        Column("evidence"),
+    ]
+    rows = []
+    for claim in verdicts.to_json()["claims"]:
+        rows += [_cells(found, verdicts.evidence) for found in (claim, *claim["parts"])]
+    return Table("claims", "Claims", columns, rows)
+
+
+def _cells(found: dict, evidence: bool) -> dict:
+    effect = found["effect"] or dict.fromkeys(("name", "value", "unit", "interval", "own_interval", "published"))
+    figures = {"effect_name": effect["name"], "effect": effect["value"], "unit": effect["unit"]}
+    figures["low"], figures["high"] = effect["interval"] or (None, None)
+    figures["own_low"], figures["own_high"] = effect["own_interval"] or (None, None)
+    return {**found, **figures, "published_effect": effect["published"], "evidence": int(evidence)}
+
+
+def section(verdicts: Verdicts) -> list[str]:
+    """The section of RESULTS.md: the tally, one line a claim, and how to read it."""
+    from analysis.tables.formats import Column, Table, escape_markdown, markdown_body
+
+    title = "verdict" if verdicts.evidence else "verdict (not evidence)"
+    columns = [
+        Column("verdict", title, numeric=False),
+        Column("points", "points", numeric=False),
+        Column("statement", "claim", numeric=False),
+        Column("published", "paper", numeric=False),
+        Column("effect", "what decides [95 % interval]", numeric=False),
+        Column("reason", "why", numeric=False),
+    ]
+    rows = [
+        {
+            "statement": claim.statement,
+            "published": claim.published,
+            "verdict": outcome.shown,
+            "points": outcome.points,
+            "effect": shown_effect(outcome),
+            "reason": outcome.reason,
+        }
+        for claim, outcome in verdicts.judged
+    ]
+    notes = [
+        "An interval points for a claim when the whole of it lies on the claimed side of its bound, against it when it "
+        "lies on the other side and holds no effect that the paper found. From three trainings on that is the verdict, "
+        "reproduced or contradicted; with fewer the verdict on a WER is inconclusive, for another seed moves a system "
+        "by more than the test speakers do. Fewer than 10 speakers point nowhere; no loss is never read out of a "
+        "missing significance.",
+        "Words that would settle a verdict assume that the effect stays and that speakers are added "
+        f"({verdicts.test_words:,} words now); they and the trainings that would settle it are for a power of 80 %. "
+        f"{VARIANCES[verdicts.seed_variance]} Every part of every claim, with effect, interval and p, stands in "
+        "claims.csv and claims.json.",
+    ]
+    parts = ["## Claims", f"**{verdicts.tally}.**"]
+    parts += [] if verdicts.evidence else [escape_markdown(PLUMBING)]
+    return [*parts, markdown_body(Table("claims", "Claims", columns, rows, notes))]
+
+
+def claims_files(verdicts: Verdicts, folder: Path) -> dict[Path, bytes]:
+    """The content of `claims.json` and `claims.csv`; nothing is written yet."""
+    from analysis.tables.formats import to_csv
+
+    text = json.dumps(verdicts.to_json(), indent=1, ensure_ascii=False) + "\n"
+    return {folder / "claims.json": text.encode(), folder / "claims.csv": to_csv(claims_table(verdicts)).encode()}
+
+
+def shown_effect(outcome) -> str:
+    """The deciding figure in words: `WER of a minus b: -0.22 points [-0.41, -0.02]`."""
+    effect = outcome.effect
+    if effect is None:
+        return ""
+    sign = "+" if effect.unit == "points" else ""
+    interval = f" [{effect.interval[0]:{sign}.2f}, {effect.interval[1]:{sign}.2f}]" if effect.interval else ""
+    if effect.own_interval:
+        interval += f", not pooled [{effect.own_interval[0]:{sign}.2f}, {effect.own_interval[1]:{sign}.2f}]"
+    return f"{effect.name}: {effect.value:{sign}.2f} {effect.unit}{interval}"
