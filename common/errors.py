@@ -7,10 +7,15 @@ traceback.
 """
 
 import difflib
+import errno
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable
+
+FULL = re.compile(r"No space left on device|Not enough free space to write|\d+ requested and \d+ written")
+"""What the system and safetensors say of a full disk, and NumPy's two ways."""
 
 
 class UserError(Exception):
@@ -51,9 +56,22 @@ def run(main: Callable[[], None]) -> int:
     return 0
 
 
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether `error`, or one that it came from, says that the disk (or the quota) is full.
+
+    safetensors has it in its text, NumPy in words of its own. torch hides it behind an error about positions, and only
+    where it writes to a file that Python opened; given a path it does not say why it failed.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if FULL.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _in_thread(arguments: threading.ExceptHookArgs) -> None:
     """A full disk is TensorBoard's to tell the main thread, which says it once; anything else is shown."""
-    from common.files import is_disk_full
-
     if not is_disk_full(arguments.exc_value):
         threading.__excepthook__(arguments)

@@ -4,20 +4,15 @@ A reader never sees half a file, and a full disk leaves the earlier file as it w
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-
-FULL = re.compile(r"No space left on device|Not enough free space to write|\d+ requested and \d+ written")
-"""What the system and safetensors say of a full disk, and NumPy's two ways."""
+from common.errors import UserError, is_disk_full
 
 
 @contextlib.contextmanager
@@ -53,21 +48,6 @@ def appending(path: Path | str) -> Iterator[None]:
         if is_disk_full(error):
             raise UserError(f"{path}: no space left on the disk while writing; make room and run again") from error
         raise
-
-
-def is_disk_full(error: BaseException | None) -> bool:
-    """Whether `error`, or one that it came from, says that the disk (or the quota) is full.
-
-    safetensors has it in its text, NumPy in words of its own. torch hides it behind an error about positions, and only
-    where it writes to a file that Python opened; given a path it does not say why it failed.
-    """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if FULL.search(str(error)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -19,8 +19,8 @@ from asr.settings import DecodeSettings, FeatureSettings, TokenizerSettings, Tra
 from common.errors import UserError, unknown
 from common.files import read_yaml
 from common.settings import Settings, parse
+from methods.names import check_method_exists
 from methods.paths import check_shape, format_path
-from methods.shared.names import check_method_exists
 
 CONFIG_FOLDER = Path("config")
 NAME = re.compile(r"[A-Za-z0-9_]+")

@@ -1,14 +1,10 @@
 """What stands below a table: how its numbers came about, what may be compared, what is known about the paper's own."""
 
-from typing import TYPE_CHECKING
-
 from analysis.inputs.published import slips
 from analysis.tables.accepted import accepted_notes
 from analysis.tables.cells import CONSTANT, FEW, FEW_SPEAKERS
+from analysis.tables.content import Content
 from analysis.tables.formats import MISSING
-
-if TYPE_CHECKING:
-    from analysis.tables.papers import Content
 
 OTHER_DATA = "The paper's numbers come from other data and larger systems: compare directions, not values."
 OTHER_MODELS = (
@@ -17,7 +13,7 @@ OTHER_MODELS = (
 )
 
 
-def pooled_notes(content: "Content") -> list[str]:
+def pooled_notes(content: Content) -> list[str]:
     experiment, spec, rows = content.experiment, content.spec, content.rows
     notes = [
         f"WER in percent, from errors pooled over {', '.join(experiment.test_sets)} (decode: {spec.decode}), aligned "
@@ -29,7 +25,7 @@ def pooled_notes(content: "Content") -> list[str]:
     return [*notes, *_common_notes(content, holm)]
 
 
-def notes_by_set(content: "Content") -> list[str]:
+def notes_by_set(content: Content) -> list[str]:
     experiment, spec, rows = content.experiment, content.spec, content.rows
     notes = [
         f"WER in percent (decode: {spec.decode}), aligned as NIST's sclite does; pooled over "
@@ -45,7 +41,7 @@ def notes_by_set(content: "Content") -> list[str]:
     return [*notes, *_common_notes(content, holm if cells > 1 else None)]
 
 
-def notes_of_methods(content: "Content", test_set: str) -> list[str]:
+def notes_of_methods(content: Content, test_set: str) -> list[str]:
     spec, rows = content.spec, content.rows
     notes = [
         f"WER in percent on {test_set} (decode: {spec.decode}), aligned as NIST's sclite does.",
@@ -63,7 +59,7 @@ def notes_of_methods(content: "Content", test_set: str) -> list[str]:
     return [*notes, *_common_notes(content, holm)]
 
 
-def _star(content: "Content", reference: str, where: str) -> str:
+def _star(content: Content, reference: str, where: str) -> str:
     """What the star means; with several seeds it is a count."""
     seeds = len(content.experiment.seeds)
     counted = f"; * {seeds - 1}/{seeds} says in how many seeds it is kept, each tested by itself" if seeds > 1 else ""
@@ -74,7 +70,7 @@ def _star(content: "Content", reference: str, where: str) -> str:
     )
 
 
-def _common_notes(content: "Content", holm: str | None) -> list[str]:
+def _common_notes(content: Content, holm: str | None) -> list[str]:
     """Paths, seeds, corrections (`holm` says for what), intervals, what the models are, the paper's slips."""
     experiment, spec, rows, seeds = content.experiment, content.spec, content.rows, content.experiment.seeds
     notes = []
@@ -113,7 +109,7 @@ def _common_notes(content: "Content", holm: str | None) -> list[str]:
     return notes + [f"Paper, {label}{row}: {note}" if row else f"Paper: {note}" for row, note in printed]
 
 
-def _without_speakers(content: "Content") -> list[str]:
+def _without_speakers(content: Content) -> list[str]:
     """The sets of the table whose references know no speakers."""
     sets = list(dict.fromkeys([*content.experiment.test_sets, *content.sets]))
     (alignments, *_) = content.rows[content.spec.reference].alignments_by_seed(sets)

@@ -4,12 +4,11 @@ Rows stand in the paper's order; a row that the experiment does not have shows o
 our own (another method, say) follow at the end.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from analysis.inputs.published import CELLS, published_table
+from analysis.inputs.published import published_table
 from analysis.inputs.results import Results
-from analysis.inputs.schemas import Experiment, TableSpec
+from analysis.inputs.schemas import TableSpec
 from analysis.tables.cells import (
     compared,
     compared_by_set,
@@ -20,6 +19,7 @@ from analysis.tables.cells import (
     wer_cells,
     wer_columns,
 )
+from analysis.tables.content import Content
 from analysis.tables.formats import Column, Table
 from analysis.tables.notes import notes_by_set, notes_of_methods, pooled_notes
 from analysis.tables.rows import MeasuredRow, measure
@@ -29,37 +29,6 @@ from common.errors import unknown
 PROTOCOLS = {"fine_tuned": "full fine-tuning", "superb": "SUPERB: frozen encoder"}
 """How the WERs of Table 3 came about, by the names of the published file."""
 OURS = "fine_tuned"
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a table is made of. `order` names all its rows, the published ones first."""
-
-    results: Results
-    name: str
-    spec: TableSpec
-    order: Sequence[str]
-    rows: Mapping[str, MeasuredRow]
-    published: Mapping[str, Mapping[str, str]]
-
-    @property
-    def experiment(self) -> Experiment:
-        return self.results.experiment
-
-    @property
-    def sets(self) -> list[str]:
-        """The sets with a column each."""
-        return self.experiment.sets_of(self.spec)
-
-    @property
-    def cells(self) -> Mapping[str, str]:
-        """The sets with a column each in the published table: column to heading."""
-        return CELLS.get(self.spec.published or "", {})
-
-    def title(self, text: str) -> str:
-        """Names the experiment, and the table where an experiment has several of the kind."""
-        name = self.experiment.name
-        return f"{text} ({name})" if self.name == self.spec.kind else f"{text} ({name}, {self.name})"
 
 
 def build_table(results: Results, name: str, spec: TableSpec) -> Table:

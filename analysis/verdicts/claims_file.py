@@ -3,15 +3,13 @@
 A key, a predicate, a table or a row that does not exist is one clear error with the closest name that does.
 """
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from analysis.inputs.published import FOLDER, published_table
 from analysis.inputs.results import Results
 from analysis.verdicts.evidence import Evidence
+from analysis.verdicts.frame import Frame
 from analysis.verdicts.predicates import AnyPredicate
-from analysis.verdicts.statements import Margin
 from common.errors import UserError, unknown
 from common.files import read_yaml
 from common.settings import Settings, parse
@@ -29,43 +27,9 @@ class Claim(Settings):
     holds_if: AnyPredicate
 
 
-class PublishedWers(Settings):
-    """Where a published table prints its WERs, which the published effects are computed from."""
+class ClaimsFile(Frame):
+    """The whole file."""
 
-    pooled: str | dict[str, int] = {}
-    """The column of the WER over all test sets; or those of the test sets, each with its reference words."""
-    by_set: dict[str, str] = {}
-    """The columns of single sets, by the names that claims use."""
-
-    def columns(self, sets: Sequence[str] | None) -> Mapping[str, float] | None:
-        """The columns to average and their weights, for some sets or all test sets; None where none are printed."""
-        if sets is None:
-            return {self.pooled: 1} if isinstance(self.pooled, str) else self.pooled or None
-        columns = [self.by_set.get(one) for one in sets]
-        if None in columns:
-            return None
-        words = {} if isinstance(self.pooled, str) else self.pooled
-        if len(columns) > 1 and not all(column in words for column in columns):
-            return None
-        return {column: words.get(column, 1) for column in columns}
-
-    @property
-    def named(self) -> list[str]:
-        """All columns that are named."""
-        return [*([self.pooled] if isinstance(self.pooled, str) else self.pooled), *self.by_set.values()]
-
-
-class ClaimsFile(Settings):
-    """The whole file. `tables` maps the names that claims use to published tables; `margin` is the default one; `rows`
-    are the rows of ours that claims name beside the published ones, by table."""
-
-    margin: Margin
-    seed_variance: Literal["own", "pooled"] = "own"
-    """Whether an interval over seeds has the figure's own variance or one of all systems of its table."""
-    tables: dict[str, str]
-    rows: dict[str, list[str]] = {}
-    published_wers: dict[str, PublishedWers] = {}
-    """By table. Without them nothing counts as published, and only the statement itself can be contradicted."""
     claims: list[Claim]
 
 

@@ -1,7 +1,6 @@
 """What an experiment has for the rows that claims name: counts, differences and costs, each read once."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,10 +13,8 @@ from analysis.significance.comparison import Comparison
 from analysis.significance.contrasts import Estimate, SystemErrors, contrast, spread, system_errors
 from analysis.significance.variances import Pool, pooled
 from analysis.tables.rows import MeasuredRow, measure, point_costs
+from analysis.verdicts.frame import Frame
 from analysis.verdicts.outcomes import NotTestedHere
-
-if TYPE_CHECKING:
-    from analysis.verdicts.claims_file import ClaimsFile
 
 Sets = Sequence[str] | None
 
@@ -29,8 +26,8 @@ class Evidence:
     row or a set that the experiment does not have.
     """
 
-    def __init__(self, results: Results, file: "ClaimsFile"):
-        self.results, self.file, self.tables, self.margin = results, file, file.tables, file.margin
+    def __init__(self, results: Results, frame: Frame):
+        self.results, self.frame, self.tables, self.margin = results, frame, frame.tables, frame.margin
         self._measured: dict[str, dict[str, MeasuredRow]] = {}
 
     @property
@@ -93,7 +90,7 @@ class Evidence:
         """The row's WER in percent as its table prints it; None for a row or for sets without one."""
         table, _, row = name.partition(".")
         cells = published_table(self.tables[table]).get(row)
-        columns = self.file.published_wers[table].columns(sets) if table in self.file.published_wers else None
+        columns = self.frame.published_wers[table].columns(sets) if table in self.frame.published_wers else None
         if cells is None or columns is None:
             return None
         return sum(words * float(cells[column]) for column, words in columns.items()) / sum(columns.values())
@@ -151,7 +148,7 @@ class Evidence:
         table = names[0].partition(".")[0]
         systems = [self.row(name).row.system for name in names]
         alike = all(name.partition(".")[0] == table for name in names) and len({*systems}) == len(systems)
-        if self.file.seed_variance == "own" or len(seeds) < 2 or not alike:
+        if self.frame.seed_variance == "own" or len(seeds) < 2 or not alike:
             return None
         decode = self.row(names[0]).decode
         wers, trainings = [], []

@@ -4,22 +4,9 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
-from pydantic import Field
-
 from analysis.verdicts.evidence import Evidence
 from analysis.verdicts.outcomes import NOT_TESTED, NotTestedHere, Outcome
 from common.settings import Settings
-
-
-class Margin(Settings):
-    """A difference of WER that does not matter: the larger of points and of a share of another row's WER."""
-
-    absolute: float = Field(0.0, ge=0)
-    relative: float = Field(0.0, ge=0)
-
-    def points(self, wer: float) -> float:
-        """The margin in points beside a WER in percent."""
-        return max(self.absolute, self.relative * wer)
 
 
 class Predicate(Settings):

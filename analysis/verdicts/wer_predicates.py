@@ -23,6 +23,7 @@ from pydantic import Field
 from analysis.significance.contrasts import Estimate
 from analysis.significance.power import shown_words
 from analysis.verdicts.evidence import Evidence
+from analysis.verdicts.frame import Margin
 from analysis.verdicts.outcomes import (
     AGAINST,
     ENOUGH_TRAININGS,
@@ -36,7 +37,7 @@ from analysis.verdicts.outcomes import (
     judge,
     too_few_speakers,
 )
-from analysis.verdicts.statements import Margin, Predicate
+from analysis.verdicts.statements import Predicate
 
 
 @dataclass(frozen=True)

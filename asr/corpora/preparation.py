@@ -19,8 +19,8 @@ from asr.corpora.manifests import write_cuts
 from asr.corpora.register import REGISTER, look_up
 from asr.corpora.simulation import write_audio
 from asr.corpora.utterances import Utterance, begin_corpus, check_utterance, read_audio, say_resampled
-from common.errors import UserError
-from common.files import is_disk_full, write_json
+from common.errors import UserError, is_disk_full
+from common.files import write_json
 from common.settings import Settings, parse
 
 Sets = dict[str, list[Utterance]]

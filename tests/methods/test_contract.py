@@ -8,7 +8,7 @@ import pytest
 from asr.backbones import BACKBONES
 from common.errors import UserError
 from methods.contract import load_method, make_method
-from methods.shared.names import method_names
+from methods.names import method_names
 from tests.models import STILL, factory, small_encoder
 from tests.published import publish
 from tests.workflows.commands import ROOT, one_clear_error

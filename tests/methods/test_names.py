@@ -11,7 +11,7 @@ import yaml
 
 from common.errors import UserError
 from methods.contract import load_method
-from methods.shared.names import check_method_exists
+from methods.names import check_method_exists
 from tests.systems import system_folder
 from tests.workflows.commands import ROOT, TINY, one_clear_error
 from workflows.systems import load_system

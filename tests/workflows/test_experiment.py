@@ -410,7 +410,7 @@ assert not heavy, heavy
         "from workflows.sources import module_hashes; module_hashes(['workflows.steps.train', 'methods.unfolding'])",
         "from workflows.why import Plan; from workflows.experiment import load_experiment\n"
         "Plan(load_experiment('smoke'), __import__('pathlib').Path('results/smoke')).reasons",
-        "import workflows.edges, methods.paths, methods.shared.names, analysis.wer, analysis.mapsswe, analysis.render",
+        "import workflows.edges, methods.paths, methods.names, analysis.wer, analysis.mapsswe, analysis.render",
         "import workflows.prepare, workflows.inputs, workflows.train",
         "import workflows.evaluate, workflows.measure, workflows.check",
         "import asr.settings, asr.corpora, asr.tokenizer",
@@ -456,7 +456,7 @@ def test_editing_a_method_touches_its_systems_only(tmp_path, monkeypatch):
     from workflows import sources
 
     files = {path.name for path in sources.needed_files(["methods.unfolding"])}
-    assert {"unfolding.py", "contract.py", "paths.py"} <= files
+    assert {"unfolding.py", "method.py"} <= files
     assert "all_physical.py" not in files
     train = {str(path.relative_to(sources.ROOT)) for path in sources.needed_files(["workflows.steps.train"])}
     assert "asr/training.py" in train and "methods/contract/__init__.py" in train

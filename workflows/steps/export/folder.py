@@ -7,8 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from common.errors import UserError
-from common.files import is_disk_full
+from common.errors import UserError, is_disk_full
 from methods.paths import format_path
 from workflows.steps.export.card import write_card
 from workflows.steps.export.espnet import write_espnet

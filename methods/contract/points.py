@@ -1,0 +1,78 @@
+"""Operating points: the ways to execute a trained system, what runs at one, and what it costs in weights."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from asr.backbones import Backbone, Encoded
+from methods.paths import Path, format_path
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One way to execute a trained system: a path, or for other methods `settings` (a width, a precision)."""
+
+    id: str
+    label: str
+    path: Path | None = None
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    offered: bool = True
+    """False for further paths that the experiment evaluates beside what the method offers."""
+    trained: bool = False
+    """Whether a training loss was taken at this very point."""
+
+    @property
+    def depth(self) -> int | None:
+        """Logical depth: layer executions."""
+        return None if self.path is None else sum(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterCount:
+    """Numbers of weights: in the checkpoint, of those not zero, and used when the point runs (a repeat counts once)."""
+
+    stored: int
+    nonzero: int
+    executed: int
+
+
+class Recogniser(Protocol):
+    """A trained system at one point, as decoding and measuring see it."""
+
+    def encode(self, inputs: Tensor, lengths: Tensor) -> Encoded: ...
+
+    def ctc_log_probs(self, encoded: Encoded) -> Tensor: ...
+
+    def scorers(self) -> dict[str, Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class AtPath:
+    """A backbone at one path, as a `Recogniser`."""
+
+    backbone: Backbone
+    path: Path
+
+    def encode(self, inputs: Tensor, lengths: Tensor) -> Encoded:
+        return self.backbone.encode(inputs, lengths, self.path)
+
+    def ctc_log_probs(self, encoded: Encoded) -> Tensor:
+        return self.backbone.ctc_log_probs(encoded)
+
+    def scorers(self) -> dict[str, Any]:
+        return self.backbone.scorers()
+
+
+def path_points(paths: Iterable[Path], trained: Iterable[Path], offered: bool = True) -> list[Point]:
+    """Points for paths. Ids are plain: the depth and a number within it (`d08_03`; `x08_00` for further paths)."""
+    trained = set(trained)
+    numbers: dict[int, int] = {}
+    points = []
+    for path in paths:
+        depth = sum(path)
+        number = numbers[depth] = numbers.get(depth, -1) + 1
+        name = f"{'d' if offered else 'x'}{depth:02d}_{number:02d}"
+        points.append(Point(name, format_path(path), path, offered=offered, trained=path in trained))
+    return points
