@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError, run
 from common.files import write_json
-from workflows.experiment import Experiment, experiment_file, load_experiment
+from workflows.experiment import Experiment, load_experiment
+from workflows.experiment.merging import experiment_file
 from workflows.identity import Identities, identity
 from workflows.normaliser import chosen_normaliser
 from workflows.offers import check_offers

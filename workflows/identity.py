@@ -23,6 +23,7 @@ from asr.corpora.register import Entry, read_register
 from common.errors import UserError, run
 from common.files import read_json, sha256, write_json
 from workflows.experiment import Experiment, load_experiment
+from workflows.experiment.decides import corpus_identity, evaluation_inputs, training_inputs
 from workflows.sources import file_hashes, module_hashes, package_versions
 
 SCHEMA = 1
@@ -66,7 +67,7 @@ class Identities:
         """Of the prepared corpus: its settings, and from where it is fetched."""
         entry = self._entry
         settings = {
-            "corpus": self.experiment.corpus_identity(),
+            "corpus": corpus_identity(self.experiment),
             "register": None if entry is None else entry.model_dump(mode="json", exclude=DESCRIPTION),
             "sets": self.experiment.decoded_sets,
         }
@@ -87,11 +88,11 @@ class Identities:
     @cache  # noqa: B019 - one object a command
     def training_recipe(self, system: str) -> Recipe:
         """Of a trained system, whatever the seed."""
-        return self._recipe(self._modules("train", system), self.experiment.training_inputs(system))
+        return self._recipe(self._modules("train", system), training_inputs(self.experiment, system))
 
     def evaluation_recipe(self, system: str) -> Recipe:
         """Of the transcripts of a system."""
-        return self._recipe(self._modules("evaluate", system), self.experiment.evaluation_inputs(system))
+        return self._recipe(self._modules("evaluate", system), evaluation_inputs(self.experiment, system))
 
     def sensitivity_recipe(self, system: str) -> Recipe:
         """Of the sensitivity of a system."""
@@ -104,7 +105,7 @@ class Identities:
 
     def costs_recipe(self) -> Recipe:
         """Of the costs of all systems, which are measured in one job."""
-        asked = {name: self.experiment.evaluation_inputs(name) for name in self.experiment.systems}
+        asked = {name: evaluation_inputs(self.experiment, name) for name in self.experiment.systems}
         settings = {
             "measure": self.experiment.measure.model_dump(mode="json"),
             "threads": self.experiment.threads,

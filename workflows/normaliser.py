@@ -2,7 +2,8 @@
 
 from analysis.scoring.normalise import IDENTITY, load_normaliser
 from asr.corpora.register import REGISTER, read_register
-from workflows.experiment import Experiment, NormaliserEntry
+from workflows.experiment import Experiment
+from workflows.experiment.entries import NormaliserEntry
 
 
 def chosen_normaliser(experiment: Experiment, where: str) -> NormaliserEntry:

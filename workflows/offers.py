@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from asr.paths import parse_path
 from common.errors import UserError, closest
 from methods.paths import check_shape
-from workflows.experiment import Experiment, Row
+from workflows.experiment import Experiment
+from workflows.experiment.entries import Row
 
 if TYPE_CHECKING:
     from methods.contract import Method, Point

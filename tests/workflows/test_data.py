@@ -21,6 +21,7 @@ from methods.contract import TrainedSystem
 from tests.workflows.commands import ROOT, TINY, read
 from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data, stage_data
 from workflows.experiment import load_experiment
+from workflows.experiment.decides import training_configuration
 from workflows.steps.evaluate import Decoder
 from workflows.steps.inputs import prepare_features, prepare_inputs
 from workflows.steps.train import _fixed_batches
@@ -329,7 +330,7 @@ def test_provenance_is_present_and_true(run, tiny):
         assert configuration.pop("data") == {name: sha256(run / "data/synth" / name) for name in files}
         assert configuration.pop("corpus")["name"] == "synth"
         # Whatever the experiment says stands there, and every default that it leaves open beside it.
-        inputs = json.loads(json.dumps(tiny.training_configuration(folder.name)))
+        inputs = json.loads(json.dumps(training_configuration(tiny, folder.name)))
         assert holds(configuration, inputs) and set(configuration) == set(inputs)
         defaults = {"layer_drop", "mask_padding"} | ({"ctc_weight", "label_smoothing"} if family is None else set())
         assert defaults <= set(configuration["backbone"]["settings"])

@@ -11,7 +11,9 @@ import yaml
 from common.errors import UserError
 from tests.workflows.commands import command, one_clear_error
 from workflows.edges import Edges
-from workflows.experiment import _chain, load_experiment
+from workflows.experiment import load_experiment
+from workflows.experiment.decides import evaluation_inputs, training_inputs
+from workflows.experiment.merging import NO_EXPERIMENTS, chain_of
 
 TINY = Path("tests/workflows/tiny.yaml")
 
@@ -260,7 +262,7 @@ def test_extends_merges_mappings_and_replaces_the_rest(tmp_path):
     base, child = (load_experiment(str(tmp_path / f"{name}.yaml")) for name in ("base", "child"))
     assert child.training == base.training.model_copy(update={"steps": 3})
     assert child.test_sets == ["test_b"] and child.systems == base.systems and child.name == "child"
-    assert [path.stem for path, _ in _chain(tmp_path / "child.yaml")] == ["child", "base"]
+    assert [path.stem for path, _ in chain_of(tmp_path / "child.yaml")] == ["child", "base"]
 
 
 def test_extending_with_another_corpus_keeps_none_of_its_settings(tmp_path):
@@ -269,8 +271,18 @@ def test_extending_with_another_corpus_keeps_none_of_its_settings(tmp_path):
     assert load_experiment(str(tmp_path / "child.yaml")).corpus.settings == {"seed": 3}
 
 
+def test_the_base_holds_no_size_and_no_experiment_has_another_ones():
+    base = yaml.safe_load(Path("config/base.yaml").read_text())
+    assert base.keys() == {"systems", "headline", "tables", "figures"}
+    for name, system in base["systems"].items():
+        assert system.keys() <= {"family", "method", "backbone", "settings"}, name
+        assert system.get("backbone", {}).keys() <= {"layers"}, name
+    for experiment in ("smoke", "mini", "paper_librispeech"):
+        assert [path.stem for path, _ in chain_of(Path(f"config/{experiment}.yaml"))] == [experiment, "base"]
+
+
 def test_every_committed_experiment_is_valid():
-    names = [path.stem for path in Path("config").glob("*.yaml") if path.stem != "corpora"]
+    names = [path.stem for path in Path("config").glob("*.yaml") if path.stem not in NO_EXPERIMENTS]
     assert "smoke" in names
     for name in names:
         load_experiment(name)
@@ -300,16 +312,16 @@ def test_what_methods_need_is_what_the_reader_saw():
 def test_only_what_changes_a_system_changes_its_training_inputs(tmp_path):
     base = load_experiment(str(TINY))
     other = load_experiment(str(changed(tmp_path, put("systems", "f2", "settings", "alpha_kl", 0.2), "tiny")))
-    assert base.training_inputs("f2") != other.training_inputs("f2")
-    assert base.training_inputs("a4") == other.training_inputs("a4")
+    assert training_inputs(base, "f2") != training_inputs(other, "f2")
+    assert training_inputs(base, "a4") == training_inputs(other, "a4")
     rows = load_experiment(str(changed(tmp_path, put("tables", "table1", "rows", "1", "depth", 4), "tiny")))
-    assert base.training_inputs("f2") == rows.training_inputs("f2")
+    assert training_inputs(base, "f2") == training_inputs(rows, "f2")
 
 
 def test_a_family_decides_for_its_systems_only(tmp_path):
     base = load_experiment(str(TINY))
     own = [name for name, entry in base.systems.items() if entry.family is None]
-    before = {name: base.training_inputs(name) for name in base.systems}
+    before = {name: training_inputs(base, name) for name in base.systems}
     assert before["w2"]["backbone"]["name"] == "wav2vec2" and before["w2"]["backbone"]["settings"]["layers"] == 2
     assert before["fw1"]["backbone"]["settings"]["layers"] == 1
     assert before["w2"]["features"] == {"kind": "waveform", "speed_factors": [1.0]}
@@ -320,11 +332,11 @@ def test_a_family_decides_for_its_systems_only(tmp_path):
         put("families", "speech", "backbone", "settings", "ffn", 16),
     ):
         other = load_experiment(str(changed(tmp_path, change, "tiny")))
-        assert {name: other.training_inputs(name) for name in own} == {name: before[name] for name in own}
-        assert all(other.training_inputs(name) != before[name] for name in ("w2", "fw1"))
+        assert {name: training_inputs(other, name) for name in own} == {name: before[name] for name in own}
+        assert all(training_inputs(other, name) != before[name] for name in ("w2", "fw1"))
     more = {"title": "more", "backbone": {"name": "hubert"}}
     other = load_experiment(str(changed(tmp_path, put("families", "more", more), "tiny")))
-    assert {name: other.training_inputs(name) for name in other.systems} == before
+    assert {name: training_inputs(other, name) for name in other.systems} == before
 
 
 def test_training_is_overridden_by_family_then_by_system(tmp_path):
@@ -368,7 +380,7 @@ def test_the_experiment_file_says_what_every_system_is(tmp_path):
     assert resolved["tables"]["table1"]["sets"] == ["test_a", "test_b"]
     assert resolved["tables"]["table4"]["sets"] == ["dev", "test_c"]
     assert resolved["further_sets"] == ["test_c"]
-    decodes = {name: set(experiment.evaluation_inputs(name)["decodes"]) for name in ("w2", "a4")}
+    decodes = {name: set(evaluation_inputs(experiment, name)["decodes"]) for name in ("w2", "a4")}
     assert decodes == {"w2": {"greedy"}, "a4": {"greedy", "beam"}}
 
 

@@ -17,7 +17,8 @@ from analysis.scoring.counts import Counts
 from analysis.scoring.median import median_point
 from analysis.scoring.trn import Transcript
 from methods.contract import Point
-from workflows.experiment import Experiment, Row
+from workflows.experiment import Experiment
+from workflows.experiment.entries import Row
 
 Decoded = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Set -> point id -> utterance id -> words."""

@@ -28,6 +28,7 @@ from methods.contract import Method, Stage, Step, load_method, make_method
 from workflows.accepted import FILE as ACCEPTED
 from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data, stage_data
 from workflows.experiment import Experiment
+from workflows.experiment.decides import training_configuration
 from workflows.identity import Identities, identity
 from workflows.provenance import commit, describe_run
 from workflows.steps.statistics import settle_statistics
@@ -73,7 +74,7 @@ def train_system(
         device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "cpu"
         facts = describe_run(code, device, experiment.threads, earlier + time.monotonic() - began)
         configuration = {
-            **experiment.training_configuration(name),
+            **training_configuration(experiment, name),
             "corpus": {"name": data.corpus["name"], "settings": data.corpus["settings"]},
             "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
             "settings": settings,

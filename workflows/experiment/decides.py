@@ -1,0 +1,57 @@
+"""Which settings of an experiment decide what: the corpus, a trained system, its transcripts."""
+
+from typing import Any
+
+from methods.paths import format_path
+from workflows.experiment.schema import Experiment
+
+LOG_ONLY = {"log_every", "tensorboard", "checkpoint_every", "all_blank"}
+"""Training settings that change what is written down on the way, not what comes out."""
+
+
+def corpus_identity(experiment: Experiment) -> dict[str, Any]:
+    """What decides the content of the corpus: not how many processes make it, or from which copy."""
+    settings = {key: value for key, value in experiment.corpus.settings.items() if key not in ("workers", "archive")}
+    return {"name": experiment.corpus.name, "settings": settings}
+
+
+def training_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
+    """The settings that decide what training this system gives, as JSON: a change here retrains it. Corpus and
+    tokenizer are not among them: they are known by content."""
+    entry, family = experiment.systems[system], experiment.family_of(system)
+    return {
+        "dev_set": experiment.dev_set,
+        "features": family.features.model_dump(mode="json", exclude={"store"}),
+        "backbone": experiment.backbone_of(system),
+        "method": entry.method,
+        "settings": entry.settings,
+        "training": experiment.training_of(system).model_dump(mode="json", exclude=LOG_ONLY),
+        "statistics": experiment.statistics,
+        "threads": experiment.threads,
+    }
+
+
+def training_configuration(experiment: Experiment, system: str) -> dict[str, Any]:
+    """All settings of a training for those who read its provenance, also those that decide nothing."""
+    family = experiment.family_of(system)
+    return {
+        **training_inputs(experiment, system),
+        "tokenizer": family.tokenizer.model_dump(mode="json"),
+        "features": family.features.model_dump(mode="json"),
+        "training": experiment.training_of(system).model_dump(mode="json"),
+    }
+
+
+def evaluation_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
+    """Everything beside the trained system that decides what is decoded."""
+    tables = {name: table.model_dump() for name, table in experiment.tables.items()}
+    return {
+        "decodes": {name: decode.model_dump() for name, decode in experiment.decodes_of(system).items()},
+        "batch_seconds": experiment.decoding_batch_seconds_of(system),
+        "test_sets": experiment.test_sets,
+        "dev_set": experiment.dev_set,
+        "further_sets": experiment.further_sets,
+        "paths": [format_path(path) for path in experiment.further_paths(system)],
+        "rows": [row for table in tables.values() for row in table["rows"].values() if row["system"] == system],
+        "threads": experiment.threads,
+    }

@@ -1,0 +1,104 @@
+"""The parts of an experiment file, as they are written there."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from asr.settings import FeatureSettings, TokenizerSettings
+from common.settings import Settings
+
+
+class CorpusEntry(Settings):
+    name: str
+    settings: dict[str, Any] = {}
+
+
+class NormaliserEntry(Settings):
+    """How transcripts are normalised before they are scored: a name of `analysis.scoring.normalise`, for some a GLM
+    file.
+
+    The name is checked by `workflows.check`: training reads this module, and does not depend on how results are scored.
+    """
+
+    name: str
+    glm: str | None = None
+
+
+class BackboneEntry(Settings):
+    name: str
+    settings: dict[str, Any] = {}
+
+
+class FamilyEntry(Settings):
+    """Models that share a backbone, a tokenizer and features, beside the experiment's own."""
+
+    title: str
+    """What these models are, in words: a note under every table that shows one of them."""
+    backbone: BackboneEntry
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    features: FeatureSettings = FeatureSettings()
+    training: dict[str, Any] = {}
+    """Overrides of the experiment's training settings."""
+    decoding_batch_seconds: float | None = Field(None, gt=0)
+    """None: the experiment's."""
+    decodes: list[str] | None = Field(None, min_length=1)
+    """Which of the experiment's decodes apply; None: all."""
+
+
+class SystemEntry(Settings):
+    """One system: a method with its settings on the backbone of its family."""
+
+    family: str | None = None
+    """A name of `families`; None: the experiment's own backbone, tokenizer and features."""
+    method: str
+    """Module path, `methods.unfolding`."""
+    settings: dict[str, Any] = {}
+    backbone: dict[str, Any] = {}
+    """Overrides of the backbone's settings, `{layers: 6}`."""
+    training: dict[str, Any] = {}
+    """Overrides of the training settings of the experiment and the family."""
+    paths: list[str] = []
+    """Further paths to evaluate, beside the offered ones."""
+
+
+class Row(Settings):
+    """A table row: a system at a depth (the path is chosen among the offered ones), at one path, or at one point (its
+    id)."""
+
+    system: str
+    depth: int | None = None
+    path: str | None = None
+    point: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "Row":
+        if sum(value is not None for value in (self.depth, self.path, self.point)) != 1:
+            raise ValueError("a row needs one of depth, path and point")
+        return self
+
+
+class TableEntry(Settings):
+    kind: Literal["table1", "table2", "table3", "table4"]
+    published: str
+    decode: str
+    sets: list[str] | None = Field(None, min_length=1)
+    """Sets with a column each; None: the test sets."""
+    reference: str
+    """The row that the others are tested against (System 1)."""
+    rows: dict[str, Row]
+
+
+class FigureEntry(Settings):
+    kind: Literal["depth_curves"]
+    decode: str
+    systems: list[str]
+    baselines: list[str] = []
+    table: str | None = None
+    """The table whose published rows are the other panel; None: the first of kind table1."""
+    sensitivity: str | None = None
+    """A system whose sensitivity is the inset."""
+
+
+class MeasureSettings(Settings):
+    audio_seconds: float = Field(10.0, gt=0)
+    repeats: int = Field(5, ge=5)

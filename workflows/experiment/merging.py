@@ -1,0 +1,72 @@
+"""Experiment files and what they extend.
+
+An experiment is `config/<name>.yaml`, or any YAML file given by its path. `extends: other` starts from another
+experiment of the same folder and overrides keys (mappings are merged, everything else is replaced; a system, table or
+figure given as null is left out, and so is a table's row).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError, unknown
+from common.files import read_yaml
+
+CONFIG_FOLDER = Path("config")
+NO_EXPERIMENTS = ("base", "corpora")
+
+
+def experiment_file(name: str) -> Path:
+    """The YAML file of an experiment name or path. Raises `UserError` with the closest name."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.exists():
+            raise UserError(f"{path}: no such experiment file")
+        return path
+    known = sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml") if path.stem not in NO_EXPERIMENTS)
+    if name not in known:
+        raise unknown("experiment", name, known, "experiment")
+    return CONFIG_FOLDER / f"{name}.yaml"
+
+
+def merged_file(path: Path) -> dict[str, Any]:
+    """What an experiment file says, together with those that it extends. Raises `UserError`."""
+    merged: dict[str, Any] = {}
+    for _, values in reversed(chain_of(path)):
+        merged = merge(merged, values)
+    merged.pop("extends", None)
+    for key in ("families", "systems", "decodes", "tables", "figures"):
+        if isinstance(merged.get(key), dict):  # null leaves out what an extended experiment has
+            merged[key] = _without_null(merged[key])
+    for table in (merged.get("tables") or {}).values():
+        if isinstance(table, dict) and isinstance(table.get("rows"), dict):
+            table["rows"] = _without_null(table["rows"])
+    return merged
+
+
+def chain_of(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """An experiment file, what it extends, what that extends, and so on: `(file, what it says)`."""
+    chain: list[tuple[Path, dict[str, Any]]] = []
+    while True:
+        if path in [earlier for earlier, _ in chain]:
+            raise UserError(f"{path}: extends itself in a circle")
+        values = read_yaml(path, "experiment file")
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: an experiment is a mapping of keys")
+        chain.append((path, values))
+        if "extends" not in values:
+            return chain
+        path = path.parent / f"{values['extends']}.yaml"
+
+
+def merge(base: Any, changes: Any) -> Any:
+    """Mappings are merged key by key, everything else is replaced; so is a corpus or backbone of another `name`, or a
+    system of another `method`, whose settings are others."""
+    if isinstance(base, dict) and isinstance(changes, dict):
+        if any(base.get(key) != changes.get(key, base.get(key)) for key in ("name", "method")):
+            return changes
+        return {**base, **{key: merge(base.get(key), value) for key, value in changes.items()}}
+    return changes
+
+
+def _without_null(entries: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry for name, entry in entries.items() if entry is not None}

@@ -1,0 +1,174 @@
+"""An experiment and what can be asked of it."""
+
+import json
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from asr.paths import parse_path
+from asr.settings import DecodeSettings, FeatureSettings, TokenizerSettings, TrainingSettings
+from common.errors import UserError
+from common.settings import Settings, parse
+from workflows.experiment.entries import (
+    BackboneEntry,
+    CorpusEntry,
+    FamilyEntry,
+    FigureEntry,
+    MeasureSettings,
+    NormaliserEntry,
+    SystemEntry,
+    TableEntry,
+)
+from workflows.experiment.merging import merge
+
+
+class Experiment(Settings):
+    """Everything a run is made of. Defaults are those of the settings classes. `load_experiment` checks that what it
+    names exists."""
+
+    name: str
+    title: str
+    note: str = ""
+    evidence: bool = True
+    """False: numbers show that the machinery works, nothing about the paper."""
+    packages: list[str] = []
+    """Python packages beside this project's whose modules `systems` may name as methods: they are imported."""
+    corpus: CorpusEntry
+    normaliser: NormaliserEntry | None = None
+    """None: the one that `config/corpora.yaml` names for the corpus."""
+    dev_set: str = "dev"
+    test_sets: list[str] = Field(min_length=1)
+    further_sets: list[str] = []
+    """Decoded too, shown where a table's `sets` name them, never pooled."""
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    features: FeatureSettings = FeatureSettings()
+    backbone: BackboneEntry
+    families: dict[str, FamilyEntry] = {}
+    """Further model families; `tokenizer`, `features` and `backbone` above are the experiment's own."""
+    training: TrainingSettings
+    statistics: Literal["again", "running"] = "again"
+    """Batch-norm statistics of all systems: estimated again over the trained points, or as training left them."""
+    decodes: dict[str, DecodeSettings] = Field(min_length=1)
+    decoding_batch_seconds: float = Field(120.0, gt=0)
+    """Audio in a batch when systems are decoded, padding counted: as much as memory holds; no result depends on it."""
+    measure: MeasureSettings = MeasureSettings()
+    threads: int = Field(1, gt=0)
+    """CPU threads of one job, whatever the machine has. On one machine the same seed then gives the same weights."""
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    systems: dict[str, SystemEntry] = Field(min_length=1)
+    headline: str | None = None
+    """The system of which the summary says whether its deepest point beats its seed."""
+    tables: dict[str, TableEntry] = {}
+    figures: dict[str, FigureEntry] = {}
+
+    def needs(self, system: str) -> list[str]:
+        """Systems that this one starts from: every mapping with a `system` in its settings."""
+        return sorted({reference["system"] for reference in _references(self.systems[system].settings)})
+
+    def needs_sensitivity(self, system: str) -> list[str]:
+        """Systems whose sensitivity decides which of their layers this one starts from."""
+        references = _references(self.systems[system].settings)
+        return sorted({each["system"] for each in references if each.get("layers") == "sensitivity"})
+
+    @property
+    def decoded_sets(self) -> list[str]:
+        """All sets that are decoded: dev set, test sets, further sets."""
+        return [self.dev_set, *self.test_sets, *self.further_sets]
+
+    def family(self, name: str | None) -> FamilyEntry:
+        """A family by its name; None: the experiment's own."""
+        if name is not None:
+            return self.families[name]
+        own = {"backbone": self.backbone, "tokenizer": self.tokenizer, "features": self.features}
+        return FamilyEntry.model_construct(title="", training={}, decodes=None, decoding_batch_seconds=None, **own)
+
+    def family_of(self, system: str) -> FamilyEntry:
+        """What a system's family shares: backbone, tokenizer, features, training, decodes."""
+        return self.family(self.systems[system].family)
+
+    def input_files(self, family: str | None) -> list[str]:
+        """What a family's systems read beside the manifests, as paths below the corpus's folder."""
+        folder = "" if family is None else f"{family}/"
+        names = (
+            ["tokenizer.json", "cmvn.json"] if self.family(family).features.kind == "log_mel" else ["tokenizer.json"]
+        )
+        return [folder + name for name in names]
+
+    def store_file(self, family: str | None, name: str) -> str:
+        """What says which features of a set a family keeps on disk, as a path below the corpus's folder."""
+        return f"{'' if family is None else f'{family}/'}features_{name}.json"
+
+    def backbone_of(self, system: str) -> dict[str, Any]:
+        """Name and settings of a system's backbone: its family's with the system's overrides."""
+        backbone = self.family_of(system).backbone
+        return {"name": backbone.name, "settings": merge(backbone.settings, self.systems[system].backbone)}
+
+    def decodes_of(self, system: str) -> dict[str, DecodeSettings]:
+        """The decodes that apply to a system, in the experiment's order."""
+        chosen = self.family_of(system).decodes
+        return {name: settings for name, settings in self.decodes.items() if chosen is None or name in chosen}
+
+    def training_of(self, system: str) -> TrainingSettings:
+        """Training settings of a system: the experiment's with the overrides of its family and its own.
+
+        Raises ValueError naming the key.
+        """
+        entry = self.systems[system]
+        base = self.family_training(entry.family).model_dump()
+        return self._training(merge(base, entry.training), f"systems.{system}.training")
+
+    def decoding_batch_seconds_of(self, system: str) -> float:
+        """Audio in a batch when a system is decoded: its family's setting, else the experiment's."""
+        return self.family_of(system).decoding_batch_seconds or self.decoding_batch_seconds
+
+    def family_training(self, family: str | None) -> TrainingSettings:
+        """Training settings of a family (None: the experiment's own). Raises ValueError naming the key."""
+        overrides = self.family(family).training
+        if not overrides:
+            return self.training
+        return self._training(merge(self.training.model_dump(), overrides), f"families.{family}.training")
+
+    @staticmethod
+    def _training(settings: dict[str, Any], where: str) -> TrainingSettings:
+        try:
+            return parse(TrainingSettings, settings, where)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+
+    def further_paths(self, system: str) -> list[tuple[int, ...]]:
+        """Paths to evaluate beside the offered ones: the system's own list and those that table rows name."""
+        return sorted({parse_path(text) for _, text in self.paths_asked(system)})
+
+    def paths_asked(self, system: str) -> list[tuple[str, str]]:
+        """The same as they are written, each with its key."""
+        named = [(f"systems.{system}.paths", text) for text in self.systems[system].paths]
+        return named + [
+            (f"tables.{table}.rows.{key}.path", row.path)
+            for table, entry in self.tables.items()
+            for key, row in entry.rows.items()
+            if row.system == system and row.path is not None
+        ]
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """The experiment as plain JSON with all defaults, as `experiment.json` holds it."""
+        value = json.loads(self.model_dump_json())
+        for name in self.systems:
+            value["systems"][name]["backbone"] = self.backbone_of(name)
+            value["systems"][name]["training"] = self.training_of(name).model_dump(mode="json")
+        for table in value["tables"].values():
+            table["sets"] = table["sets"] or self.test_sets
+            for row in table["rows"].values():
+                row["path"] = None if row["path"] is None else list(parse_path(row["path"]))
+        return value
+
+
+def _references(value: Any) -> list[dict[str, Any]]:
+    """Mappings with a key `system`, `{system: name, ...}`, wherever they stand."""
+    if isinstance(value, dict):
+        named = [value] if isinstance(value.get("system"), str) else []
+        return named + [found for inner in value.values() for found in _references(inner)]
+    if isinstance(value, list):
+        return [found for inner in value for found in _references(inner)]
+    return []
