@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from asr.backbones import Batch
 from asr.batches import StageData
 from asr.checkpoints import Checkpoints, save_state
+from asr.optimiser import make_optimiser
 from asr.precision import exact_by_default, float32_products, precision_of
 from asr.schedules import factor_at
 from asr.seeds import seed_step
@@ -103,7 +104,7 @@ def run_stage(
     forward = _Forward(module, objective, settings.precision, fabric)
     groups = objective.parameter_groups(module)
     adamw = settings.optimiser
-    optimiser = torch.optim.AdamW(groups, lr=adamw.learning_rate, betas=adamw.betas, weight_decay=adamw.weight_decay)
+    optimiser = make_optimiser(groups, adamw)
     base_rates = [group["lr"] for group in optimiser.param_groups]
     factor = factor_at(settings.schedule, settings.steps, adamw.learning_rate)
     forward, optimiser = fabric.setup(forward, optimiser)

@@ -240,16 +240,29 @@ def masked_convolution(module: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
     """ESPnet's `ConvolutionModule` without padding: `x` (batch, frames, width), `valid` (batch, frames).
 
     Padded frames are silenced before the depthwise convolution, and batch norm takes its statistics from real frames
-    only.
+    only. Frames stand before channels throughout, so that pointwise convolutions are matrix products.
     """
-    x = F.glu(module.pointwise_conv1(x.transpose(1, 2)), dim=1)
-    x = module.depthwise_conv(x.masked_fill(~valid[:, None, :], 0.0))
+    x = F.glu(pointwise(module.pointwise_conv1, x), dim=2)
+    x = depthwise(module.depthwise_conv, x.masked_fill(~valid[:, :, None], 0.0))
     if module.norm.training:
-        frames = x.transpose(1, 2)
-        x = torch.zeros_like(frames).masked_scatter(valid[:, :, None], module.norm(frames[valid])).transpose(1, 2)
+        x = torch.zeros_like(x).masked_scatter(valid[:, :, None], module.norm(x[valid]))
     else:
-        x = module.norm(x)
-    return module.pointwise_conv2(module.activation(x)).transpose(1, 2)
+        x = module.norm(x.flatten(0, 1)).view_as(x)
+    return pointwise(module.pointwise_conv2, module.activation(x))
+
+
+def pointwise(convolution: nn.Conv1d, x: Tensor) -> Tensor:
+    """A convolution of width 1 over (batch, frames, channels)."""
+    return F.linear(x, convolution.weight[:, :, 0], convolution.bias)
+
+
+def depthwise(convolution: nn.Conv1d, x: Tensor) -> Tensor:
+    """A depthwise convolution over (batch, frames, channels): frames are an image of height 1 whose channels come last,
+    for which torch's kernels need no copy in another order."""
+    weight, padding = convolution.weight[:, :, None], (0, *convolution.padding)
+    image = x.transpose(1, 2)[:, :, None]
+    convolved = F.conv2d(image, weight, convolution.bias, padding=padding, groups=convolution.groups)
+    return convolved[:, :, 0].transpose(1, 2).contiguous()
 
 
 def _output_projections(encoder: ConformerEncoder) -> list[nn.Parameter]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from asr.backbones import Backbone, Batch
 from asr.batches import BatchOrder
+from asr.optimiser import make_optimiser
 from asr.precision import float32_products, precision_of
 from asr.seeds import seed_step
 from methods.contract import Stage, Step, TrainedSystem
@@ -60,7 +61,7 @@ def training_step(
     without_layer_drop(module)
     batch, adamw = batch.to(device), training.optimiser
     groups = method.parameter_groups(module, stage)
-    optimiser = torch.optim.AdamW(groups, LEARNING_RATE, adamw.betas, weight_decay=adamw.weight_decay)
+    optimiser = make_optimiser(groups, adamw, LEARNING_RATE)
     trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     last = Step(stage.name, training.steps - 1, seed=0, steps=training.steps)
 
