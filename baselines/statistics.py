@@ -6,34 +6,31 @@
 Nothing is trained. Weights, and buffers other than those of batch norm, are the source's. `running`: the statistics as
 training left them. `path`: estimated again at that one path. Either way they are the same at all points, of which
 only those in question are offered, and decoded: the path, or for `running` the trained ones. `points: all` offers what
-the source does. Family and backbone are those of the source.
+the source does.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import model_validator
-from torch import Tensor, nn
+from torch import nn
 
-from asr.backbones import BackboneFactory, Batch, Encoded
 from asr.batch_norm import set_statistics
 from asr.paths import parse_path
 from asr.settings import TrainingSettings
 from common.errors import UserError
-from common.settings import Settings
-from methods.contract import Method, ParameterCount, Point, Recogniser, Stage, Step, SystemReference, make_method
+from methods.contract import Point, Stage, Step
 from methods.paths import Path, check_shape, format_path
+from methods.shared.derived import Derived
 
 
-class Statistics(Method):
+class Statistics(Derived):
     """The source as it is, with the statistics that `use` names."""
 
     kind = "other statistics"
     backbones = ("conformer",)  # the one that has batch norm
     chooses_statistics = True
 
-    class Config(Settings):
-        source: SystemReference
+    class Config(Derived.Config):
         use: Literal["running", "path"] = "running"
         path: str | list[int] | None = None
         """For `use: path`, the path over which the statistics are estimated."""
@@ -56,21 +53,8 @@ class Statistics(Method):
             except UserError as error:
                 raise UserError(f"settings.path: {error}") from None
 
-    def check_sources(self, backbones: Mapping[str, BackboneFactory]) -> None:
-        own, other = ((each.name, each.config.model_dump()) for each in (self.backbone, backbones["source"]))
-        if own != other:
-            keys = sorted(key for key in own[1].keys() | other[1].keys() if own[1].get(key) != other[1].get(key))
-            raise UserError(
-                f"settings.source: the backbone of '{self.config.source.system}' is another (different: "
-                f"{', '.join(keys) or 'name'}); give this system the same backbone"
-            )
-
-    def build(self) -> nn.Module:
+    def prepare(self, module: nn.Module) -> nn.Module:
         source = self.inputs["source"]
-        self.check_sources({"source": source.method.backbone})
-        self.made_by = source.method
-        module = self.made_by.rebuild(self.made_by.architecture(source.module))
-        module.load_state_dict(source.module.state_dict())
         if self.path is not None and any(point.path is None for point in self.made_by.points(module)):
             raise UserError(f"settings.path: the points of '{source.name}' are no paths")
         if source.running_statistics:
@@ -85,26 +69,18 @@ class Statistics(Method):
     def stages(self, training: TrainingSettings) -> list[Stage]:
         return []
 
-    def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
-        raise RuntimeError("nothing is trained")
-
     def statistics_points(self, module: nn.Module, step: Step) -> list[Point]:
         return [point for point in self.points(module) if self.path is not None and point.path == self.path]
 
-    def architecture(self, module: nn.Module) -> dict[str, Any]:
-        """How the source is rebuilt without it."""
-        settings = self.made_by.config.model_dump(mode="json")
-        architecture = self.made_by.architecture(module)
-        return {"method": type(self.made_by).__module__, "settings": settings, "architecture": architecture}
-
-    def rebuild(self, architecture: dict[str, Any]) -> nn.Module:
-        made_by, settings = architecture["method"], architecture["settings"]
-        self.made_by = make_method(made_by, settings, self.backbone, packages=self.packages)
-        return self.made_by.rebuild(architecture["architecture"])
-
     def points(self, module: nn.Module) -> list[Point]:
         """Those that are asked about, or all of the source's, and the path where it is another."""
-        points = self.made_by.points(module)
+        return self._chosen(super().points(module))
+
+    def expected_points(self) -> list[Point] | None:
+        expected = super().expected_points()
+        return None if expected is None else self._chosen(expected)
+
+    def _chosen(self, points: list[Point]) -> list[Point]:
         wanted = points
         if self.config.points == "asked":
             wanted = [point for point in points if self._asked(point)]
@@ -116,23 +92,3 @@ class Statistics(Method):
 
     def _asked(self, point: Point) -> bool:
         return point.trained if self.path is None else point.path == self.path
-
-    def at(self, module: nn.Module, point: Point) -> Recogniser:
-        return self.made_by.at(module, point)
-
-    def encode_points(
-        self, module: nn.Module, inputs: Tensor, lengths: Tensor, points: Sequence[Point]
-    ) -> Iterator[tuple[Point, Encoded]]:
-        return self.made_by.encode_points(module, inputs, lengths, points)
-
-    def output_lengths(self, module: nn.Module, lengths: list[int]) -> list[int]:
-        return self.made_by.output_lengths(module, lengths)
-
-    def cost_key(self, point: Point) -> Hashable:
-        return self.made_by.cost_key(point)
-
-    def parameters(self, module: nn.Module, point: Point) -> ParameterCount:
-        return self.made_by.parameters(module, point)
-
-    def stored_bytes(self, module: nn.Module, points: Sequence[Point]) -> int:
-        return self.made_by.stored_bytes(module, points)

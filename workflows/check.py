@@ -51,14 +51,6 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
         for other in needed:
             if _inputs(experiment, other) != _inputs(experiment, name):
                 raise UserError(f"{key}.settings: '{other}' reads other features than '{name}'")
-        sources = {
-            role: BackboneFactory(**experiment.backbone_of(other), vocabulary=3, where=f"{key}.settings")
-            for role, other in method.needs(config).items()
-        }
-        try:
-            method.check_sources(sources)
-        except UserError as error:
-            raise UserError(f"{key}: {error}") from None
         if isinstance(start := getattr(config, "start", None), Start):
             source = BackboneFactory(**experiment.backbone_of(start.system), vocabulary=3, where=f"{key}.settings")
             try:
@@ -70,6 +62,11 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
             "settings": config.model_dump(mode="json"),
             "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
         }
+    for name, method in methods.items():
+        try:
+            method.check_sources({role: methods[other] for role, other in method.needs(method.config).items()})
+        except UserError as error:
+            raise UserError(f"{where}: systems.{name}: {error}") from None
     check_offers(experiment, methods, where)
     return full
 

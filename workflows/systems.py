@@ -16,6 +16,7 @@ from asr.backbones import BackboneFactory
 from common.errors import UserError
 from common.files import read_json, replacing, sha256, write_json
 from methods.contract import Method, TrainedSystem, make_method
+from methods.shared.derived import Derived
 
 SCHEMA = 1
 RUNNING = "running_statistics.safetensors"
@@ -89,7 +90,8 @@ def _rebuild(folder: Path, packages: Sequence[str]) -> TrainedSystem:
             f"{weights}: this checkpoint belongs to another configuration than {where} ({reason})"
         ) from None
     running = _load_tensors(folder / RUNNING) if (folder / RUNNING).exists() else {}
-    return TrainedSystem(description["name"], module, method, running_statistics=running)
+    steps = description.get("steps", 0)
+    return TrainedSystem(description["name"], module, method, running_statistics=running, steps=steps)
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
@@ -119,10 +121,23 @@ def load_inputs(
                 f"settings.{role}: system '{name}' is needed but its folder was not given (--input {name}=FOLDER)"
             )
     systems = {role: load_system(folders[name], device, packages) for role, name in needs.items()}
+    for system in systems.values():
+        _give_teachers(system.method, folders, device, packages)
     return {
         role: dataclasses.replace(system, drop_order=load_drop_order(folders[needs[role]]))
         for role, system in systems.items()
     }
+
+
+def _give_teachers(
+    method: Method, folders: dict[str, Path], device: torch.device | str, packages: Sequence[str]
+) -> None:
+    """Load what the losses of a loaded system read, as far as folders are given, for whatever trains with them."""
+    first = method.first if isinstance(method, Derived) else method
+    read = {role: first.needs(first.config)[role] for role in first.needs_in_training(first.config)}
+    first.inputs |= load_inputs(
+        {role: name for role, name in read.items() if name in folders}, folders, device, packages
+    )
 
 
 def load_drop_order(folder: Path) -> tuple[int, ...] | None:

@@ -200,6 +200,10 @@ class Backbone(nn.Module, ABC):
     def layer_module(self, layer: int) -> nn.Module:
         """The module that holds the weights of one physical layer."""
 
+    @abstractmethod
+    def output_modules(self) -> list[nn.Module]:
+        """What makes labels of the encoder's output: the CTC layer and, where there is one, the decoder."""
+
     def draw_layer_drop(self, depth: int, generator: torch.Generator) -> LayerDrop | None:
         """Which executions a training pass of `depth` executions skips; None when none ever is."""
         return LayerDrop.draw(self.layer_drop, depth, generator) if self.layer_drop else None

@@ -161,6 +161,9 @@ class Conformer(Backbone):
     def layer_module(self, layer: int) -> nn.Module:
         return self.encoder.encoders[layer]
 
+    def output_modules(self) -> list[nn.Module]:
+        return [self.decoder, self.ctc]
+
     def output_lengths(self, lengths: Iterable[int]) -> list[int]:
         return [max(0, ((length - 1) // 2 - 1) // 2) for length in lengths]
 

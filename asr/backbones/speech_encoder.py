@@ -143,6 +143,9 @@ class SpeechEncoder(Backbone):
     def layer_module(self, layer: int) -> nn.Module:
         return layers_of(self.model)[layer]
 
+    def output_modules(self) -> list[nn.Module]:
+        return [self.model.lm_head]
+
     def draw_layer_drop(self, depth: int, generator: torch.Generator) -> LayerDrop | None:
         """The same rate at every execution and nothing rescaled, as in transformers (Fan et al., 2020)."""
         return LayerDrop.draw(self.layer_drop, depth, generator, kind="uniform") if self.layer_drop else None

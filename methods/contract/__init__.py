@@ -15,11 +15,12 @@ case simple: `baselines/all_physical.py` is the smallest method.
 
 from methods.contract.loading import load_method, make_method
 from methods.contract.method import Method, SystemReference, TrainedSystem, all_points
-from methods.contract.points import AtPath, ParameterCount, Point, Recogniser, path_points
+from methods.contract.points import AtPath, HoldsWeights, ParameterCount, Point, Recogniser, count_weights, path_points
 from methods.contract.training import Stage, Step
 
 __all__ = [
     "AtPath",
+    "HoldsWeights",
     "Method",
     "ParameterCount",
     "Point",
@@ -29,6 +30,7 @@ __all__ = [
     "SystemReference",
     "TrainedSystem",
     "all_points",
+    "count_weights",
     "load_method",
     "make_method",
     "path_points",

@@ -13,7 +13,7 @@ from asr.backbones import Backbone, BackboneFactory, Batch, Encoded
 from asr.settings import TokenizerSettings, TrainingSettings
 from common.errors import UserError
 from common.settings import Settings
-from methods.contract.points import AtPath, ParameterCount, Point, Recogniser, path_points
+from methods.contract.points import AtPath, ParameterCount, Point, Recogniser, count_weights, path_points
 from methods.contract.training import Stage, Step
 from methods.paths import Path, check_shape, run_paths
 
@@ -43,6 +43,8 @@ class TrainedSystem:
     where that was not measured."""
     running_statistics: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
     """Those of its batch norms as training left them, by their names in the state dict; empty where there are none."""
+    steps: int = 0
+    """Steps of its last training stage, and of those that what it was derived from had before."""
 
 
 class Method(ABC):
@@ -73,9 +75,9 @@ class Method(ABC):
     def check(self) -> None:
         """Refuse settings that do not fit the backbone, before any work. Raises `UserError`."""
 
-    def check_sources(self, backbones: Mapping[str, BackboneFactory]) -> None:
-        """Refuse systems that training starts from, given as role -> backbone, that do not fit: before any work too.
-        Raises `UserError`."""
+    def check_sources(self, sources: Mapping[str, "Method"]) -> None:
+        """Refuse systems that training starts from, given as role -> the method that makes them, that do not fit:
+        before any work too. Raises `UserError`."""
 
     def check_experiment(self, tokenizer: TokenizerSettings) -> None:
         """Refuse an experiment's tokenizer, or files that the settings name, that do not fit: before any work too, but
@@ -171,7 +173,8 @@ class Method(ABC):
         self, module: nn.Module, inputs: Tensor, lengths: Tensor, points: Sequence[Point]
     ) -> Iterator[tuple[Point, Encoded]]:
         """Encoder outputs of all points. Paths share every layer execution that they have in common."""
-        if isinstance(module, Backbone) and all(point.path is not None for point in points):
+        plain = all(point.path is not None and not point.settings for point in points)
+        if isinstance(module, Backbone) and plain:
             by_path = {point.path: point for point in points}
             state = module.front_end(inputs, lengths)
             for path, end in run_paths(by_path, state, module.run_layer):
@@ -189,16 +192,15 @@ class Method(ABC):
         if point.path is None:
             return point.id
         # The layers of a backbone have one shape: only how many executions there are, and of which layers, matters.
-        return point.depth, tuple(count > 0 for count in point.path)
+        return point.depth, tuple(count > 0 for count in point.path), tuple(sorted(point.settings.items()))
 
     def parameters(self, module: nn.Module, point: Point) -> ParameterCount:
         """Weights stored, not zero, and executed at a point."""
-        stored = sum(parameter.numel() for parameter in module.parameters())
-        nonzero = sum(int(parameter.count_nonzero()) for parameter in module.parameters())
+        stored, nonzero = count_weights(module)
         skipped = 0
         if point.path is not None and isinstance(module, Backbone):
             unused = [module.layer_module(layer) for layer, count in enumerate(point.path) if count == 0]
-            skipped = sum(parameter.numel() for layer in unused for parameter in layer.parameters())
+            skipped = sum(count_weights(layer)[0] for layer in unused)
         return ParameterCount(stored, nonzero, stored - skipped)
 
     def stored_bytes(self, module: nn.Module, points: Sequence[Point]) -> int:

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from asr.backbones import Backbone, Encoded
 from methods.paths import Path, format_path
@@ -36,6 +36,21 @@ class ParameterCount:
     stored: int
     nonzero: int
     executed: int
+
+
+@runtime_checkable
+class HoldsWeights(Protocol):
+    """A module that holds weights otherwise than as parameters: packed, say, in buffers."""
+
+    def weight_count(self) -> tuple[int, int]:
+        """Weights that it holds, and those of them that are not zero; its parameters aside."""
+
+
+def count_weights(module: nn.Module) -> tuple[int, int]:
+    """Weights that a module holds, as parameters or otherwise, and those that are not zero."""
+    counts = [(parameter.numel(), int(parameter.count_nonzero())) for parameter in module.parameters()]
+    counts += [part.weight_count() for part in module.modules() if isinstance(part, HoldsWeights)]
+    return sum(held for held, _ in counts), sum(nonzero for _, nonzero in counts)
 
 
 class Recogniser(Protocol):

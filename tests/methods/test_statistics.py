@@ -165,7 +165,9 @@ def test_a_source_that_does_not_fit_is_refused():
         statistics({"source": source(running=False)}).build()
     statistics({"source": source(running=False)}, use="path", path="1 1 1 1").build()
     other = statistics({"source": source()}, factory(**STILL, layers=3))
-    with pytest.raises(UserError, match=r"the backbone of 'f4' is another \(different: layers\); give this system"):
+    with pytest.raises(
+        UserError, match=r"the backbone of 'f4' is another \(different: layers\); leave out .backbone. and .family."
+    ):
         other.build()
     widths = source(name="tests.toys.width_slices", settings={})
     with pytest.raises(UserError, match=r"settings\.path: the points of 'f4' are no paths"):

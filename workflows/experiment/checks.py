@@ -29,7 +29,7 @@ def check_names(experiment: Experiment) -> None:
     for name, system in experiment.systems.items():
         _check_method(experiment, system.method, f"systems.{name}.method")
         experiment.training_of(name)
-        for needed in experiment.needs(name):
+        for needed in experiment.starts_from(name):
             _must_exist("system", needed, experiment.systems, f"systems.{name}.settings")
         _check_paths(experiment, name)
     _check_no_cycle(experiment)
@@ -148,7 +148,7 @@ def _check_no_cycle(experiment: Experiment) -> None:
             return
         if name in trail:
             raise ValueError(f"systems need each other in a circle: {' -> '.join([*trail[trail.index(name) :], name])}")
-        for needed in experiment.needs(name):
+        for needed in experiment.starts_from(name):
             visit(needed, [*trail, name])
         state[name] = "done"
 

@@ -43,6 +43,31 @@ def merged_file(path: Path) -> dict[str, Any]:
     return merged
 
 
+def with_models_of_sources(values: dict[str, Any]) -> dict[str, Any]:
+    """An experiment in which a system with a `source`, and no family and no backbone of its own, has the source's."""
+    systems = values.get("systems")
+    if not isinstance(systems, dict):
+        return values
+
+    def completed(name: str, trail: tuple[str, ...] = ()) -> Any:
+        entry = systems[name]
+        settings = entry.get("settings") if isinstance(entry, dict) else None
+        source = settings.get("source") if isinstance(settings, dict) else None
+        source = source.get("system") if isinstance(source, dict) else None
+        if (
+            not isinstance(source, str)
+            or source not in systems
+            or source in trail
+            or {"family", "backbone"} & set(entry)
+        ):
+            return entry
+        model = completed(source, (*trail, name))
+        taken = {key: model[key] for key in ("family", "backbone") if isinstance(model, dict) and key in model}
+        return {**entry, **taken}
+
+    return {**values, "systems": {name: completed(name) for name in systems}}
+
+
 def chain_of(path: Path) -> list[tuple[Path, dict[str, Any]]]:
     """An experiment file, what it extends, what that extends, and so on: `(file, what it says)`."""
     chain: list[tuple[Path, dict[str, Any]]] = []

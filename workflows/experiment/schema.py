@@ -63,7 +63,16 @@ class Experiment(Settings):
     figures: dict[str, FigureEntry] = {}
 
     def needs(self, system: str) -> list[str]:
-        """Systems that this one starts from: every mapping with a `system` in its settings."""
+        """Systems that training this one reads: every mapping with a `system` in its settings, and what the training of
+        its `source` read, whose losses it may train with."""
+        found, waiting = set(self.starts_from(system)), [source_of(self.systems[system].settings)]
+        while (source := waiting.pop()) in self.systems and source != system:
+            found |= set(self.starts_from(source))
+            waiting.append(source_of(self.systems[source].settings))
+        return sorted(found - {system})
+
+    def starts_from(self, system: str) -> list[str]:
+        """Systems that this one names."""
         return sorted({reference["system"] for reference in _references(self.systems[system].settings)})
 
     def needs_sensitivity(self, system: str) -> list[str]:
@@ -162,6 +171,12 @@ class Experiment(Settings):
             for row in table["rows"].values():
                 row["path"] = None if row["path"] is None else list(parse_path(row["path"]))
         return value
+
+
+def source_of(settings: dict[str, Any]) -> str | None:
+    """The system whose weights, points and losses a derived system takes; None for one that derives from none."""
+    source = settings.get("source")
+    return source.get("system") if isinstance(source, dict) else None
 
 
 def _references(value: Any) -> list[dict[str, Any]]:

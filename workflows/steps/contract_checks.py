@@ -23,6 +23,7 @@ from asr.seeds import seed_step
 from asr.settings import TrainingSettings
 from common.errors import UserError
 from methods.contract import (
+    HoldsWeights,
     Method,
     ParameterCount,
     Stage,
@@ -91,14 +92,15 @@ class Case:
     backbone: BackboneFactory
     settings: Mapping[str, Any]
     packages: Sequence[str] = ()
+    source: tuple[str, Mapping[str, Any]] = ("baselines.all_physical", {})
+    """Method and settings of the systems that it starts from."""
 
     def sources(self) -> dict[str, TrainedSystem]:
-        """An uncompressed system with random weights for every system that the method starts from, frozen as it is in
-        training."""
+        """A system with random weights for every one that the method starts from, frozen as it is in training."""
         torch.manual_seed(0)
         kind = load_method(self.name, self.name, self.packages)
         roles = kind.needs(kind.Config.model_validate(self.settings))
-        method = make_method("baselines.all_physical", {}, self.backbone)
+        method = make_method(*self.source, self.backbone)
         trained = {role: method.build().eval().requires_grad_(False) for role in roles}
         return {
             role: TrainedSystem(name, trained[role], method, running_statistics=statistics_of(trained[role]))
@@ -351,15 +353,19 @@ def check_statistics(case: Case, folder: Path) -> None:
 
 
 def weights_held(case: Case, module: nn.Module) -> int:
-    """Weights at least: parameters, and buffers that stand where the backbone has a parameter, or are of a packed
-    type."""
+    """Weights at least: parameters, what modules say that hold them otherwise, and other buffers that stand where the
+    backbone has a parameter, or are of a packed type."""
+    holders = [part for part in module.modules() if isinstance(part, HoldsWeights)]
+    counted = {id(tensor) for part in holders for tensor in part.buffers()}
     uncompressed = {name for name, _ in case.backbone.build().named_parameters()}
     packed = [
         tensor
         for name, tensor in module.named_buffers()
-        if name in uncompressed or (str(tensor.dtype).removeprefix("torch.") in PACKED and tensor.numel() > 1)
+        if id(tensor) not in counted
+        and (name in uncompressed or (str(tensor.dtype).removeprefix("torch.") in PACKED and tensor.numel() > 1))
     ]
-    return sum(tensor.numel() for tensor in [*module.parameters(), *packed])
+    said = sum(part.weight_count()[0] for part in holders)
+    return said + sum(tensor.numel() for tensor in [*module.parameters(), *packed])
 
 
 def missing_weights(count: ParameterCount, held: int) -> str:

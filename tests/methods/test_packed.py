@@ -1,0 +1,103 @@
+"""Packed weights: codes and scales against a calculation by hand, and what the file holds."""
+
+import itertools
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from methods.shared.packed import Packed, largest_code, pack, quantised, unpack
+
+
+def dense(outputs=5, inputs=40, seed=0, pointwise=False):
+    torch.manual_seed(seed)
+    part = nn.Conv1d(inputs, outputs, 1) if pointwise else nn.Linear(inputs, outputs)
+    with torch.no_grad():
+        part.weight.normal_()
+    return part
+
+
+def test_int8_by_hand():
+    part = nn.Linear(3, 2)
+    with torch.no_grad():
+        part.weight.copy_(torch.tensor([[1.0, -0.5, 0.0], [0.25, 2.0, -1.0]]))
+    packed = Packed.of(part, 8)
+    scales = [torch.tensor(largest / 127).half().item() for largest in (1.0, 2.0)]
+    assert packed.scales.flatten().tolist() == scales
+    rows = [[round(w / scales[0]) for w in (1.0, -0.5, 0.0)], [round(w / scales[1]) for w in (0.25, 2.0, -1.0)]]
+    assert packed.codes.tolist() == rows == [[127, -63, 0], [16, 127, -63]] or packed.codes.tolist() == rows
+    assert torch.equal(packed.weight, torch.tensor(rows) * packed.scales.float())
+    assert torch.equal(packed.bias, part.bias)
+
+
+def test_the_scale_of_four_bits_leaves_the_smallest_error_of_the_grid():
+    weight = dense(6, 64).weight.detach().view(6, 2, 32)
+    codes, scales = quantised(weight, 4, search=True)
+    assert codes.abs().max() <= 7 == largest_code(4)
+
+    def error(scale):
+        rounded = (weight / scale[..., None]).round().clamp(-7, 7) * scale[..., None]
+        return (rounded - weight).square().sum(-1)
+
+    found = error(scales.float())
+    for share in torch.linspace(0.5, 1.0, 26):
+        assert (found <= error((share * weight.abs().amax(-1) / 7).half().float()) + 1e-9).all()
+    assert (found < error(weight.abs().amax(-1) / 7) * 0.999).any(), "clipping the largest weight pays somewhere"
+    torch.testing.assert_close(
+        codes.float() * scales.float()[..., None], weight, atol=float(weight.abs().max()) / 2, rtol=0
+    )
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_every_code_comes_back(bits):
+    limit = largest_code(bits)
+    codes = torch.arange(-limit, limit + 1, dtype=torch.int8).repeat(3, 1)
+    assert torch.equal(unpack(pack(codes, bits), bits)[:, : codes.size(1)], codes)
+    pairs = torch.tensor(list(itertools.product(range(-7, 8), repeat=2)), dtype=torch.int8)
+    assert torch.equal(unpack(pack(pairs, 4), 4), pairs)
+
+
+@pytest.mark.parametrize("pointwise", [False, True])
+@pytest.mark.parametrize(("bits", "group", "inputs"), [(8, None, 40), (4, 32, 64), (4, 32, 40), (4, 5, 15), (4, 1, 3)])
+def test_packed_and_unpacked_weights_give_equal_outputs(bits, group, inputs, pointwise):
+    part = dense(6, inputs, pointwise=pointwise)
+    packed = Packed.of(part, bits, group)
+    again = dense(6, inputs, 1, pointwise)
+    with torch.no_grad():
+        again.weight.copy_(packed.weight)
+        again.bias.copy_(packed.bias)
+    x = torch.randn(2, inputs, 9) if pointwise else torch.randn(2, 9, inputs)
+    assert torch.equal(packed(x), again(x))
+    assert packed.weight.shape == part.weight.shape and packed.weight_count() == (
+        6 * inputs,
+        int((packed.weight != 0).sum()),
+    )
+    assert torch.equal(Packed.of(again, bits, group).weight == 0, packed.weight == 0)
+
+
+def test_zero_stays_zero():
+    part = dense(8, 64)
+    with torch.no_grad():
+        part.weight[:, ::2] = 0
+        part.weight[3] = 0
+    for bits, group in ((8, None), (4, 32)):
+        weight = Packed.of(part, bits, group).weight
+        assert (weight[:, ::2] == 0).all() and (weight[3] == 0).all() and weight.isfinite().all()
+
+
+def test_bits_a_weight_are_those_of_the_file(tmp_path):
+    for bits, group, inputs, expected in (
+        (8, None, 256, 8 + 16 / 256),
+        (4, 32, 256, 4.5),
+        (4, 32, 48, (64 * 4 + 2 * 16) / 48),
+    ):
+        packed = Packed.of(dense(16, inputs), bits, group)
+        save_file(packed.state_dict(), tmp_path / "packed.safetensors")
+        held = sum(t.nbytes for name, t in load_file(tmp_path / "packed.safetensors").items() if name != "bias")
+        assert 8 * held / (16 * inputs) == packed.bits_a_weight() == pytest.approx(expected)
+
+
+def test_other_numbers_of_bits_are_refused():
+    with pytest.raises(ValueError, match="codes of 3 bits"):
+        Packed(2, 2, True, 3)
