@@ -43,7 +43,7 @@ LEAST_SECONDS, TIMES_AS_LONG = 60, 5  # a change that makes the tests so much sl
 
 STATISTICS = "tests/analysis/test_numbers_that_decide.py"
 OWN_TESTS = {
-    "analysis/scoring/alignment.py": ["tests/analysis/test_alignment.py", STATISTICS],
+    "analysis/scoring/alignment.py": ["tests/analysis/test_alignment.py", "tests/analysis/test_nist.py", STATISTICS],
     "analysis/significance/mapsswe.py": ["tests/analysis/test_mapsswe.py", STATISTICS],
     "analysis/scoring/segments.py": ["tests/analysis/test_mapsswe.py", STATISTICS],
     "analysis/significance/exact.py": ["tests/analysis/test_significance.py", STATISTICS],
@@ -57,6 +57,8 @@ OWN_TESTS = {
     "analysis/scoring/counts.py": ["tests/analysis/test_counts.py"],
     "analysis/scoring/median.py": ["tests/analysis/test_choice.py", STATISTICS],
     "methods/paths/__init__.py": ["tests/methods/test_paths.py"],
+    "methods/shared/packed.py": ["tests/methods/test_packed.py"],
+    "methods/shared/derived.py": ["tests/methods/test_derived.py"],
     "methods/unfolding.py": ["tests/methods/test_unfolding.py", "tests/methods/test_passes_that_decide.py"],
     "asr/training.py": ["tests/asr/test_training.py", "tests/asr/test_steps_that_decide.py"],
     "asr/checkpoints.py": ["tests/asr/test_training.py", "tests/asr/test_checkpoints.py"],

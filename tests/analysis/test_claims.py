@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from analysis import claims
 from analysis.inputs.published import published_table
 from analysis.inputs.results import Results
-from analysis.verdicts import judge as claims
 from analysis.verdicts.claims_file import CLAIMS, read_claims
 from analysis.verdicts.judge import judge_claims
 from common.errors import UserError, run

@@ -47,6 +47,18 @@ def test_one_seed_has_its_own_test_and_its_speakers_interval():
     assert (alone.low, alone.high) == pytest.approx((same.low, same.high), abs=1e-12)
 
 
+def test_with_one_seed_its_own_test_decides_though_the_speakers_would_not():
+    """Of 60 utterances one speaker's 30 have an error more: 30 segments of 60 differ, but the speakers are two."""
+    two = Transcript("two", REFERENCE.lines, {u: f"spk-{n % 2}" for n, u in enumerate(REFERENCE.lines)})
+    found = Comparison([[every(2, of=two)]], [[heard(lambda n: 0, two)]])
+    assert found.tests[0].significant and found.significant and not found.estimate.p < 0.05
+
+
+def test_sets_that_do_not_pair_are_an_error():
+    with pytest.raises(ValueError, match="zip"):
+        Comparison([[NONE, every(2, of=NOISY)]], [[NONE]]).tests  # noqa: B018 - asked for
+
+
 def test_several_seeds_by_hand():
     """Ours makes 30, 20 and 12 errors in 360 words, theirs 12, 12 and 15."""
     ours, theirs = [[every(2)], [every(3)], [every(5)]], [[every(5)], [every(5)], [every(4)]]

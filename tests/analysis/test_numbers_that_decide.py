@@ -17,10 +17,20 @@ from analysis.inputs.schemas import Row
 from analysis.scoring.alignment import align
 from analysis.scoring.trn import Transcript
 from analysis.significance.contrasts import Estimate, SystemErrors, contrast, spread
-from analysis.significance.exact import holm, sign_flip_p
+from analysis.significance.exact import Significance, holm, sign_flip_p
 from analysis.significance.intervals import Interval
 from analysis.significance.mapsswe import Mapsswe, of_differences, segment_differences, shown_p, warnings
-from analysis.verdicts.outcomes import clearance, judge
+from analysis.significance.power import words_needed
+from analysis.verdicts.outcomes import (
+    AGAINST,
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NEITHER,
+    Outcome,
+    all_of,
+    clearance,
+    judge,
+)
 
 
 def transcript(sentences) -> Transcript:
@@ -147,6 +157,15 @@ def test_a_sign_flip_p_is_a_probability_though_sums_of_floats_round(seed):
     assert p <= 1.0 and p == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("mean", [0.5, -0.5, 0.0])
+@pytest.mark.parametrize(
+    ("found", "exact", "increase"), [(1, None, 1), (1, 0.2, 1), (0, 0.01, 1), (0, 0.2, 0), (0, None, 0)]
+)
+def test_either_test_costs_the_star_of_a_system_with_more_errors(mean, found, exact, increase):
+    test = Mapsswe(100, mean, sd=1.0, z=2.0, p=0.04, significant=bool(found), constant_difference=False)
+    assert Significance(test, exact).significant_increase is (bool(increase) and mean > 0)
+
+
 def test_holm_never_exceeds_one_nor_falls_with_rank():
     assert holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([0.9, 0.6, 0.7]) == [1.0, 1.0, 1.0]
@@ -198,6 +217,25 @@ def test_clearance_is_counted_in_widths_of_the_interval():
     assert clearance(found, 1.0) == pytest.approx(-0.5)
     assert clearance(estimate(-1.0, -1.6, -0.4), 0.8) == pytest.approx(1.0)
     assert clearance(estimate(1.0, 1.0, 1.0), 0.0) == math.inf
+
+
+def test_what_would_settle_a_verdict_is_asked_of_the_bounds_that_the_figure_is_on_the_side_of():
+    open_figure = estimate(1.0, -0.5, 2.5)
+    found = judge(open_figure, "below", -1.0, 0.0)
+    assert found.points == NEITHER and found.words_needed == words_needed(open_figure, 0.0) > words_needed(
+        open_figure, -1.0
+    )
+    between = judge(estimate(-0.5, -2.0, 1.0), "below", -1.0, 0.0)
+    assert between.points == NEITHER and between.words_needed is None, "on neither side of either bound"
+
+
+def test_only_what_is_inconclusive_names_its_trainings_or_what_it_needs():
+    assert Outcome(CONTRADICTED, "", trainings=1).shown == CONTRADICTED
+    assert Outcome(INCONCLUSIVE, "", trainings=1).shown == f"{INCONCLUSIVE} (1 training)"
+    open_part = Outcome(INCONCLUSIVE, "", leans=NEITHER, trainings=3, words_needed=5000, seeds_needed=4)
+    assert all_of([open_part]).words_needed == 5000 and all_of([open_part]).seeds_needed == 4
+    closed = all_of([open_part, Outcome(CONTRADICTED, "", leans=AGAINST)])
+    assert (closed.verdict, closed.words_needed, closed.seeds_needed) == (CONTRADICTED, None, None)
 
 
 def test_words_needed_by_p():
