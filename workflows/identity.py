@@ -153,6 +153,31 @@ class Identities:
         files = {file: self._digest(self.data / file) for file in self.input_files(system, sets)}
         return {**self._sets(set(sets)), **files, "system": self._digest(model / "system.json")}
 
+    def costs_contents(self) -> Contents:
+        """What measuring reads: all systems, and the training set, whose batches it takes."""
+        files = {file for name in self.experiment.systems for file in self.input_files(name, ["train"])}
+        systems = {f"system {name}, seed {k}": self.folder(name, k) / "system.json" for name, k in self._each()}
+        return {
+            **self._sets({"train"}),
+            **{file: self._digest(self.data / file) for file in sorted(files)},
+            **{name: self._digest(path) for name, path in systems.items()},
+        }
+
+    def analysis_contents(self) -> Contents:
+        """What tables, figures and verdicts are made from: transcripts, costs, provenance, sensitivities."""
+        files = ("eval/points.json", "measured/costs.json", "provenance.json", "sensitivity.json")
+        paths = [self.folder(name, seed) / file for name, seed in self._each() for file in files]
+        paths.append(self.results / "experiment.json")
+        return {str(path.relative_to(self.results)): self._digest(path) for path in paths}
+
+    def report_contents(self) -> Contents:
+        """What the report is made from: what analysis is, and what it wrote."""
+        written = ("RESULTS.md", "claims.json")
+        return {**self.analysis_contents(), **{file: self._digest(self.results / file) for file in written}}
+
+    def _each(self) -> list[tuple[str, int]]:
+        return [(name, seed) for name in self.experiment.systems for seed in self.experiment.seeds]
+
     # What is read.
 
     def folder(self, system: str, seed: int | str) -> Path:
@@ -268,10 +293,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     identities = Identities(load_experiment(arguments.experiment), arguments.out.parent)
-    recipe = identities.analysis_recipe() if arguments.of == "analysis" else identities.report_recipe()
+    if arguments.of == "analysis":
+        recipe, contents = identities.analysis_recipe(), identities.analysis_contents()
+    else:
+        recipe, contents = identities.report_recipe(), identities.report_contents()
     if not arguments.out.parent.is_dir():
         raise UserError(f"{arguments.out.parent}: no such folder")
-    write_json(arguments.out, identity(recipe, {}))
+    write_json(arguments.out, identity(recipe, contents))
 
 
 if __name__ == "__main__":

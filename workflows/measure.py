@@ -3,8 +3,9 @@
     python -m workflows.measure --experiment smoke --data results/smoke/data/synth --systems
     results/smoke/systems/*/seed0
 
-One process after the other, so that nothing runs beside a measurement: one for each system and, on CPUs, one for the
-memory of each point and one for that of training. Writes `<system>/measured/costs.json`.
+A process for each system, one after the other, so that nothing runs beside a time. On CPUs then a process for the
+memory of each point and of each training, some at a time, for memory does not depend on what runs beside. Writes
+`<system>/measured/costs.json`.
 """
 
 import argparse
@@ -27,7 +28,9 @@ def main() -> None:
 
     from workflows.steps.measure import measure_systems
 
-    made_from = identity(Identities(experiment, arguments.data, arguments.data).costs_recipe(), {})
+    # results/<experiment>/systems/<system>/seed<k>
+    identities = Identities(experiment, arguments.systems[0].resolve().parents[2], arguments.data)
+    made_from = identity(identities.costs_recipe(), identities.costs_contents())
     measure_systems(experiment, arguments.data, arguments.systems)
     for folder in arguments.systems:
         write_json(folder / "measured" / "identity.json", made_from)

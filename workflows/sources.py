@@ -25,7 +25,10 @@ DECIDES_NOTHING = (
     # What they read and work out is the identity itself; where a result comes from is written down beside it.
     "workflows.experiment",
     "workflows.identity",
+    "workflows.accepted",
     "workflows.sources",
+    # Which names there are decides whether something is run, not what comes out.
+    "methods.names",
     "workflows.provenance",
     "workflows.normaliser",
 )
@@ -161,7 +164,8 @@ def needed_files(modules: Iterable[str], without: tuple[str, ...] = (), packages
         path = module_file(name, packages)
         if path is not None:
             found.add(path)
-            waiting += _source(path).imports
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            waiting += [_absolute(each, package) for each in _source(path).imports]
     return found
 
 
@@ -186,6 +190,16 @@ def module_file(name: str, packages: tuple[str, ...] = ()) -> Path | None:
     return None
 
 
+def _absolute(name: str, package: str) -> str:
+    """The module that `name` is for a file in `package`: `..batches` within `mylab.models` is `mylab.batches`."""
+    bare = name.lstrip(".")
+    if bare == name:
+        return name
+    parents = package.split(".")
+    parents = parents[: len(parents) - (len(name) - len(bare) - 1)]
+    return ".".join([*parents, bare] if bare else parents)
+
+
 class _Source:
     """What one file says, worked out as far as somebody asks."""
 
@@ -199,13 +213,15 @@ class _Source:
 
     @cached_property
     def imports(self) -> tuple[str, ...]:
+        """Modules, and what may be modules, as they are written: relative ones begin with dots."""
         names = []
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 names += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                names.append(node.module)
-                names += [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                origin = "." * node.level + (node.module or "")
+                dot = "." if node.module else ""
+                names += [origin, *(f"{origin}{dot}{alias.name}" for alias in node.names)]
         return tuple(names)
 
     @cached_property

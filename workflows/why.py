@@ -90,6 +90,11 @@ class Plan:
         return found
 
     @property
+    def changed_files(self) -> list[str]:
+        """A file of each product that is there and was made by something else than would make it today."""
+        return [str(self.products[name].made) for name, reason in self.reasons.items() if reason.changed]
+
+    @property
     def retrained(self) -> dict[str, Reason]:
         """Finished systems that would be trained again."""
         trained = {name: reason for name, reason in self.reasons.items() if name.startswith("train ")}
@@ -115,10 +120,12 @@ class Plan:
             for seed in experiment.seeds:
                 yield self._costs(system, seed)
         needs = ("check", *made, *(name for name in self.products if name.startswith("costs ")))
-        recipe = identities.analysis_recipe()
-        yield self._product("analysis", results / "RESULTS.md", results / "analysis.identity.json", recipe, {}, needs)
+        recipe, contents = identities.analysis_recipe(), identities.analysis_contents()
+        written = results / "analysis.identity.json"
+        yield self._product("analysis", results / "RESULTS.md", written, recipe, contents, needs)
         recipe, written = identities.report_recipe(), results / "report.identity.json"
-        yield self._product("report", results / "report.html", written, recipe, {}, ("analysis",))
+        contents = identities.report_contents()
+        yield self._product("report", results / "report.html", written, recipe, contents, ("analysis",))
 
     def _of_system(self, system: str, seed: int) -> Iterator[Product]:
         experiment, identities = self.experiment, self.identities
@@ -150,9 +157,9 @@ class Plan:
     def _costs(self, system: str, seed: int) -> Product:
         folder = self.identities.folder(system, seed) / "measured"
         trained = tuple(name for name in self.products if name.startswith("train "))
-        recipe = self.identities.costs_recipe()
+        recipe, contents = self.identities.costs_recipe(), self.identities.costs_contents()
         name = f"costs of {system}, seed {seed}"
-        return self._product(name, folder / "costs.json", folder / "identity.json", recipe, {}, trained)
+        return self._product(name, folder / "costs.json", folder / "identity.json", recipe, contents, trained)
 
     def _sensitivity_is_asked_for(self, system: str) -> bool:
         others = (self.experiment.needs_sensitivity(name) for name in self.experiment.systems)
@@ -202,19 +209,22 @@ def _as_accepted(folder: Path, written: dict[str, Any] | None, today: dict[str, 
 
 
 def accept(plan: Plan, system: str) -> list[str]:
-    """Keep what was trained of `system`, all seeds; return the differences. Raises `UserError` where there is nothing
-    to keep, or nothing that changed."""
+    """Keep what was trained of `system`, all seeds that are finished; return the differences. Raises `UserError` where
+    there is nothing to keep, or nothing that changed."""
     if system not in plan.experiment.systems:
         raise unknown("system", system, plan.experiment.systems, plan.experiment.name)
-    accepted: list[str] = []
-    for seed in plan.experiment.seeds:
-        product = plan.products[f"train {system}, seed {seed}"]
-        if not product.made.is_file() or product.written is None:
-            raise UserError(f"{product.name}: there is no finished result to keep")
-        found = changes(product.written, product.today)
-        if found:
-            _keep(product, found)
-        accepted += found
+    products = [plan.products[f"train {system}, seed {seed}"] for seed in plan.experiment.seeds]
+    finished = [product for product in products if product.made.is_file()]
+    if not finished:
+        raise UserError(f"{system}: there is no finished result to keep")
+    for product in finished:
+        if product.written is None:
+            raise UserError(f"{product.name}: no identity was written down when it was made; it cannot be compared")
+    changed = {product.name: changes(product.written, product.today) for product in finished}
+    accepted = [line for found in changed.values() for line in found]
+    for product in finished:
+        if changed[product.name]:
+            _keep(product, changed[product.name])
     if not accepted:
         raise UserError(f"{system}: nothing of it has changed; there is nothing to accept")
     return list(dict.fromkeys(accepted))

@@ -256,16 +256,27 @@ def masked_convolution(module: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
 
 def pointwise(convolution: nn.Conv1d, x: Tensor) -> Tensor:
     """A convolution of width 1 over (batch, frames, channels)."""
+    if _called_for_more(convolution):
+        return convolution(x.transpose(1, 2)).transpose(1, 2)
     return F.linear(x, convolution.weight[:, :, 0], convolution.bias)
 
 
 def depthwise(convolution: nn.Conv1d, x: Tensor) -> Tensor:
     """A depthwise convolution over (batch, frames, channels): frames are an image of height 1 whose channels come last,
     for which torch's kernels need no copy in another order."""
+    if _called_for_more(convolution):
+        return convolution(x.transpose(1, 2)).transpose(1, 2)
     weight, padding = convolution.weight[:, :, None], (0, *convolution.padding)
     image = x.transpose(1, 2)[:, :, None]
     convolved = F.conv2d(image, weight, convolution.bias, padding=padding, groups=convolution.groups)
     return convolved[:, :, 0].transpose(1, 2).contiguous()
+
+
+def _called_for_more(convolution: nn.Module) -> bool:
+    """Whether a call of the module does more than convolve: it is another one, or hooks watch or change it."""
+    hooks = (convolution._forward_pre_hooks, convolution._forward_hooks)
+    hooks += (convolution._backward_hooks, convolution._backward_pre_hooks)
+    return type(convolution) is not nn.Conv1d or any(hooks)
 
 
 def _output_projections(encoder: ConformerEncoder) -> list[nn.Parameter]:

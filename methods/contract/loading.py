@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
+from inspect import isabstract
 from typing import Any
 
 from asr.backbones import BackboneFactory
@@ -25,7 +26,7 @@ def load_method(name: str, where: str, packages: Sequence[str] = ()) -> type[Met
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == name
+        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == name and not isabstract(value)
     ]
     if len(found) != 1:
         raise UserError(f"{where}: module '{name}' defines {len(found)} subclasses of Method; it must define one")

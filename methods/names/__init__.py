@@ -9,7 +9,6 @@ command, lists the package; a `system.json` cannot. Only file names are read: no
 import importlib.util
 import pkgutil
 from collections.abc import Iterable
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from common.errors import UserError, unknown
@@ -36,17 +35,16 @@ def check_method_exists(name: str, where: str, packages: Iterable[str] = ()) -> 
             f"{error}; a method of another package needs that package listed: `packages: [mylab]` in the experiment, "
             "`--package mylab` for a trained system by itself"
         )
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        spec = None
-    folder_of_ours = name.startswith(tuple(f"{package}." for package in OWN)) and _is_folder(spec)
-    if spec is None or folder_of_ours:
+    ours = name.startswith(tuple(f"{package}." for package in OWN))
+    if name not in method_names() if ours else not _exists(name):
         raise unknown("method", name, method_names(packages), where)
 
 
-def _is_folder(spec: ModuleSpec | None) -> bool:
-    return spec is not None and spec.submodule_search_locations is not None
+def _exists(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _folders(package: str) -> list[str]:

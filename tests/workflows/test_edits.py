@@ -55,7 +55,7 @@ def another_torch(tree: Path, experiment: Path) -> None:
 # edit -> (what is edited, rules that run again)
 EDITS = {
     "a comment in scoring": (appended("analysis/scoring/normalise.py", "\n# A remark.\n"), set()),
-    "a comment in the experiment's reader": (appended("workflows/experiment.py", "\n# A remark.\n"), set()),
+    "a comment in the experiment's reader": (appended("workflows/experiment/schema.py", "\n# A remark.\n"), set()),
     "a docstring and a comment in what all trainings use": (
         replaced("asr/batches.py", '"""From prepared', '"""Once more: from prepared'),
         set(),
@@ -138,6 +138,20 @@ def reruns(run, tmp_path_factory) -> dict[str, set[str]]:
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_makes_again_what_it_concerns_and_nothing_else(reruns, edit):
     assert reruns[edit] == EDITS[edit][1]
+
+
+def test_what_stands_beside_a_result_decides_where_snakemakes_notes_are_gone(run, tmp_path):
+    """A folder of results that was moved or copied, or a checkout that was cleaned."""
+    tree, experiment = copied_tree(tmp_path / "tree"), tmp_path / "tiny.yaml"
+    (tree / ".snakemake").unlink()
+    shutil.copy(run.parent / "tiny.yaml", experiment)
+    assert planned(tree, experiment, run.parent) == set()
+    experiment.write_text(experiment.read_text().replace("  steps: 8\n", "  steps: 9\n", 1))
+    from_training = {"check_experiment", "train_system", "train_source_system", *FROM_SYSTEMS}
+    assert planned(tree, experiment, run.parent) == from_training
+    shutil.copy(run.parent / "tiny.yaml", experiment)
+    appended("analysis/scoring/normalise.py", "\nREMARK = 1\n")(tree, experiment)
+    assert planned(tree, experiment, run.parent) == TABLES
 
 
 def test_reversed_recordings_are_heard_by_everything_that_hears(run, tmp_path):

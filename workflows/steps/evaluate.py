@@ -11,9 +11,11 @@ import torch
 from analysis.scoring.trn import write_trn
 from asr.backbones import Encoded
 from asr.corpora import Utterance
+from asr.corpora.content import check_audio
 from asr.decoding import greedy
 from asr.precision import precision_of
 from asr.settings import DecodeSettings, Precision
+from common.errors import UserError
 from common.files import sha256, write_json
 from methods.contract import Point, TrainedSystem, all_points
 from workflows.data import PreparedData, open_data
@@ -29,6 +31,7 @@ Transcripts = dict[str, dict[str, str]]
 def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model: Path, out: Path) -> None:
     """Decode system `name`; nothing is written before everything is decoded."""
     torch.set_num_threads(experiment.threads)
+    check_audio(data_folder, experiment.decoded_sets)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     system = load_system(model, device, experiment.packages)
     data = open_data(experiment, name, data_folder)
@@ -43,6 +46,11 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
         shown = points
         if settings.points == "tables" and decoded:
             shown = table_points(experiment, name, points, chooser.chosen)
+        if not shown:
+            raise UserError(
+                f"{experiment.name}: decodes.{decode}: no table row names a point that '{name}' has; it is decoded at "
+                f"{', '.join(point.label for point in points)}"
+            )
         decoder = Decoder(system, data, settings, experiment.decoding_batch_seconds_of(name), device)
         decoded[decode] = {each: decoder.decode(each, shown) for each in sets}
         choices[decode] = chooser.choose(decode, decoded[decode])

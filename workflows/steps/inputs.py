@@ -7,7 +7,7 @@ import torch
 
 from asr.batches import enough, round_the_speakers
 from asr.corpora import Utterance, read_audio, read_cuts
-from asr.corpora.content import set_content
+from asr.corpora.content import check_audio, set_content
 from asr.features import FeatureExtractor, Statistics, perturb_speed, perturbed_samples
 from asr.settings import FeatureSettings
 from asr.tokenizer import Tokenizer
@@ -26,6 +26,7 @@ def prepare_inputs(experiment: Experiment, name: str | None, data: Path) -> None
     """
     family = experiment.family(name)
     folder = data if name is None else data / name
+    check_audio(data, ["train", *experiment.decoded_sets])
     sets = {each: read_cuts(data / f"{each}.jsonl.gz") for each in ("train", *experiment.decoded_sets)}
     tokenizer = Tokenizer.make(family.tokenizer, [utterance.text for utterance in sets["train"]])
     tokenizer.check(sets["train"] + sets[experiment.dev_set])

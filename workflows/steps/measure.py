@@ -33,6 +33,8 @@ from workflows.systems import load_description, load_system
 SCHEMA = 2
 WARM_UP = 2
 TRAINING_WARM_UP, TRAINING_REPEATS = 1, 3
+AT_ONCE = 4
+"""Trainings whose memory is measured at a time, at most: all of them have to fit."""
 CPU = torch.device("cpu")
 NOT_TRAINED = {"training_peak_memory_bytes": None, "training_step_seconds": None, "training_seconds": None}
 
@@ -77,7 +79,8 @@ def _add_memory(found: dict[Path, dict[str, Any]], experiment: Experiment, data_
             arguments = (experiment.threads, experiment.packages, folder, *costs["largest"])
             tasks.append(Work(str(folder), peak_of_training, arguments))
             goals.append((costs["training"], "training_peak_memory_bytes"))
-    for (place, key), peak in zip(goals, in_children(tasks, os.cpu_count() or 1), strict=True):
+    at_once = min(os.cpu_count() or 1, AT_ONCE)
+    for (place, key), peak in zip(goals, in_children(tasks, at_once), strict=True):
         place[key] = peak
 
 

@@ -12,6 +12,7 @@ import torch
 from analysis.scoring.counts import Counts
 from analysis.scoring.trn import write_trn
 from asr.backbones import Backbone
+from asr.corpora.content import check_audio
 from asr.settings import DecodeSettings
 from common.errors import UserError
 from common.files import write_json
@@ -55,6 +56,7 @@ def measure_sensitivity(experiment: Experiment, name: str, data_folder: Path, mo
         raise UserError(
             f"{model}: '{name}' recognises nothing yet; fine-tune it with a CTC layer and measure that system"
         )
+    check_audio(data_folder, [experiment.dev_set])
     data = open_data(experiment, name, data_folder)
     points = leave_one_out(system.module.layers)
     decode = DecodeSettings(kind="greedy")
