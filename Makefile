@@ -29,8 +29,8 @@ setup: .venv/complete
 	@touch $@
 
 reproduce: setup
-	@$(FOLDER) && \
-		.venv/bin/python -m workflows.lock "$$folder" -- $(SNAKEMAKE) --config experiment='$(EXPERIMENT)' && \
+	@$(FOLDER) && force="$$(.venv/bin/python -m workflows.why --experiment '$(EXPERIMENT)' --force)" && \
+		.venv/bin/python -m workflows.lock "$$folder" -- $(SNAKEMAKE) $$force --config experiment='$(EXPERIMENT)' && \
 		.venv/bin/python -m analysis.summary --experiment-folder "$$folder"
 
 snakemake-report: setup

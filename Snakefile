@@ -31,12 +31,8 @@ experiment_argument = Path(EXPERIMENT)
 
 if workflow.is_main_process:
     # Hours of work may hang on it: which finished systems would be trained again is said before anything is done.
-    plan = Plan(experiment, Path(RESULTS))
-    for line in said_first(plan):
+    for line in said_first(Plan(experiment, Path(RESULTS))):
         print(line, file=sys.stderr, flush=True)
-    # Snakemake's own notes are lost with a folder that is moved or copied; what stands beside a result is not.
-    if workflow.dag_settings is not None and not workflow.dag_settings.targets:
-        workflow.dag_settings.forcerun = frozenset({*workflow.dag_settings.forcerun, *plan.changed_files})
 
 
 pathvars:

@@ -2,6 +2,10 @@
 
     python -m workflows.why --experiment smoke                     what would be made again, and why
     python -m workflows.why --experiment smoke --accept f6         keep f6 as it was trained
+    snakemake $(python -m workflows.why --experiment smoke --force)
+
+Snakemake sees a change by its own notes, in `.snakemake`, which know results by the folder in which they were made. What
+stands beside each result knows more: with `--force` that decides, in a folder that was moved, copied or cleaned too.
 
 An accepted system is not trained again for today's change. The difference is written into its provenance and stands
 under every table that shows it. What is cheap (decoding, costs, tables) is made again all the same.
@@ -9,6 +13,7 @@ under every table that shows it. What is cheap (decoding, costs, tables) is made
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -251,7 +256,8 @@ def said_first(plan: Plan) -> list[str]:
     return [
         f"note: {len(found)} finished system{'s' * (len(found) > 1)} would be trained again:",
         *names,
-        "  (python -m workflows.why tells all; --accept SYSTEM keeps one as it is)",
+        "  (python -m workflows.why tells all; --accept SYSTEM keeps one as it is; in a folder that was moved or copied "
+        "Snakemake does not know it: `make reproduce` does)",
     ]
 
 
@@ -262,9 +268,15 @@ def main() -> None:
     parser.add_argument("--experiment", default="smoke", help="name of a file in config/, or a YAML file")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results")
     parser.add_argument("--accept", metavar="SYSTEM", action="append", default=[], help="keep this system as it is")
+    parser.add_argument(
+        "--force", action="store_true", help="print nothing but what makes Snakemake run it all: --forcerun FILE …"
+    )
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
     plan = Plan(experiment, arguments.results / experiment.name)
+    if arguments.force:
+        print(" ".join(map(shlex.quote, ["--forcerun", *plan.changed_files])) if plan.changed_files else "")
+        return
     for system in arguments.accept:
         for line in accept(plan, system):
             print(f"accepted for {system}: {line}")
