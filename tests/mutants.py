@@ -53,7 +53,7 @@ OWN_TESTS = {
     "analysis/significance/variances.py": ["tests/analysis/test_contrasts.py", STATISTICS],
     "analysis/significance/comparison.py": ["tests/analysis/test_comparison.py"],
     "analysis/verdicts/predicates.py": ["tests/analysis/test_claims.py"],
-    "analysis/verdicts/wer_predicates.py": ["tests/analysis/test_claims.py"],
+    "analysis/verdicts/wer_predicates.py": ["tests/analysis/test_trainings.py", "tests/analysis/test_claims.py"],
     "analysis/scoring/counts.py": ["tests/analysis/test_counts.py"],
     "analysis/scoring/median.py": ["tests/analysis/test_choice.py", STATISTICS],
     "methods/paths/__init__.py": ["tests/methods/test_paths.py"],
@@ -63,11 +63,11 @@ OWN_TESTS = {
     "asr/training.py": ["tests/asr/test_training.py", "tests/asr/test_steps_that_decide.py"],
     "asr/checkpoints.py": ["tests/asr/test_training.py", "tests/asr/test_checkpoints.py"],
     "asr/batch_norm.py": ["tests/asr/test_batch_norm.py"],
-    "asr/batches.py": ["tests/asr/test_batches.py"],
+    "asr/batches.py": ["tests/asr/test_speakers.py", "tests/asr/test_batches.py"],
     "asr/schedules.py": ["tests/asr/test_steps_that_decide.py"],
     "asr/features.py": ["tests/asr/test_features.py"],
     "asr/decoding.py": ["tests/asr/test_decoding.py"],
-    "asr/backbones/__init__.py": ["tests/asr/test_backbone.py"],
+    "asr/backbones/__init__.py": ["tests/asr/test_too_short.py", "tests/asr/test_backbone.py"],
     "asr/backbones/conformer.py": ["tests/asr/test_conformer_edges.py", "tests/asr/test_conformer.py"],
 }
 

@@ -4,8 +4,9 @@
     python -m workflows.why --experiment smoke --accept f6         keep f6 as it was trained
     snakemake $(python -m workflows.why --experiment smoke --force)
 
-Snakemake sees a change by its own notes, in `.snakemake`, which know results by the folder in which they were made. What
-stands beside each result knows more: with `--force` that decides, in a folder that was moved, copied or cleaned too.
+Snakemake sees a change by its own notes, in `.snakemake`, which know results by the folder in which they were made.
+What stands beside each result knows more: with `--force` that decides, in a folder that was moved, copied or cleaned
+too.
 
 An accepted system is not trained again for today's change. The difference is written into its provenance and stands
 under every table that shows it. What is cheap (decoding, costs, tables) is made again all the same.
@@ -256,8 +257,8 @@ def said_first(plan: Plan) -> list[str]:
     return [
         f"note: {len(found)} finished system{'s' * (len(found) > 1)} would be trained again:",
         *names,
-        "  (python -m workflows.why tells all; --accept SYSTEM keeps one as it is; in a folder that was moved or copied "
-        "Snakemake does not know it: `make reproduce` does)",
+        "  (python -m workflows.why tells all; --accept SYSTEM keeps one as it is; where results were moved or copied,",
+        "  `make reproduce` knows it, Snakemake by itself does not)",
     ]
 
 

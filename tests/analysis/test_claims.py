@@ -136,6 +136,8 @@ def test_measured_costs_are_judged_beyond_their_tolerance(tmp_path, quantity, ti
     found = judged(tmp_path, predicate, TWO, parameters=SAME, costs=costs_of(quantity, ours))
     assert found.verdict == verdict, found
     assert ("known to" in found.reason) == (quantity != "macs") and found.words_needed is None
+    figures = "1,050.0 against 1,000.0" if ours == 1050.0 else f"{ours:,} against 1,000"
+    assert figures.removesuffix(".0") in found.reason
 
 
 def test_a_tolerance_of_its_own(tmp_path):

@@ -6,9 +6,9 @@ from analysis.scoring.alignment import align
 from analysis.scoring.trn import Transcript
 from analysis.significance.comparison import Comparison, estimate_wer, mean_wer
 from analysis.significance.contrasts import contrast, system_errors
-from analysis.significance.exact import significance
+from analysis.significance.exact import Significance, significance
 from analysis.significance.intervals import difference_interval, wer_interval
-from analysis.significance.mapsswe import mapsswe
+from analysis.significance.mapsswe import Mapsswe, mapsswe
 
 SPEAKERS = 20
 
@@ -47,11 +47,12 @@ def test_one_seed_has_its_own_test_and_its_speakers_interval():
     assert (alone.low, alone.high) == pytest.approx((same.low, same.high), abs=1e-12)
 
 
-def test_with_one_seed_its_own_test_decides_though_the_speakers_would_not():
-    """Of 60 utterances one speaker's 30 have an error more: 30 segments of 60 differ, but the speakers are two."""
-    two = Transcript("two", REFERENCE.lines, {u: f"spk-{n % 2}" for n, u in enumerate(REFERENCE.lines)})
-    found = Comparison([[every(2, of=two)]], [[heard(lambda n: 0, two)]])
-    assert found.tests[0].significant and found.significant and not found.estimate.p < 0.05
+def test_with_one_seed_sc_stats_own_bound_decides():
+    """|Z| must exceed 1.960; p is below 0.05 from 1.95996 on."""
+    found = Comparison([[every(2)]], [[NONE]])
+    between = Mapsswe(100, 0.1, sd=1.0, z=1.95998, p=0.049998, significant=False, constant_difference=False)
+    found.__dict__["tests"] = (Significance(between, None),)
+    assert found.p < 0.05 and found.significant is False
 
 
 def test_sets_that_do_not_pair_are_an_error():

@@ -21,6 +21,7 @@ from analysis.significance.exact import Significance, holm, sign_flip_p
 from analysis.significance.intervals import Interval
 from analysis.significance.mapsswe import Mapsswe, of_differences, segment_differences, shown_p, warnings
 from analysis.significance.power import words_needed
+from analysis.significance.variances import Variance, two_sided_p
 from analysis.verdicts.outcomes import (
     AGAINST,
     CONTRADICTED,
@@ -164,6 +165,13 @@ def test_a_sign_flip_p_is_a_probability_though_sums_of_floats_round(seed):
 def test_either_test_costs_the_star_of_a_system_with_more_errors(mean, found, exact, increase):
     test = Mapsswe(100, mean, sd=1.0, z=2.0, p=0.04, significant=bool(found), constant_difference=False)
     assert Significance(test, exact).significant_increase is (bool(increase) and mean > 0)
+
+
+def test_p_of_the_figure_is_the_larger_of_those_of_the_parts_that_vary():
+    some, none = Variance(np.asarray(4.0), np.asarray(10.0)), Variance(np.asarray(0.0), np.asarray(3.0))
+    alone = 2 * stats.t.sf(3.0 / 2.0, 10)
+    assert two_sided_p(3.0, [some]) == pytest.approx(alone) == two_sided_p(-3.0, [some, none])
+    assert two_sided_p(3.0, [none]) == 0.0 and two_sided_p(0.0, [none]) == 1.0
 
 
 def test_holm_never_exceeds_one_nor_falls_with_rank():

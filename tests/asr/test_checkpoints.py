@@ -1,5 +1,6 @@
 """What training leaves on disk: after a kill between any two of its writes, and between two stages."""
 
+import pickle
 import shutil
 
 import pytest
@@ -195,3 +196,10 @@ def test_a_kill_while_checkpoints_are_removed_leaves_all_or_none(tmp_path):
         finish()
         assert (tmp_path / "out/log.jsonl").read_text() == "{}\n" and (tmp_path / "out/provenance.json").exists()
         assert not work.exists() and not list((tmp_path / "out").glob(".work*"))
+
+
+def test_a_stage_that_holds_more_than_tensors_is_not_read(tmp_path):
+    """Unpickling anything else would run it."""
+    torch.save({"fingerprint": {}, "module": tmp_path}, tmp_path / "stage0.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        load_stage(tmp_path / "stage0.pt", None, {})

@@ -58,3 +58,9 @@ def test_the_rule_is_that_of_ctc():
 def test_no_frame_at_all_is_too_few():
     with pytest.raises(UserError, match="utterance s-0: 0 frames are left of it, and CTC needs 1"):
         check_frames(torch.tensor([0]), batch(lengths=(5,), targets=((1,),)))
+
+
+def test_of_several_the_first_is_named():
+    model, speech, outputs = outputs_of("conformer", [1, 3, 1], ((5, 6), (5, 6), (7, 7)))
+    with pytest.raises(UserError, match="utterance s-0: 1 frames are left of it, and CTC needs 2"):
+        model.loss(outputs, speech)
