@@ -1,5 +1,6 @@
 """Every method and baseline through the contract: found by file name, and named only to fit a setting to small data."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -315,12 +316,24 @@ def test_a_right_method_of_somebody_else_passes_every_check(wronglab, tmp_path):
         check(made, tmp_path)
 
 
-def test_the_documented_example_passes_every_check(wronglab, tmp_path):
+@pytest.mark.parametrize(("number", "name"), [(1, "low_rank"), (2, "codebook")])
+def test_the_documented_examples_pass_every_check(wronglab, tmp_path, number, name):
     text = (ROOT / "docs/add_a_method.md").read_text()
-    example = text.split("```python\n", 1)[1].split("```", 1)[0]
-    made = case(wronglab("low_rank", example), "conformer", tmp_path, ["wronglab"])
+    example = text.split("```python\n")[number].split("```", 1)[0]
+    assert f"baselines/{name}.py" in text.split("```python\n")[number - 1][-400:] and len(example.splitlines()) <= 100
+    made = case(wronglab(name, example), "conformer", tmp_path, ["wronglab"])
     for check in CHECKS:
         check(made, tmp_path)
+
+
+def test_the_documented_derived_method_stands_on_a_foldable_system_and_a_pruned_one(wronglab, tmp_path):
+    text = (ROOT / "docs/add_a_method.md").read_text()
+    name = wronglab("codebook", text.split("```python\n")[2].split("```", 1)[0])
+    for backbone in ("conformer", "wav2vec2"):
+        made = case(name, backbone, tmp_path, ["wronglab"])
+        made = dataclasses.replace(made, source=("methods.unfolding", {"depth": 6, "training_path": "random"}))
+        for check in CHECKS:
+            check(made, tmp_path)
 
 
 BROKEN = {"syntax": "class Broken(:\n", "imports": "import no_such_package\n", "other": "1 / 0\n", "none": "x = 1\n"}
