@@ -1,0 +1,71 @@
+"""Fold, prune, quantise through the real commands: each link trained or converted, evaluated, measured, exported."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from methods.shared.matrices import matrices, packed_matrices
+from tests.workflows.commands import ROOT, command, one_clear_error, read
+from workflows.experiment import load_experiment
+from workflows.systems import load_system
+
+CHAINS = {"conformer": ("f2", "f2_half", "f2_half_int4"), "wav2vec2": ("fw1", "fw1_half", "fw1_half_int8")}
+
+
+@pytest.mark.parametrize("backbone", CHAINS)
+def test_every_link_has_the_points_of_the_first_and_costs_of_its_own(run, backbone):
+    folders = [run / f"systems/{name}/seed0" for name in CHAINS[backbone]]
+    points = [read(folder / "eval/points.json")["points"] for folder in folders]
+    same = [[(point["id"], point["path"], point["trained"]) for point in each] for each in points]
+    assert same[0] == same[1] == same[2] and len(same[0]) > 1
+    dense, pruned, packed = (read(folder / "measured/costs.json")["points"] for folder in folders)
+    assert packed
+    for name in packed:
+        costs = [each[name] for each in (dense, pruned, packed)]
+        assert len({each["parameters_stored"] for each in costs}) == 1
+        nonzero = [each["parameters_nonzero"] for each in costs]
+        assert nonzero[0] > nonzero[1] >= nonzero[2]
+        assert dense[name]["stored_bytes"] == pruned[name]["stored_bytes"] > packed[name]["stored_bytes"]
+        assert pruned[name]["training_peak_memory_bytes"] > 0 and packed[name]["training_peak_memory_bytes"] is None
+        file = folders[2] / "model.safetensors"
+        assert 0 <= file.stat().st_size - packed[name]["stored_bytes"] < 30_000, "but for the file's header"
+
+
+@pytest.mark.parametrize("backbone", CHAINS)
+def test_what_was_pruned_is_zero_in_every_link_that_follows(run, backbone):
+    _, pruned, packed = (load_system(run / f"systems/{name}/seed0") for name in CHAINS[backbone])
+    codes = packed_matrices(packed.module)
+    for name, part in matrices(pruned.module).items():
+        zeros = part.weight == 0
+        assert int(zeros.sum()) == round(0.5 * part.weight.numel()), "after training too"
+        assert torch.all(codes[name].weight[zeros] == 0)
+
+
+def test_the_chain_says_where_it_comes_from(run):
+    f2, half, packed = (read(run / f"systems/{name}/seed0/system.json") for name in CHAINS["conformer"])
+    assert (f2["steps"], half["steps"], packed["steps"]) == (8, 12, 12)
+    inner = packed["architecture"]["source"]
+    assert inner["method"] == "baselines.magnitude" and inner["architecture"]["source"]["method"] == "methods.unfolding"
+    assert inner["architecture"]["source"]["settings"]["depth"] == 4
+    experiment = load_experiment(str(run.parent / "tiny.yaml"))
+    for name in ("fw1_half", "fw1_half_int8"):
+        assert experiment.systems[name].family == "speech" and experiment.backbone_of(name)["settings"]["layers"] == 1
+    assert experiment.needs("fw1_half_int8") == ["fw1", "fw1_half", "w2"]
+
+
+def test_a_pruned_system_is_exported_and_a_packed_one_refused_by_name(run, tmp_path):
+    done = command("workflows.export", run / "systems/f2_half/seed0", tmp_path / "half")
+    assert done.returncode == 0 and "depths 2, 3, 4" in done.stdout, done.stderr
+    refused = command("workflows.export", run / "systems/f2_half_int4/seed0", tmp_path / "int4")
+    one_clear_error(refused, "baselines.post_training left weights of another shape or type", "docs/export.md")
+
+
+def test_a_row_of_a_derived_system_that_names_no_point_of_the_source_is_refused_early(run, tmp_path):
+    text = (run.parent / "tiny.yaml").read_text()
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text.replace("H4: {system: f2_half_int4, depth: 4}", "H4: {system: f2_half_int4, depth: 9}"))
+    words = [sys.executable, "-m", "workflows.check", "--experiment", path, "--out", tmp_path / "out.json"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    one_clear_error(done, "tables.table1.rows.H4.depth: 'f2_half_int4' is not offered at depth 9; its depths: 2, 3, 4")
