@@ -239,3 +239,26 @@ def test_both_losses_by_hand(smoothing):
     assert float(terms["ctc"]) == pytest.approx(float(ctc), rel=1e-4)
     assert float(terms["attention"]) == pytest.approx(attention, rel=1e-4)
     assert float(terms["total"]) == pytest.approx(0.6 * attention + 0.4 * float(ctc), rel=1e-4)
+
+
+def test_convolutions_with_hooks_and_others_in_their_place_are_called():
+    """Calibration and pruning by hooks; a module that holds its weights otherwise."""
+    model, data = conformer(**STILL).eval(), batch()
+    expected = model.encode(data.inputs, data.input_lengths).frames
+    seen = []
+    part = model.layer_module(1).conv_module
+    for convolution in (part.pointwise_conv1, part.depthwise_conv, part.pointwise_conv2):
+        convolution.register_forward_hook(lambda *_: seen.append(1))
+    torch.testing.assert_close(model.encode(data.inputs, data.input_lengths).frames, expected, atol=1e-5, rtol=0)
+    assert len(seen) == 3
+
+    class Doubled(torch.nn.Module):
+        def __init__(self, convolution):
+            super().__init__()
+            self.convolution = convolution
+
+        def forward(self, x):
+            return 2 * self.convolution(x)
+
+    part.pointwise_conv1 = Doubled(part.pointwise_conv1)
+    assert not torch.allclose(model.encode(data.inputs, data.input_lengths).frames, expected, atol=1e-3)

@@ -51,6 +51,15 @@ def test_a_system_names_no_other_code(mylab, method):
     assert "antigravity" not in sys.modules and "surprise" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["methods.contract", "methods.contract.method", "methods.shared.derived", "methods.paths.__main__", "baselines.x"],
+)
+def test_what_methods_share_is_no_method(name):
+    with pytest.raises(UserError, match=f"here: unknown method '{name}'.*known: .*baselines.all_physical"):
+        load_method(name, "here")
+
+
 def test_a_package_that_the_user_lists_is_loaded(mylab):
     folder = naming(mylab, "mylab.plain")
     assert type(load_system(folder, packages=["mylab"]).method).__module__ == "mylab.plain"

@@ -1,13 +1,10 @@
 """Fold, prune, quantise through the real commands: each link trained or converted, evaluated, measured, exported."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from methods.shared.matrices import matrices, packed_matrices
-from tests.workflows.commands import ROOT, command, one_clear_error, read
+from tests.workflows.commands import command, one_clear_error, read
 from workflows.experiment import load_experiment
 from workflows.systems import load_system
 
@@ -62,10 +59,22 @@ def test_a_pruned_system_is_exported_and_a_packed_one_refused_by_name(run, tmp_p
     one_clear_error(refused, "baselines.post_training left weights of another shape or type", "docs/export.md")
 
 
+def test_a_row_that_other_statistics_do_not_offer_is_refused_early(run, tmp_path):
+    text = (run.parent / "tiny.yaml").read_text()
+    other = "  f2_running: {method: baselines.statistics, settings: {source: {system: f2}}}\ntables:\n"
+    path = tmp_path / "wrong.yaml"
+    path.write_text(
+        text.replace("tables:\n", other, 1).replace(
+            "H4: {system: f2_half_int4, depth: 4}", "R: {system: f2_running, depth: 3}"
+        )
+    )
+    done = command("workflows.check", "--experiment", path, "--out", tmp_path / "out.json")
+    one_clear_error(done, "tables.table1.rows.R.depth: 'f2_running' is not offered at depth 3; its depths: 2, 4")
+
+
 def test_a_row_of_a_derived_system_that_names_no_point_of_the_source_is_refused_early(run, tmp_path):
     text = (run.parent / "tiny.yaml").read_text()
     path = tmp_path / "wrong.yaml"
     path.write_text(text.replace("H4: {system: f2_half_int4, depth: 4}", "H4: {system: f2_half_int4, depth: 9}"))
-    words = [sys.executable, "-m", "workflows.check", "--experiment", path, "--out", tmp_path / "out.json"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    done = command("workflows.check", "--experiment", path, "--out", tmp_path / "out.json")
     one_clear_error(done, "tables.table1.rows.H4.depth: 'f2_half_int4' is not offered at depth 9; its depths: 2, 3, 4")

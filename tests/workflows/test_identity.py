@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +105,29 @@ def test_how_data_are_prepared_and_how_results_are_described_decides_no_training
         assert not name.startswith(("common/", "analysis/")), name
         assert name not in ("asr/corpora/preparation.py", "asr/settings.py"), name
         assert not name.startswith("workflows/experiment/"), name
+
+
+def test_relative_imports_of_a_listed_package_are_followed(tmp_path, monkeypatch):
+    files = {
+        "theirlab/__init__": "",
+        "theirlab/method": "from .helpers import factor\nfrom . import more\nfrom .deep import inner\n",
+        "theirlab/helpers": "factor = 2\n",
+        "theirlab/more": "",
+        "theirlab/deep/__init__": "",
+        "theirlab/deep/inner": "from ..beside import x\n",
+        "theirlab/beside": "x = 1\n",
+        "theirlab/unused": "",
+    }
+    for name, text in files.items():
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {
+        str(Path(name).relative_to(tmp_path).with_suffix(""))
+        for name in module_hashes(["theirlab.method"], (), ("theirlab",))
+    }
+    assert found == files.keys() - {"theirlab/unused"}
 
 
 def test_packages_that_compute_are_known_by_version_without_the_label_of_a_build():
