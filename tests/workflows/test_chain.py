@@ -1,6 +1,5 @@
 """Fold, prune, quantise through the real commands: each link trained or converted, evaluated, measured, exported."""
 
-import pytest
 import torch
 
 from methods.shared.matrices import matrices, packed_matrices
@@ -8,12 +7,11 @@ from tests.workflows.commands import command, one_clear_error, read
 from workflows.experiment import load_experiment
 from workflows.systems import load_system
 
-CHAINS = {"conformer": ("f2", "f2_half", "f2_half_int4"), "wav2vec2": ("fw1", "fw1_half", "fw1_half_int8")}
+CHAIN = ("f2", "f2_half", "f2_half_int4")
 
 
-@pytest.mark.parametrize("backbone", CHAINS)
-def test_every_link_has_the_points_of_the_first_and_costs_of_its_own(run, backbone):
-    folders = [run / f"systems/{name}/seed0" for name in CHAINS[backbone]]
+def test_every_link_has_the_points_of_the_first_and_costs_of_its_own(run):
+    folders = [run / f"systems/{name}/seed0" for name in CHAIN]
     points = [read(folder / "eval/points.json")["points"] for folder in folders]
     same = [[(point["id"], point["path"], point["trained"]) for point in each] for each in points]
     assert same[0] == same[1] == same[2] and len(same[0]) > 1
@@ -30,9 +28,8 @@ def test_every_link_has_the_points_of_the_first_and_costs_of_its_own(run, backbo
         assert 0 <= file.stat().st_size - packed[name]["stored_bytes"] < 30_000, "but for the file's header"
 
 
-@pytest.mark.parametrize("backbone", CHAINS)
-def test_what_was_pruned_is_zero_in_every_link_that_follows(run, backbone):
-    _, pruned, packed = (load_system(run / f"systems/{name}/seed0") for name in CHAINS[backbone])
+def test_what_was_pruned_is_zero_in_every_link_that_follows(run):
+    _, pruned, packed = (load_system(run / f"systems/{name}/seed0") for name in CHAIN)
     codes = packed_matrices(packed.module)
     for name, part in matrices(pruned.module).items():
         zeros = part.weight == 0
@@ -40,16 +37,23 @@ def test_what_was_pruned_is_zero_in_every_link_that_follows(run, backbone):
         assert torch.all(codes[name].weight[zeros] == 0)
 
 
+def test_speech_encoders_are_packed_too(run):
+    dense, packed = (load_system(run / f"systems/{name}/seed0") for name in ("fw1", "fw1_int8"))
+    for name, part in matrices(dense.module).items():
+        step = part.weight.abs().amax(1, keepdim=True) / 127
+        assert ((packed_matrices(packed.module)[name].weight - part.weight).abs() <= 0.51 * step).all()
+
+
 def test_the_chain_says_where_it_comes_from(run):
-    f2, half, packed = (read(run / f"systems/{name}/seed0/system.json") for name in CHAINS["conformer"])
+    f2, half, packed = (read(run / f"systems/{name}/seed0/system.json") for name in CHAIN)
     assert (f2["steps"], half["steps"], packed["steps"]) == (8, 12, 12)
     inner = packed["architecture"]["source"]
     assert inner["method"] == "baselines.magnitude" and inner["architecture"]["source"]["method"] == "methods.unfolding"
     assert inner["architecture"]["source"]["settings"]["depth"] == 4
     experiment = load_experiment(str(run.parent / "tiny.yaml"))
-    for name in ("fw1_half", "fw1_half_int8"):
-        assert experiment.systems[name].family == "speech" and experiment.backbone_of(name)["settings"]["layers"] == 1
-    assert experiment.needs("fw1_half_int8") == ["fw1", "fw1_half", "w2"]
+    assert experiment.systems["fw1_int8"].family == "speech"
+    assert experiment.backbone_of("fw1_int8")["settings"]["layers"] == 1
+    assert experiment.needs("fw1_int8") == ["fw1", "w2"] and experiment.needs("f2_half_int4") == ["f2", "f2_half"]
 
 
 def test_a_pruned_system_is_exported_and_a_packed_one_refused_by_name(run, tmp_path):

@@ -206,7 +206,7 @@ NOT_OFFERED = [
     ),
     (
         put("headline", "a4"),
-        "headline: 'a4' does not run at several depths, so there is nothing to compare; systems that do: f2, fw1",
+        "headline: 'a4' does not run at several depths, so there is nothing to compare; systems that do: f2, f2_half, f2_half_int4, fw1, fw1_int8",
     ),
     (put("headline", "widths"), "headline: 'widths' does not run at several depths"),
 ]
@@ -306,7 +306,8 @@ def test_what_methods_need_is_what_the_reader_saw():
     experiment = load_experiment(str(TINY))
     for name, entry in experiment.systems.items():
         kind = load_method(entry.method, name, experiment.packages)
-        assert sorted(kind.needs(kind.Config.model_validate(entry.settings)).values()) == experiment.needs(name)
+        needed = sorted(kind.needs(kind.Config.model_validate(entry.settings)).values())
+        assert needed == experiment.starts_from(name) and set(needed) <= set(experiment.needs(name))
 
 
 def test_only_what_changes_a_system_changes_its_training_inputs(tmp_path):
@@ -528,8 +529,8 @@ def test_which_tables_analysis_writes(tmp_path):
 
 def test_systems_that_others_start_from_are_told_apart(tmp_path):
     edges = Edges(load_experiment(str(TINY)), "results/tiny")
-    assert edges.started_from() == "a4|heard|w2"
-    assert edges.not_started_from() == "a2|f2|fw1|int8|student|widths"
+    assert edges.started_from() == "a4|f2|f2_half|fw1|heard|w2"
+    assert edges.not_started_from() == "a2|f2_half_int4|fw1_int8|int8|student|widths"
     alone = yaml.safe_load(TINY.read_text())
     alone.update(systems={"a4": alone["systems"]["a4"]}, tables={}, figures={}, headline=None)
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(alone))
