@@ -206,7 +206,8 @@ NOT_OFFERED = [
     ),
     (
         put("headline", "a4"),
-        "headline: 'a4' does not run at several depths, so there is nothing to compare; systems that do: f2, f2_half, f2_half_int4, fw1, fw1_int8",
+        "headline: 'a4' does not run at several depths, so there is nothing to compare; systems that do: f2, f2_half, "
+        "f2_half_int4, fw1, fw1_int8",
     ),
     (put("headline", "widths"), "headline: 'widths' does not run at several depths"),
 ]
