@@ -108,7 +108,8 @@ class Plan:
 
     def _all(self) -> Iterator[Product]:
         experiment, identities, results = self.experiment, self.identities, self.results
-        yield self._product("check", results / "experiment.json", "check.identity.json", identities.check_recipe())
+        written = results / "check.identity.json"
+        yield self._product("check", results / "experiment.json", written, identities.check_recipe())
         data = identities.data
         yield self._product("data", data / "corpus.json", data / "data.identity.json", identities.data_recipe())
         for family in [None, *experiment.families]:
@@ -176,13 +177,12 @@ class Plan:
         self,
         name: str,
         made: Path,
-        written: Path | str,
+        written: Path,
         recipe: Recipe,
         contents: Contents | None = None,
         needs: tuple[str, ...] = (),
     ) -> Product:
-        found = read_identity(self.results / written)
-        return Product(name, made, found, identity(recipe, contents or {}), needs)
+        return Product(name, made, read_identity(written), identity(recipe, contents or {}), needs)
 
 
 def inputs_name(family: str | None) -> str:

@@ -268,6 +268,14 @@ def test_nothing_is_said_first_where_nothing_would_be_trained_again(run, tmp_pat
     assert said_first(Plan(experiment, tmp_path / "nothing here")) == [], "not made yet is not made again"
 
 
+def test_where_results_stand_is_given_in_either_way(run, monkeypatch):
+    """`make reproduce` names the folder as seen from the checkout."""
+    experiment = load_experiment(str(run.parent / "tiny.yaml"))
+    monkeypatch.chdir(run.parent)
+    for folder in (run, Path("tiny"), Path("../") / run.parent.name / "tiny"):
+        assert Plan(experiment, folder).reasons == {}, folder
+
+
 def test_each_set_says_what_it_holds(run):
     data = run / "data/synth"
     held = read(data / "corpus.json")["sets"]
