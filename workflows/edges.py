@@ -110,9 +110,7 @@ class Edges:
 
     def read_by_measuring(self) -> list[str]:
         """What measuring reads beside the training set, whose largest batch it is about: the files of all families."""
-        systems = self.experiment.systems
-        files = {file for name in systems for file in self.identities.input_files(name, ["train"])}
-        return [f"{self.data}/{file}" for file in sorted(files)]
+        return [f"{self.data}/{file}" for file in self.identities.measured_files()]
 
     def _read(self, system: str, sets: list[str]) -> list[str]:
         files = self.identities.input_files(system, sets)

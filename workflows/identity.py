@@ -155,11 +155,10 @@ class Identities:
 
     def costs_contents(self) -> Contents:
         """What measuring reads: all systems, and the training set, whose batches it takes."""
-        files = {file for name in self.experiment.systems for file in self.input_files(name, ["train"])}
         systems = {f"system {name}, seed {k}": self.folder(name, k) / "system.json" for name, k in self._each()}
         return {
             **self._sets({"train"}),
-            **{file: self._digest(self.data / file) for file in sorted(files)},
+            **{file: self._digest(self.data / file) for file in self.measured_files()},
             **{name: self._digest(path) for name, path in systems.items()},
         }
 
@@ -199,6 +198,10 @@ class Identities:
         family = self.experiment.systems[system].family
         stored = [name for name in sets if name in self.stored_sets(family)]
         return [*self.experiment.input_files(family), *(self.experiment.store_file(family, name) for name in stored)]
+
+    def measured_files(self) -> list[str]:
+        """The files of all families that measuring reads, as paths below the corpus's folder."""
+        return sorted({file for name in self.experiment.systems for file in self.input_files(name, ["train"])})
 
     def _sets(self, names: set[str]) -> Contents:
         return {f"set {name}": self._digest(self.data / content_file(name)) for name in sorted(names)}

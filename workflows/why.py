@@ -123,9 +123,10 @@ class Plan:
             for system in in_order(experiment):
                 yield from self._of_system(system, seed)
         made = [name for name in self.products if name.startswith(("evaluate ", "sensitivity of "))]
+        costs = identities.costs_recipe(), identities.costs_contents()  # one job measures all
         for system in experiment.systems:
             for seed in experiment.seeds:
-                yield self._costs(system, seed)
+                yield self._costs(system, seed, costs)
         needs = ("check", *made, *(name for name in self.products if name.startswith("costs ")))
         recipe, contents = identities.analysis_recipe(), identities.analysis_contents()
         written = results / "analysis.identity.json"
@@ -161,12 +162,11 @@ class Plan:
             made, written = folder / "sensitivity.json", folder / "sensitivity/identity.json"
             yield self._product(f"sensitivity of {of}", made, written, recipe, contents, trained)
 
-    def _costs(self, system: str, seed: int) -> Product:
+    def _costs(self, system: str, seed: int, today: tuple[Recipe, Contents]) -> Product:
         folder = self.identities.folder(system, seed) / "measured"
         trained = tuple(name for name in self.products if name.startswith("train "))
-        recipe, contents = self.identities.costs_recipe(), self.identities.costs_contents()
         name = f"costs of {system}, seed {seed}"
-        return self._product(name, folder / "costs.json", folder / "identity.json", recipe, contents, trained)
+        return self._product(name, folder / "costs.json", folder / "identity.json", *today, trained)
 
     def _sensitivity_is_asked_for(self, system: str) -> bool:
         others = (self.experiment.needs_sensitivity(name) for name in self.experiment.systems)

@@ -9,6 +9,7 @@ command, lists the package; a `system.json` cannot. Only file names are read: no
 import importlib.util
 import pkgutil
 from collections.abc import Iterable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from common.errors import UserError, unknown
@@ -36,21 +37,18 @@ def check_method_exists(name: str, where: str, packages: Iterable[str] = ()) -> 
             "`--package mylab` for a trained system by itself"
         )
     ours = name.startswith(tuple(f"{package}." for package in OWN))
-    if name not in method_names() if ours else not _exists(name):
+    if name not in method_names() if ours else _spec(name) is None:
         raise unknown("method", name, method_names(packages), where)
 
 
-def _exists(name: str) -> bool:
+def _spec(name: str) -> ModuleSpec | None:
     try:
-        return importlib.util.find_spec(name) is not None
+        return importlib.util.find_spec(name)
     except (ImportError, ValueError):
-        return False
+        return None
 
 
 def _folders(package: str) -> list[str]:
     """Where the modules of a package are; none where there is no such package."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        spec = None
+    spec = _spec(package)
     return [] if spec is None else list(spec.submodule_search_locations or [])

@@ -51,21 +51,21 @@ def with_models_of_sources(values: dict[str, Any]) -> dict[str, Any]:
 
     def completed(name: str, trail: tuple[str, ...] = ()) -> Any:
         entry = systems[name]
-        settings = entry.get("settings") if isinstance(entry, dict) else None
-        source = settings.get("source") if isinstance(settings, dict) else None
-        source = source.get("system") if isinstance(source, dict) else None
-        if (
-            not isinstance(source, str)
-            or source not in systems
-            or source in trail
-            or {"family", "backbone"} & set(entry)
-        ):
+        source = source_of(entry.get("settings")) if isinstance(entry, dict) else None
+        if source not in systems or source in trail or {"family", "backbone"} & set(entry):
             return entry
         model = completed(source, (*trail, name))
         taken = {key: model[key] for key in ("family", "backbone") if isinstance(model, dict) and key in model}
         return {**entry, **taken}
 
     return {**values, "systems": {name: completed(name) for name in systems}}
+
+
+def source_of(settings: Any) -> str | None:
+    """The system whose weights, points and losses a derived system takes; None for one that derives from none."""
+    source = settings.get("source") if isinstance(settings, dict) else None
+    name = source.get("system") if isinstance(source, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def chain_of(path: Path) -> list[tuple[Path, dict[str, Any]]]:

@@ -20,7 +20,7 @@ from workflows.experiment.entries import (
     SystemEntry,
     TableEntry,
 )
-from workflows.experiment.merging import merge
+from workflows.experiment.merging import merge, source_of
 
 
 class Experiment(Settings):
@@ -171,12 +171,6 @@ class Experiment(Settings):
             for row in table["rows"].values():
                 row["path"] = None if row["path"] is None else list(parse_path(row["path"]))
         return value
-
-
-def source_of(settings: dict[str, Any]) -> str | None:
-    """The system whose weights, points and losses a derived system takes; None for one that derives from none."""
-    source = settings.get("source")
-    return source.get("system") if isinstance(source, dict) else None
 
 
 def _references(value: Any) -> list[dict[str, Any]]:
