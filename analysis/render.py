@@ -23,7 +23,7 @@ def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes],
     from analysis.inputs.results import Results
     from analysis.tables.beam_check import decode_table
     from analysis.tables.costs import cost_table
-    from analysis.tables.figures import depth_curves
+    from analysis.tables.figures import draw_figure
     from analysis.tables.formats import files, to_csv
     from analysis.tables.headline import headlines
     from analysis.tables.html import page
@@ -31,6 +31,7 @@ def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes],
     from analysis.tables.papers import build_table
     from analysis.tables.points import point_table
     from analysis.tables.sensitivity import sensitivity_table
+    from analysis.tables.weight_errors import weight_error_table
     from analysis.verdicts.judge import claims_files, judge_claims, section
 
     results = Results(folder)
@@ -39,13 +40,12 @@ def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes],
     tables = [build_table(results, name, spec) for name, spec in experiment.tables.items()]
     tables += [table for table in (cost_table(results), decode_table(results)) if table.rows]
     tables = [replace(table, notes=[*table.notes, results.normaliser.note]) for table in tables or [points]]
-    sensitivity = sensitivity_table(results)
-    tables += [sensitivity] if sensitivity.rows else []
+    tables += [table for table in (sensitivity_table(results), weight_error_table(results)) if table.rows]
     contents = {folder / "tables" / "points.csv": to_csv(points).encode()}
     for table in tables:
         contents |= {path: text.encode() for path, text in files(table, folder / "tables").items()}
     for name in experiment.figures:
-        for kind, content in depth_curves(results, name).items():
+        for kind, content in draw_figure(results, name).items():
             contents[folder / "figures" / f"{name}.{kind}"] = content
     answers, verdicts = headlines(results), judge_claims(results, claims)
     contents |= claims_files(verdicts, folder)

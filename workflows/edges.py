@@ -67,12 +67,11 @@ class Edges:
         systems = [f"{self.folder(name, wildcards.seed)}/system.json" for name in needed]
         return systems + [f"{self.folder(name, wildcards.seed)}/sensitivity.json" for name in ordered]
 
-    def shown_sensitivities(self) -> list[str]:
-        """Sensitivity files that figures show."""
-        shown = {figure.sensitivity for figure in self.experiment.figures.values()} - {None}
-        return [
-            f"{self.folder(name, seed)}/sensitivity.json" for name in sorted(shown) for seed in self.experiment.seeds
-        ]
+    def shown_studies(self) -> list[str]:
+        """What figures show beside WERs: sensitivities, and what errors in weights do."""
+        shown = [("sensitivity.json", name) for name in self.experiment.shown_sensitivities]
+        shown += [("weight_errors.json", name) for name in self.experiment.shown_weight_errors]
+        return [f"{self.folder(name, seed)}/{file}" for file, name in shown for seed in self.experiment.seeds]
 
     def source_arguments(self, wildcards: Any) -> list[str]:
         """The same as command-line arguments."""
@@ -104,7 +103,7 @@ class Edges:
         """What decoding all sets reads."""
         return self._read(wildcards.system, self.experiment.decoded_sets)
 
-    def read_by_sensitivity(self, wildcards: Any) -> list[str]:
+    def read_by_studies(self, wildcards: Any) -> list[str]:
         """What decoding the dev set reads."""
         return self._read(wildcards.system, [self.experiment.dev_set])
 
@@ -138,6 +137,9 @@ class Edges:
     def sensitivity(self, wildcards: Any) -> str:
         return recipe_hash(self.identities.sensitivity_recipe(wildcards.system))
 
+    def weight_errors(self, wildcards: Any) -> str:
+        return recipe_hash(self.identities.weight_errors_recipe(wildcards.system))
+
     def costs(self) -> str:
         return recipe_hash(self.identities.costs_recipe())
 
@@ -148,7 +150,12 @@ class Edges:
         return recipe_hash(self.identities.report_recipe())
 
     def table_names(self) -> list[str]:
-        """Tables that analysis writes: the experiment's, the costs of what they show, and sensitivity where a figure
-        shows it."""
+        """Tables that analysis writes: the experiment's, the costs of what they show, and what figures show beside
+        WERs."""
         tables = list(self.experiment.tables)
-        return [*tables, *(["costs"] if tables else []), *(["sensitivity"] if self.shown_sensitivities() else [])]
+        return [
+            *tables,
+            *(["costs"] if tables else []),
+            *(["sensitivity"] if self.experiment.shown_sensitivities else []),
+            *(["weight_errors"] if self.experiment.shown_weight_errors else []),
+        ]

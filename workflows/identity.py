@@ -96,12 +96,20 @@ class Identities:
 
     def sensitivity_recipe(self, system: str) -> Recipe:
         """Of the sensitivity of a system."""
+        return self._dev_recipe("sensitivity", system)
+
+    def weight_errors_recipe(self, system: str) -> Recipe:
+        """Of what errors in the weights of a system do."""
+        return self._dev_recipe("weight_errors", system)
+
+    def _dev_recipe(self, step: str, system: str) -> Recipe:
+        """Of what is measured on the dev set."""
         settings = {
             "dev_set": self.experiment.dev_set,
             "batch_seconds": self.experiment.decoding_batch_seconds_of(system),
             "threads": self.experiment.threads,
         }
-        return self._recipe(self._modules("sensitivity", system), settings)
+        return self._recipe(self._modules(step, system), settings)
 
     def costs_recipe(self) -> Recipe:
         """Of the costs of all systems, which are measured in one job."""
@@ -164,7 +172,7 @@ class Identities:
 
     def analysis_contents(self) -> Contents:
         """What tables, figures and verdicts are made from: transcripts, costs, provenance, sensitivities."""
-        files = ("eval/points.json", "measured/costs.json", "provenance.json", "sensitivity.json")
+        files = ("eval/points.json", "measured/costs.json", "provenance.json", "sensitivity.json", "weight_errors.json")
         paths = [self.folder(name, seed) / file for name, seed in self._each() for file in files]
         paths.append(self.results / "experiment.json")
         return {str(path.relative_to(self.results)): self._digest(path) for path in paths}

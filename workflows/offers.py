@@ -63,12 +63,14 @@ def check_offers(experiment: Experiment, methods: "Mapping[str, Method]", where:
     for table, entry in experiment.tables.items():
         for key, row in entry.rows.items():
             _check_row(offers[row.system], row, f"{where}: tables.{table}.rows.{key}")
-    for figure, entry in experiment.figures.items():
+    for figure, entry in experiment.depth_figures.items():
         for key, systems in (("systems", entry.systems), ("baselines", entry.baselines)):
             for system in systems:
                 _check_curve(offers[system], f"{where}: figures.{figure}.{key}")
         if entry.sensitivity is not None:
             _check_sensitivity(offers[entry.sensitivity], f"{where}: figures.{figure}.sensitivity")
+    for system in experiment.shown_weight_errors:
+        _check_recognises(offers[system], f"{where}: figures: weight errors")
     for name in experiment.systems:
         for source in experiment.needs_sensitivity(name):
             _check_sensitivity(offers[source], f"{where}: systems.{name}.settings")

@@ -16,7 +16,6 @@ from asr.backbones import BackboneFactory
 from common.errors import UserError
 from common.files import read_json, replacing, sha256, write_json
 from methods.contract import Method, TrainedSystem, make_method
-from methods.shared.derived import Derived
 
 SCHEMA = 1
 RUNNING = "running_statistics.safetensors"
@@ -133,7 +132,7 @@ def _give_teachers(
     method: Method, folders: dict[str, Path], device: torch.device | str, packages: Sequence[str]
 ) -> None:
     """Load what the losses of a loaded system read, as far as folders are given, for whatever trains with them."""
-    first = method.first if isinstance(method, Derived) else method
+    first = method.first
     read = {role: first.needs(first.config)[role] for role in first.needs_in_training(first.config)}
     first.inputs |= load_inputs(
         {role: name for role, name in read.items() if name in folders}, folders, device, packages

@@ -122,7 +122,9 @@ class Plan:
         for seed in experiment.seeds:
             for system in in_order(experiment):
                 yield from self._of_system(system, seed)
-        made = [name for name in self.products if name.startswith(("evaluate ", "sensitivity of "))]
+        made = [
+            name for name in self.products if name.startswith(("evaluate ", "sensitivity of ", "weight errors of "))
+        ]
         costs = identities.costs_recipe(), identities.costs_contents()  # one job measures all
         for system in experiment.systems:
             for seed in experiment.seeds:
@@ -161,6 +163,11 @@ class Plan:
             contents = identities.evaluation_contents(system, folder, [experiment.dev_set])
             made, written = folder / "sensitivity.json", folder / "sensitivity/identity.json"
             yield self._product(f"sensitivity of {of}", made, written, recipe, contents, trained)
+        if system in experiment.shown_weight_errors:
+            recipe = identities.weight_errors_recipe(system)
+            contents = identities.evaluation_contents(system, folder, [experiment.dev_set])
+            made, written = folder / "weight_errors.json", folder / "weight_errors.identity.json"
+            yield self._product(f"weight errors of {of}", made, written, recipe, contents, trained)
 
     def _costs(self, system: str, seed: int, today: tuple[Recipe, Contents]) -> Product:
         folder = self.identities.folder(system, seed) / "measured"
@@ -170,8 +177,7 @@ class Plan:
 
     def _sensitivity_is_asked_for(self, system: str) -> bool:
         others = (self.experiment.needs_sensitivity(name) for name in self.experiment.systems)
-        shown = {figure.sensitivity for figure in self.experiment.figures.values()}
-        return system in shown or any(system in ordered for ordered in others)
+        return system in self.experiment.shown_sensitivities or any(system in ordered for ordered in others)
 
     def _product(
         self,

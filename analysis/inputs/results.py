@@ -13,7 +13,16 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from analysis.inputs.schemas import Costs, Decode, Experiment, Point, Provenance, Sensitivity, SystemPoints
+from analysis.inputs.schemas import (
+    Costs,
+    Decode,
+    Experiment,
+    Point,
+    Provenance,
+    Sensitivity,
+    SystemPoints,
+    WeightErrors,
+)
 from analysis.scoring.alignment import Alignment
 from analysis.scoring.counts import Counts
 from analysis.scoring.normalise import Normaliser, load_normaliser
@@ -74,8 +83,9 @@ class Results:
             if system.family is not None and system.family not in experiment.families:
                 raise unknown("family", system.family, experiment.families, f"{path}: systems.{name}.family")
         for table, spec in experiment.tables.items():
-            if spec.reference not in spec.rows:
-                raise unknown("row", spec.reference, spec.rows, f"{path}: tables.{table}.reference")
+            for name in {spec.reference, *(row.reference for row in spec.rows.values())} - {None}:
+                if name not in spec.rows:
+                    raise unknown("row", name, spec.rows, f"{path}: tables.{table}: reference")
             for name in experiment.sets_of(spec):
                 if name not in experiment.decoded_sets:
                     raise unknown("set", name, experiment.decoded_sets, f"{path}: tables.{table}.sets")
@@ -139,6 +149,11 @@ class Results:
     def sensitivity(self, system: str, seed: int) -> Sensitivity | None:
         """What each layer of a system matters; None where that was not measured."""
         return self._optional(Sensitivity, self.system_folder(system, seed) / "sensitivity.json")
+
+    def weight_errors(self, system: str, seed: int) -> WeightErrors:
+        """What errors in the weights of a system do. Raises `UserError` where that was not measured."""
+        path = self.system_folder(system, seed) / "weight_errors.json"
+        return parse(WeightErrors, read_json(path), str(path))
 
     @property
     def _data(self) -> Path:

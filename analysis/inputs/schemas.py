@@ -24,6 +24,8 @@ class Row(_Read):
     depth: int | None = None
     point: str | None = None
     path: tuple[int, ...] | None = None
+    reference: str | None = None
+    """The row that it is compared with; None: the table's."""
 
     @field_validator("path", mode="before")
     @classmethod
@@ -35,19 +37,26 @@ class TableSpec(_Read):
     """One table of the experiment. `rows` maps the published row names to what we have for them."""
 
     kind: str
+    title: str | None = None
     decode: str
     sets: list[str] | None = None
     """Sets with a column each, the dev set and further ones among them; None: the test sets."""
-    reference: str
+    reference: str | None = None
     rows: dict[str, Row]
     published: str | None = None
 
+    def reference_of(self, row: str) -> str | None:
+        """The row that one is compared with: its own, else the table's; None for one that is compared with none."""
+        found = self.rows[row].reference or self.reference
+        return None if found == row else found
+
 
 class FigureSpec(_Read):
-    """One figure: curves of systems that run at several depths, and baselines that run at one."""
+    """One figure. Of kind `depth_curves`: curves of systems that run at several depths, and baselines that run at one.
+    Of kind `weight_errors`: what errors in the weights of systems do."""
 
     kind: str
-    decode: str
+    decode: str = ""
     systems: list[str]
     baselines: list[str] = []
     table: str | None = None
@@ -112,6 +121,17 @@ class Experiment(_Read):
     def decoded_sets(self) -> list[str]:
         """All sets that are decoded: dev set, test sets, further sets."""
         return [self.dev_set, *self.test_sets, *self.further_sets]
+
+    @property
+    def depth_figures(self) -> dict[str, FigureSpec]:
+        """Figures of WER against depth, by name."""
+        return {name: figure for name, figure in self.figures.items() if figure.kind == "depth_curves"}
+
+    @property
+    def shown_weight_errors(self) -> list[str]:
+        """Systems of which a figure shows what errors in their weights do."""
+        found = [figure for figure in self.figures.values() if figure.kind == "weight_errors"]
+        return list(dict.fromkeys(system for figure in found for system in figure.systems))
 
     def sets_of(self, spec: TableSpec) -> list[str]:
         """The sets with a column each in a table."""
@@ -201,6 +221,8 @@ class PointCosts(_Read):
     parameters_nonzero: int
     parameters_executed: int
     stored_bytes: int
+    bits_a_weight: float | None = None
+    """Of the matrices of the physical layers on disk, scales included; None where there are none."""
     macs: int | float
     real_time_factor: RealTimeFactor
     peak_memory_bytes: int
@@ -319,6 +341,47 @@ class Sensitivity(_Read):
     def rank(self, layer: int) -> int:
         """When a layer is dropped: 1 for the one whose removal hurts least."""
         return self.drop_order.index(layer) + 1
+
+
+class ErrorEffect(_Read):
+    """What errors in the weights did: to the CTC distributions, in nats a frame; to the CTC loss, in nats a token; to
+    the words."""
+
+    error: str = "none"
+    """`noise` of the size of rounding to `bits`, or `rounding` to them."""
+    bits: int | None = None
+    draw: int = 0
+    executions: str = "same"
+    """Whether a layer had the `same` errors at all its executions or new ones at `each`."""
+    divergence: float
+    ctc_loss: float
+    ctc_rise: float
+    counts: Counts
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, value: Any) -> Any:
+        return {**value, "counts": _counts(value)} if isinstance(value, dict) else value
+
+
+class ErrorsAtPoint(_Read):
+    """The effects of errors at one trained path."""
+
+    path: tuple[int, ...]
+    depth: int
+    without: ErrorEffect
+    errors: list[ErrorEffect] = Field(min_length=1)
+
+
+class WeightErrors(_Read):
+    """`weight_errors.json`: what errors in the weights of a system do to its output on the dev set."""
+
+    system: str
+    seed: int
+    set: str
+    draws: int
+    noise_bits: int
+    points: list[ErrorsAtPoint] = Field(min_length=1)
 
 
 def _counts(value: Any) -> Any:

@@ -130,19 +130,19 @@ def wer_cells(row: MeasuredRow, sets: Sequence[str], comparison: Mapping) -> dic
 
 
 def compared(spec: TableSpec, rows: Mapping[str, MeasuredRow], sets: Sequence[str]) -> dict[str, dict]:
-    """The cells that compare each row with the reference row over sets, pooled; Holm's correction is over all rows."""
-    against = {name: row.against(rows[spec.reference], sets) for name, row in _others(spec, rows)}
+    """The cells that compare each row with its reference row over sets, pooled; Holm's correction is over all rows."""
+    against = {name: row.against(reference, sets) for name, row, reference in _pairs(spec, rows)}
     adjusted = holm([comparison.p for comparison in against.values()])
     return {name: _comparison_cells(against[name], p) for name, p in zip(against, adjusted, strict=True)}
 
 
 def compared_by_set(spec: TableSpec, rows: Mapping[str, MeasuredRow], sets: Sequence[str]) -> dict[str, dict]:
-    """The cells that compare each row with the reference row on each set alone, stars and all.
+    """The cells that compare each row with its reference row on each set alone, stars and all.
 
     Holm's correction is over all cells, rows times sets: who looks for a star looks at all of them.
     """
-    reference = rows[spec.reference]
-    against = {(name, one): row.against(reference, [one]) for name, row in _others(spec, rows) for one in sets}
+    pairs = _pairs(spec, rows)
+    against = {(name, one): row.against(reference, [one]) for name, row, reference in pairs for one in sets}
     adjusted = holm([comparison.p for comparison in against.values()])
     cells: dict[str, dict] = {name: {} for name in rows}
     for ((name, one), comparison), p in zip(against.items(), adjusted, strict=True):
@@ -153,8 +153,10 @@ def compared_by_set(spec: TableSpec, rows: Mapping[str, MeasuredRow], sets: Sequ
     return cells
 
 
-def _others(spec: TableSpec, rows: Mapping[str, MeasuredRow]) -> list[tuple[str, MeasuredRow]]:
-    return [(name, row) for name, row in rows.items() if name != spec.reference]
+def _pairs(spec: TableSpec, rows: Mapping[str, MeasuredRow]) -> list[tuple[str, MeasuredRow, MeasuredRow]]:
+    """Each row that is compared, by its name, with its reference row."""
+    found = [(name, row, spec.reference_of(name)) for name, row in rows.items()]
+    return [(name, row, rows[reference]) for name, row, reference in found if reference is not None]
 
 
 def _path_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:

@@ -1,13 +1,11 @@
-"""Figures 2 and 3 of the paper: WER against executed depth, for every path of every depth, beside the published curves.
+"""All figures of an experiment by their kind, and those of one kind, Figures 2 and 3 of the paper: WER against depth.
 
-A solid marker is a depth that was trained (the seed and the deepest), a hollow one a depth that was not; it stands at
-the path that the tables report. The band is the mean ± standard deviation over all paths of a depth, whiskers reach to
-the extremes. Systems differ in colour (Okabe and Ito's, safe for colour-blind readers) and in marker. Figure 3 has one
-more panel, where the paper has an inset: the WER of a model with one of its layers left out. Equal results give equal
-bytes.
+For every path of every depth, beside the published curves. A solid marker is a depth that was trained (the seed and the
+deepest), a hollow one a depth that was not; it stands at the path that the tables report. The band is the mean ±
+standard deviation over all paths of a depth, whiskers reach to the extremes. Systems differ in colour and in marker.
+Figure 3 has one more panel, where the paper has an inset: the WER of a model with one of its layers left out.
 """
 
-import io
 import statistics
 from dataclasses import dataclass
 
@@ -15,31 +13,22 @@ from analysis.inputs.choice import offered_at
 from analysis.inputs.published import published_table
 from analysis.inputs.results import Results
 from analysis.inputs.schemas import Experiment, FigureSpec, Sensitivity
+from analysis.tables import weight_errors
+from analysis.tables.drawing import COLOURS, MARKERS, SETTINGS, saved
 from analysis.tables.rows import measure_depth
 from common.errors import UserError, unknown
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-MARKERS = ["o", "D", "^", "s", "v", "P"]
+DEPTHS, ERRORS = "depth_curves", "weight_errors"
+"""Kinds of figures."""
 BASELINE_COLOUR = "#444444"
 BAR_COLOUR = "#999999"
 LAYOUTS = {1: (1, 1, (6.0, 4.4)), 2: (1, 2, (9.6, 4.4)), 3: (1, 3, (13.2, 4.4)), 4: (2, 2, (9.6, 8.2))}
 """Panels to rows, columns and size in inches."""
-SETTINGS = {
-    "svg.hashsalt": "foldbench",  # ids in the file do not depend on the run
-    "svg.fonttype": "path",
-    "pdf.fonttype": 42,
-    "text.parse_math": False,  # a dollar in a system's name is a dollar
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 COLUMNS = {
     "paper_table1": {"avg_reported": "Hub5'00, RT02 and RT03, pooled"},
     "paper_table2": {"test_clean": "test-clean", "test_other": "test-other"},
 }
 """The WERs by depth of a published table that are drawn, a panel each: column to title."""
-METADATA = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
 
 
 @dataclass(frozen=True)
@@ -70,8 +59,18 @@ class Published:
     baseline: Curve
 
 
+def draw_figure(results: Results, name: str) -> dict[str, bytes]:
+    """A figure as `{"svg": bytes, "pdf": bytes, "png": bytes}`. Raises `UserError` for a kind that is not known."""
+    draw, kind = {DEPTHS: depth_curves, ERRORS: weight_errors.draw}, results.experiment.figures[name].kind
+    if kind not in draw:
+        raise unknown("kind", kind, [*draw], f"{results.folder / 'experiment.json'}: figures.{name}.kind")
+    return draw[kind](results, name)
+
+
 def figure_title(experiment: Experiment, name: str) -> str:
     """The paper's figure that this one reproduces, and its own name where that is another."""
+    if experiment.figures[name].kind == ERRORS:
+        return f"{weight_errors.TITLE} ({name})"
     table = experiment.figures[name].table
     number = 3 if table is not None and experiment.tables[table].published == "paper_table2" else 2
     return f"Figure {number}: WER against executed depth" + ("" if name == f"figure{number}" else f" ({name})")
@@ -79,6 +78,8 @@ def figure_title(experiment: Experiment, name: str) -> str:
 
 def figure_caption(results: Results, name: str) -> str:
     """How the figure is to be read."""
+    if results.experiment.figures[name].kind == ERRORS:
+        return weight_errors.caption(results, name)
     sensitivity = figure_sensitivity(results, results.experiment.figures[name])
     published = [panel.title for panel in published_panels(results, name)]
     seeds = len(results.experiment.seeds)
@@ -171,14 +172,11 @@ def figure_sensitivity(results: Results, figure: FigureSpec) -> Sensitivity | No
 
 
 def depth_curves(results: Results, name: str) -> dict[str, bytes]:
-    """The figure as `{"svg": bytes, "pdf": bytes, "png": bytes}`."""
+    """WER against executed depth, drawn."""
     import matplotlib
     from matplotlib.figure import Figure
 
     spec = results.experiment.figures[name]
-    if spec.kind != "depth_curves":
-        where = f"{results.folder / 'experiment.json'}: figures.{name}.kind"
-        raise unknown("kind", spec.kind, ["depth_curves"], where)
     curves = [measured_curve(results, system, spec.decode) for system in spec.systems]
     baselines = [measured_curve(results, system, spec.decode).depths for system in spec.baselines]
     baseline = Curve("all-physical", tuple(sorted((d for depths in baselines for d in depths), key=lambda d: d.depth)))
@@ -201,7 +199,7 @@ def depth_curves(results: Results, name: str) -> dict[str, bytes]:
             _draw(axes, panel.curves, panel.baseline)
             axes.set_title(f"published: {panel.title}", loc="left")
         _legend(figure, spec, layers)
-        return {kind: _bytes(figure, kind) for kind in ("svg", "pdf", "png")}
+        return saved(figure)
 
 
 def sensitivity_title(results: Results, found: Sensitivity) -> str:
@@ -281,9 +279,3 @@ def _legend(figure, spec: FigureSpec, layers: list[int | None]) -> None:
 
 def _label(system: str, layers: int | None) -> str:
     return f"{system} ({layers} physical layers)" if layers else system
-
-
-def _bytes(figure, kind: str) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format=kind, metadata=METADATA.get(kind), dpi=150)
-    return out.getvalue()

@@ -55,7 +55,7 @@ def headlines(results) -> list[Headline]:
     """The answer for the system asked for, then for every other of the depth curves that runs at several depths; where
     none of these does, for every system that does."""
     experiment = results.experiment
-    asked = [(system, figure.decode) for figure in experiment.figures.values() for system in figure.systems]
+    asked = [(system, figure.decode) for figure in experiment.depth_figures.values() for system in figure.systems]
     if experiment.headline is not None and experiment.headline not in dict(asked):
         asked.append((experiment.headline, _whole_decode(results, experiment.headline)))
     asked = sorted(dict.fromkeys(asked), key=lambda pair: pair[0] != experiment.headline)

@@ -43,7 +43,7 @@ def _headline_section(headlines: list[Headline], evidence: bool) -> list[str]:
 def _figure_section(results: Results, name: str) -> list[str]:
     return [
         f"## {figure_title(results.experiment, name)}",
-        f"![WER against executed depth, measured and published](figures/{name}.svg)",
+        f"![{escape_markdown(figure_title(results.experiment, name))}](figures/{name}.svg)",
         f"{escape_markdown(figure_caption(results, name))} Also as [PDF](figures/{name}.pdf) and "
         f"[PNG](figures/{name}.png).",
     ]

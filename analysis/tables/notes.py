@@ -59,6 +59,21 @@ def notes_of_methods(content: Content, test_set: str) -> list[str]:
     return [*notes, *_common_notes(content, holm)]
 
 
+def notes_of_own(content: Content) -> list[str]:
+    experiment, spec, rows = content.experiment, content.spec, content.rows
+    notes = [
+        f"WER in percent, from errors pooled over {', '.join(experiment.test_sets)} (decode: {spec.decode}), aligned "
+        "as NIST's sclite does.",
+        "Bits a weight: of the matrices of the physical layers on disk, scales included. kB: all weights and buffers "
+        "that the point needs, decoder and CTC layer among them; 1 kB = 1000 bytes.",
+    ]
+    pairs = [name for name in rows if spec.reference_of(name) is not None]
+    if pairs:
+        notes.append(_star(content, "the row named under 'against'", "all test sets pooled"))
+    holm = f"corrected for this table's {len(pairs)} comparisons" if len(pairs) > 1 else None
+    return [*notes, *_common_notes(content, holm)]
+
+
 def _star(content: Content, reference: str, where: str) -> str:
     """What the star means; with several seeds it is a count."""
     seeds = len(content.experiment.seeds)
@@ -104,7 +119,7 @@ def _common_notes(content: Content, holm: str | None) -> list[str]:
     notes += accepted_notes(rows.values())
     if not experiment.evidence:
         notes.append("This experiment shows that the machinery works; it is no evidence about the method.")
-    label = "Sys. " if spec.kind != "table3" else ""
+    label = "Sys. " if spec.kind != "table3" else ""  # of methods, not of systems
     printed = slips(spec.published or "")
     return notes + [f"Paper, {label}{row}: {note}" if row else f"Paper: {note}" for row, note in printed]
 
@@ -112,5 +127,5 @@ def _common_notes(content: Content, holm: str | None) -> list[str]:
 def _without_speakers(content: Content) -> list[str]:
     """The sets of the table whose references know no speakers."""
     sets = list(dict.fromkeys([*content.experiment.test_sets, *content.sets]))
-    (alignments, *_) = content.rows[content.spec.reference].alignments_by_seed(sets)
+    (alignments, *_) = next(iter(content.rows.values())).alignments_by_seed(sets)
     return [name for name, found in zip(sets, alignments, strict=True) if found.reference.speakers is None]

@@ -22,6 +22,7 @@ from analysis.tables.cells import (
 from analysis.tables.content import Content
 from analysis.tables.formats import Column, Table
 from analysis.tables.notes import notes_by_set, notes_of_methods, pooled_notes
+from analysis.tables.own import own_table
 from analysis.tables.rows import MeasuredRow, measure
 from analysis.tables.statistics import published_row, statistics_cells, statistics_columns, statistics_notes
 from common.errors import unknown
@@ -33,7 +34,7 @@ OURS = "fine_tuned"
 
 def build_table(results: Results, name: str, spec: TableSpec) -> Table:
     """One table of the experiment, by its `kind`."""
-    builders = {"table1": _table1, "table2": _table2, "table3": _table3, "table4": _table4}
+    builders = {"table1": _table1, "table2": _table2, "table3": _table3, "table4": _table4, "systems": own_table}
     if spec.kind not in builders:
         raise unknown("kind", spec.kind, builders, f"{results.folder / 'experiment.json'}: tables.{name}.kind")
     rows = measure(results, name, spec)

@@ -61,6 +61,9 @@ class Method(ABC):
     """True where the method's own settings say which statistics batch norm has, whatever the experiment says."""
     packages: tuple[str, ...] = ()
     """Packages beside this project that it may have come from, and that the systems it rebuilds may come from."""
+    source_steps: int = 0
+    """Steps that the weights it begins with were trained for with its own losses, known once the module is built: what
+    losses schedule by step goes on from there."""
     recognises: ClassVar[bool] = True
     """False for a method whose systems recognise nothing until others fine-tune them: they have no points."""
 
@@ -95,6 +98,11 @@ class Method(ABC):
         """Of the roles that `needs` names, those that the losses read, a teacher for one: by default all but `start`,
         whose weights are only copied."""
         return set(cls.needs(config)) - {"start"}
+
+    @property
+    def first(self) -> "Method":
+        """The method whose losses it trains with: its own, or those of what it is derived from."""
+        return self
 
     def build(self) -> nn.Module:
         """The module to train, with random weights or weights taken from `self.inputs`."""

@@ -42,8 +42,6 @@ class Derived(Method):
 
     made_by: Method
     """The method of the source, known once the module is built or rebuilt, or the experiment was checked."""
-    source_steps: int = 0
-    """Steps that the source was trained for: what its losses schedule by step goes on from there."""
     _zeros: Mapping[str, Tensor] = {}
     _described: Mapping[str, Any]
 
@@ -92,7 +90,7 @@ class Derived(Method):
     @property
     def first(self) -> Method:
         """The method at the beginning of the chain, which is derived from nothing: the losses are its."""
-        return self.made_by.first if isinstance(self.made_by, Derived) else self.made_by
+        return self.made_by.first
 
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         first = self.first

@@ -15,6 +15,21 @@ def matrices(module: nn.Module) -> dict[str, nn.Linear | nn.Conv1d]:
     return {name: part for name, part in module.named_modules() if id(part) in inside and is_matrix(part)}
 
 
+def bits_a_weight(module: nn.Module) -> float | None:
+    """Bits on disk for each weight of the matrices of the physical layers, packed or not, scales and padding included,
+    biases not; None where there are no such matrices."""
+    if not isinstance(module, Backbone):
+        return None
+    weights = bits = 0
+    for layer in range(module.layers):
+        for part in module.layer_module(layer).modules():
+            if isinstance(part, Packed):
+                weights, bits = weights + part.outputs * part.inputs, bits + part.packed_bits()
+            elif is_matrix(part):
+                weights, bits = weights + part.weight.numel(), bits + 8 * part.weight.nbytes
+    return bits / weights if weights else None
+
+
 def is_matrix(part: nn.Module) -> bool:
     """Whether a module is a matrix product and a bias."""
     if isinstance(part, nn.Conv1d):

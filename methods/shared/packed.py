@@ -49,9 +49,7 @@ class Packed(nn.Module):
     def of(cls, part: nn.Linear | nn.Conv1d, bits: int, group: int | None = None) -> "Packed":
         """The weights of a dense one, rounded; its bias as it is."""
         packed = cls.like(part, bits, group)
-        padding = packed.groups * packed.group - packed.inputs
-        weight = F.pad(part.weight.detach().float().cpu().flatten(1), (0, padding))
-        codes, scales = quantised(weight.view(packed.outputs, packed.groups, packed.group), bits, search=bits < 8)
+        codes, scales = quantised(_grouped(part.weight.detach().float().cpu(), packed.group), bits, search=bits < 8)
         packed.scales.copy_(scales)
         packed.codes.copy_(pack(codes.flatten(1), bits))
         if packed.bias is not None:
@@ -75,10 +73,23 @@ class Packed(nn.Module):
         """Weights that are held, and those that are not zero, biases aside: those are parameters."""
         return self.outputs * self.inputs, int(unpack(self.codes, self.bits).count_nonzero())
 
-    def bits_a_weight(self) -> float:
+    def packed_bits(self) -> int:
         """Of the file: codes, padding and scales."""
-        held = sum(tensor.numel() * tensor.element_size() for tensor in (self.codes, self.scales))
-        return 8 * held / (self.outputs * self.inputs)
+        return 8 * sum(tensor.numel() * tensor.element_size() for tensor in (self.codes, self.scales))
+
+
+@torch.no_grad()
+def rounded(weight: Tensor, bits: int, group: int | None = None) -> Tensor:
+    """The weights of a matrix (outputs, inputs[, 1]) rounded as `Packed` rounds them, from 2 bits on, dense."""
+    codes, scales = quantised(_grouped(weight.float(), group or weight.size(1)), bits, search=bits < 8)
+    dense = (codes * scales.float()[..., None]).flatten(1)[:, : weight.size(1)]
+    return dense.reshape(weight.shape).to(weight.dtype)
+
+
+def _grouped(weight: Tensor, group: int) -> Tensor:
+    """(outputs, groups, group), the last group padded with zeros."""
+    flat = weight.flatten(1)
+    return F.pad(flat, (0, -flat.size(1) % group)).view(flat.size(0), -1, group)
 
 
 def largest_code(bits: int) -> int:

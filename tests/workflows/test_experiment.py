@@ -80,7 +80,7 @@ WRONG = [
     (put("tables", "table1", "kind", "table5"), "tables.table1.kind"),
     (
         lambda values: values["tables"]["table1"].update(decode="beam", rows={"1": {"system": "w2", "depth": 2}}),
-        "tables.table1.decode: row '1' is of family 'speech', which is decoded by greedy, not by 'beam'",
+        "tables.table1.decode: row '1' is decoded by greedy, not by 'beam'",
     ),
     (
         lambda values: values["figures"]["figure2"].update(decode="beam", baselines=["w2"]),

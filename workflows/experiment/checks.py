@@ -23,6 +23,8 @@ def check_names(experiment: Experiment) -> None:
     for name, system in experiment.systems.items():
         if system.family is not None:
             _must_exist("family", system.family, experiment.families, f"systems.{name}.family")
+        for decode in system.decodes or []:
+            _must_exist("decode", decode, experiment.decodes, f"systems.{name}.decodes")
     _check_tables_and_figures(experiment)
     if experiment.headline is not None:
         _must_exist("system", experiment.headline, experiment.systems, "headline")
@@ -73,15 +75,21 @@ def _check_sets(experiment: Experiment) -> None:
 def _check_tables_and_figures(experiment: Experiment) -> None:
     for table, entry in experiment.tables.items():
         _must_exist("decode", entry.decode, experiment.decodes, f"tables.{table}.decode")
-        _must_exist("row", entry.reference, entry.rows, f"tables.{table}.reference")
+        if entry.reference is not None:
+            _must_exist("row", entry.reference, entry.rows, f"tables.{table}.reference")
         if entry.sets is not None:
             _each_once(f"tables.{table}.sets", entry.sets)
             for name in entry.sets:
                 _must_exist("set", name, experiment.decoded_sets, f"tables.{table}.sets")
         for key, row in entry.rows.items():
             _must_exist("system", row.system, experiment.systems, f"tables.{table}.rows")
+            if row.reference is not None:
+                _must_exist("row", row.reference, entry.rows, f"tables.{table}.rows.{key}.reference")
             _must_decode(experiment, row.system, entry.decode, f"tables.{table}.decode", f"row '{key}'")
     for figure, entry in experiment.figures.items():
+        for system in entry.systems:
+            _must_exist("system", system, experiment.systems, f"figures.{figure}")
+    for figure, entry in experiment.depth_figures.items():
         _must_exist("decode", entry.decode, experiment.decodes, f"figures.{figure}.decode")
         for system in [*entry.systems, *entry.baselines]:
             _must_exist("system", system, experiment.systems, f"figures.{figure}")
@@ -96,14 +104,15 @@ def _check_tables_and_figures(experiment: Experiment) -> None:
 
 def _must_decode(experiment: Experiment, system: str, decode: str, key: str, what: str) -> None:
     if decode not in experiment.decodes_of(system):
-        raise ValueError(
-            f"{key}: {what} is of family '{experiment.systems[system].family}', which is decoded by "
-            f"{', '.join(experiment.decodes_of(system))}, not by '{decode}'"
-        )
+        raise ValueError(f"{key}: {what} is decoded by {', '.join(experiment.decodes_of(system))}, not by '{decode}'")
 
 
 def _must_cover(experiment: Experiment, system: str, decode: str, key: str) -> None:
     """Figures show every path; a decode of table points has them only where there is no other."""
+    if experiment.systems[system].evaluate == "rows":
+        raise ValueError(
+            f"{key}: of '{system}' only the points of rows are decoded (systems.{system}.evaluate); a figure shows all"
+        )
     covering = [name for name, settings in experiment.decodes_of(system).items() if settings.points == "all"]
     if covering and decode not in covering:
         raise ValueError(

@@ -44,7 +44,7 @@ def training_configuration(experiment: Experiment, system: str) -> dict[str, Any
 
 def evaluation_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
     """Everything beside the trained system that decides what is decoded."""
-    tables = {name: table.model_dump() for name, table in experiment.tables.items()}
+    rows = [row for table in experiment.tables.values() for row in table.rows.values() if row.system == system]
     return {
         "decodes": {name: decode.model_dump() for name, decode in experiment.decodes_of(system).items()},
         "batch_seconds": experiment.decoding_batch_seconds_of(system),
@@ -52,6 +52,7 @@ def evaluation_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
         "dev_set": experiment.dev_set,
         "further_sets": experiment.further_sets,
         "paths": [format_path(path) for path in experiment.further_paths(system)],
-        "rows": [row for table in tables.values() for row in table["rows"].values() if row["system"] == system],
+        "rows": [row.model_dump(exclude={"reference"}) for row in rows],
+        "evaluate": experiment.systems[system].evaluate,
         "threads": experiment.threads,
     }

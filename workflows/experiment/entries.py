@@ -59,6 +59,10 @@ class SystemEntry(Settings):
     """Overrides of the training settings of the experiment and the family."""
     paths: list[str] = []
     """Further paths to evaluate, beside the offered ones."""
+    evaluate: Literal["all", "rows"] = "all"
+    """Which of its points are decoded: all, or those that table rows may show."""
+    decodes: list[str] | None = Field(None, min_length=1)
+    """Which of the experiment's decodes apply; None: its family's."""
 
 
 class Row(Settings):
@@ -69,6 +73,8 @@ class Row(Settings):
     depth: int | None = None
     path: str | None = None
     point: str | None = None
+    reference: str | None = None
+    """The row that it is compared with; None: the table's."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Row":
@@ -78,17 +84,36 @@ class Row(Settings):
 
 
 class TableEntry(Settings):
-    kind: Literal["table1", "table2", "table3", "table4"]
-    published: str
+    """A table of a paper (`table1` to `table4`, beside what was published), or one of one's own (`systems`)."""
+
+    kind: Literal["table1", "table2", "table3", "table4", "systems"]
+    title: str | None = None
+    """Of a table of one's own."""
+    published: str | None = None
     decode: str
     sets: list[str] | None = Field(None, min_length=1)
     """Sets with a column each; None: the test sets."""
-    reference: str
-    """The row that the others are tested against (System 1)."""
+    reference: str | None = None
+    """The row that the others are tested against (System 1); in a table of one's own rows may name another, or none."""
     rows: dict[str, Row]
+
+    @model_validator(mode="after")
+    def _of_a_paper_or_ones_own(self) -> "TableEntry":
+        if self.kind == "systems":
+            if self.published is not None:
+                raise ValueError("published: a table of kind systems is one's own; nothing was published beside it")
+            return self
+        if self.title is not None:
+            raise ValueError(f"title: a table of kind {self.kind} has the paper's; one's own is of kind systems")
+        for key in ("published", "reference"):
+            if getattr(self, key) is None:
+                raise ValueError(f"{key}: a table of kind {self.kind} needs it")
+        return self
 
 
 class FigureEntry(Settings):
+    """WER against executed depth."""
+
     kind: Literal["depth_curves"]
     decode: str
     systems: list[str]
@@ -97,6 +122,13 @@ class FigureEntry(Settings):
     """The table whose published rows are the other panel; None: the first of kind table1."""
     sensitivity: str | None = None
     """A system whose sensitivity is the inset."""
+
+
+class WeightErrorsEntry(Settings):
+    """What errors in the weights of some systems do to their output, at the paths that were trained."""
+
+    kind: Literal["weight_errors"]
+    systems: list[str] = Field(min_length=1)
 
 
 class MeasureSettings(Settings):

@@ -19,6 +19,7 @@ from workflows.experiment.entries import (
     NormaliserEntry,
     SystemEntry,
     TableEntry,
+    WeightErrorsEntry,
 )
 from workflows.experiment.merging import merge, source_of
 
@@ -60,7 +61,7 @@ class Experiment(Settings):
     headline: str | None = None
     """The system of which the summary says whether its deepest point beats its seed."""
     tables: dict[str, TableEntry] = {}
-    figures: dict[str, FigureEntry] = {}
+    figures: dict[str, Annotated[FigureEntry | WeightErrorsEntry, Field(discriminator="kind")]] = {}
 
     def needs(self, system: str) -> list[str]:
         """Systems that training this one reads: every mapping with a `system` in its settings, and what the training of
@@ -79,6 +80,22 @@ class Experiment(Settings):
         """Systems whose sensitivity decides which of their layers this one starts from."""
         references = _references(self.systems[system].settings)
         return sorted({each["system"] for each in references if each.get("layers") == "sensitivity"})
+
+    @property
+    def depth_figures(self) -> dict[str, FigureEntry]:
+        """Figures of WER against depth, by name."""
+        return {name: figure for name, figure in self.figures.items() if isinstance(figure, FigureEntry)}
+
+    @property
+    def shown_sensitivities(self) -> list[str]:
+        """Systems whose sensitivity a figure shows."""
+        return sorted({figure.sensitivity for figure in self.depth_figures.values()} - {None})
+
+    @property
+    def shown_weight_errors(self) -> list[str]:
+        """Systems of which a figure shows what errors in their weights do."""
+        found = (figure for figure in self.figures.values() if isinstance(figure, WeightErrorsEntry))
+        return sorted({system for figure in found for system in figure.systems})
 
     @property
     def decoded_sets(self) -> list[str]:
@@ -115,7 +132,7 @@ class Experiment(Settings):
 
     def decodes_of(self, system: str) -> dict[str, DecodeSettings]:
         """The decodes that apply to a system, in the experiment's order."""
-        chosen = self.family_of(system).decodes
+        chosen = self.systems[system].decodes or self.family_of(system).decodes
         return {name: settings for name, settings in self.decodes.items() if chosen is None or name in chosen}
 
     def training_of(self, system: str) -> TrainingSettings:

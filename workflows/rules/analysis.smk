@@ -9,7 +9,7 @@ rule analyse:
         points=edges.every("eval/points.json"),
         costs=edges.every("measured/costs.json"),
         provenance=edges.every("provenance.json"),
-        sensitivity=edges.shown_sensitivities(),
+        studies=edges.shown_studies(),
     output:
         figures=[
             report(

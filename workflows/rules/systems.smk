@@ -79,7 +79,7 @@ rule measure_sensitivity:
     input:
         # The weights are known by the digest in it.
         system="<results>/systems/{system}/seed{seed}/system.json",
-        corpus=edges.read_by_sensitivity,
+        corpus=edges.read_by_studies,
     output:
         update("<results>/systems/{system}/seed{seed}/sensitivity.json"),
     # Systems wait for it.
@@ -100,6 +100,34 @@ rule measure_sensitivity:
         "../../environment.yml"
     shell:
         "python -m workflows.sensitivity --experiment {params.experiment:q} --system {wildcards.system}"
+        " --data {params.data:q} --model {params.model:q} --out {output:q} 2> {log:q}"
+
+
+rule measure_weight_errors:
+    message:
+        "Add errors to the weights of {wildcards.system}, seed {wildcards.seed}"
+    input:
+        # The weights are known by the digest in it.
+        system="<results>/systems/{system}/seed{seed}/system.json",
+        corpus=edges.read_by_studies,
+    output:
+        update("<results>/systems/{system}/seed{seed}/weight_errors.json"),
+    params:
+        experiment=experiment_argument,
+        recipe=edges.weight_errors,
+        data=edges.data,
+        model=subpath(input.system, parent=True),
+    threads: experiment.threads
+    resources:
+        gpu=1,
+    log:
+        "<results>/logs/measure_weight_errors/{system}-{seed}.log",
+    benchmark:
+        "<results>/benchmarks/measure_weight_errors/{system}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m workflows.weight_errors --experiment {params.experiment:q} --system {wildcards.system}"
         " --data {params.data:q} --model {params.model:q} --out {output:q} 2> {log:q}"
 
 

@@ -20,7 +20,7 @@ from common.files import sha256, write_json
 from methods.contract import Point, TrainedSystem, all_points
 from workflows.data import PreparedData, open_data
 from workflows.experiment import Experiment
-from workflows.steps.choice import Choice, Chooser, table_points
+from workflows.steps.choice import Choice, Chooser, table_points, wanted_points
 from workflows.systems import load_description, load_system
 
 SCHEMA = 2
@@ -35,7 +35,8 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     system = load_system(model, device, experiment.packages)
     data = open_data(experiment, name, data_folder)
-    points = all_points(system.method, system.module, experiment.further_paths(name))
+    offered = all_points(system.method, system.module, experiment.further_paths(name))
+    points = wanted_points(experiment, name, offered) if experiment.systems[name].evaluate == "rows" else offered
     sets = experiment.decoded_sets
     references = {each: {u.id: u.text for u in data.utterances(each)} for each in sets}
     chooser = Chooser(experiment, points, references)
@@ -54,7 +55,7 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
         decoder = Decoder(system, data, settings, experiment.decoding_batch_seconds_of(name), device)
         decoded[decode] = {each: decoder.decode(each, shown) for each in sets}
         choices[decode] = chooser.choose(decode, decoded[decode])
-    _write(experiment, model, points, decoded, choices, references, data_folder, out)
+    _write(experiment, model, offered, decoded, choices, references, data_folder, out)
 
 
 def covering_first(decodes: dict[str, DecodeSettings]) -> list[tuple[str, DecodeSettings]]:

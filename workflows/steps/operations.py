@@ -10,11 +10,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from asr.backbones import Backbone
 from methods.contract import Point, TrainedSystem
+from methods.shared.matrices import bits_a_weight
 from workflows.steps.recognition import Speech
 
 
 @torch.inference_mode()
-def counted_costs(system: TrainedSystem, point: Point, speech: Speech) -> dict[str, int]:
+def counted_costs(system: TrainedSystem, point: Point, speech: Speech) -> dict[str, int | float | None]:
     """Everything about a point that is counted, not measured; MACs for the speech's seconds."""
     features, lengths = speech.features()
     recogniser = system.method.at(system.module, point)
@@ -26,6 +27,7 @@ def counted_costs(system: TrainedSystem, point: Point, speech: Speech) -> dict[s
         "parameters_nonzero": count.nonzero,
         "parameters_executed": count.executed,
         "stored_bytes": system.method.stored_bytes(system.module, [point]),
+        "bits_a_weight": bits_a_weight(system.module),
         "macs": macs,
     }
 

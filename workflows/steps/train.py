@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ from asr.training_log import read_log
 from common.errors import UserError
 from common.files import sha256, write_json, write_text
 from common.settings import parse
-from methods.contract import Method, Stage, Step, TrainedSystem, load_method, make_method
-from methods.shared.derived import Derived
+from methods.contract import Method, Stage, Step, load_method, make_method
 from workflows.accepted import FILE as ACCEPTED
 from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data, stage_data
 from workflows.experiment import Experiment
@@ -71,7 +70,7 @@ def train_system(
         statistics = settle_statistics(method, module, data, training, seed, experiment.statistics == "again")
         settings = method.config.model_dump(mode="json")
         description = {"name": name, "seed": seed, "method": entry.method, "settings": settings, "frozen": frozen}
-        description["steps"] = _steps(method, training, inputs)
+        description["steps"] = _steps(method, training)
         save_system(out, module, method, {**description, "vocabulary": len(data.tokenizer)}, running)
         device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else "cpu"
         facts = describe_run(code, device, experiment.threads, earlier + time.monotonic() - began)
@@ -89,11 +88,10 @@ def train_system(
     fabric.barrier()
 
 
-def _steps(method: Method, training: TrainingSettings, inputs: Mapping[str, TrainedSystem]) -> int:
+def _steps(method: Method, training: TrainingSettings) -> int:
     """Steps of the last stage, after those of the system that this one derives from."""
     stages = method.stages(training)
-    before = inputs["source"].steps if isinstance(method, Derived) else 0
-    return before + (stages[-1].training.steps if stages else 0)
+    return method.source_steps + (stages[-1].training.steps if stages else 0)
 
 
 @dataclasses.dataclass
