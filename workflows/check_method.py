@@ -28,7 +28,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from methods.contract import load_method
-    from workflows.steps.contract_checks import CHECKS, case
+    from workflows.steps.contract_cases import case
+    from workflows.steps.contract_checks import CHECKS
 
     kind = load_method(arguments.method, "method", arguments.package)
     broken = 0

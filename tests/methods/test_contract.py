@@ -13,8 +13,9 @@ from methods.names import method_names
 from tests.models import STILL, factory, small_encoder
 from tests.published import publish
 from tests.workflows.commands import ROOT, one_clear_error
-from workflows.steps import contract_checks
-from workflows.steps.contract_checks import CHECKS, BrokenContract, finished, save
+from workflows.steps import contract_cases
+from workflows.steps.contract_cases import BrokenContract, finished, save
+from workflows.steps.contract_checks import CHECKS
 from workflows.systems import load_system, save_system
 
 PACKAGES = ["tests.toys"]
@@ -40,7 +41,7 @@ def case(name, backbone, folder, packages=PACKAGES):
     settings = dict(SMALLER.get(name, {}))
     if name == "baselines.foundation":
         settings["source"] = str(publish(folder / "published", small_encoder()))
-    return contract_checks.case(name, backbone, settings, packages)
+    return contract_cases.case(name, backbone, settings, packages)
 
 
 CASES = [(name, backbone) for name in METHODS for backbone in backbones_of(name)]
@@ -366,7 +367,7 @@ def test_another_backbone_gives_a_clear_error(name, tmp_path):
         pytest.skip("works on all")
     made = case(name, backbones_of(name)[0], tmp_path)
     other = next(backbone for backbone in BACKBONES if backbone not in kind.backbones)
-    elsewhere = contract_checks.BackboneFactory(other, contract_checks.SMALL[other], 32)
+    elsewhere = contract_cases.BackboneFactory(other, contract_cases.SMALL[other], 32)
     with pytest.raises(UserError, match=f"systems.x: this method works on .*, not on {other}"):
         make_method(name, dict(made.settings), elsewhere, where="systems.x", packages=PACKAGES)
 

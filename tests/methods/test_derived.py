@@ -12,8 +12,9 @@ from methods.contract import Step, TrainedSystem, load_method, make_method
 from methods.names import method_names
 from methods.shared.derived import Derived
 from methods.shared.matrices import matrices, output_matrices, packed_matrices
-from workflows.steps import contract_checks
-from workflows.steps.contract_checks import CHECKS, SMALL, VOCABULARY, save
+from workflows.steps import contract_cases
+from workflows.steps.contract_cases import SMALL, VOCABULARY, save
+from workflows.steps.contract_checks import CHECKS
 from workflows.systems import load_system
 
 FOLDABLE = ("methods.unfolding", {"depth": 6, "training_path": "random"})
@@ -34,7 +35,7 @@ def test_all_are_found():
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(("name", "backbone"), CASES, ids=["-".join(pair) for pair in CASES])
 def test_the_contract_holds_on_a_foldable_source(name, backbone, check, tmp_path):
-    check(dataclasses.replace(contract_checks.case(name, backbone), source=FOLDABLE), tmp_path)
+    check(dataclasses.replace(contract_cases.case(name, backbone), source=FOLDABLE), tmp_path)
 
 
 def factory(backbone):
@@ -53,14 +54,14 @@ def derive(source, name, **settings):
     method = make_method(
         name, {"source": {"system": source.name}, **settings}, source.method.backbone, {"source": source}
     )
-    case = dataclasses.replace(contract_checks.case(name, source.method.backbone.name), settings=settings)
-    *_, (_, module) = contract_checks.in_stages(case, method)
+    case = dataclasses.replace(contract_cases.case(name, source.method.backbone.name), settings=settings)
+    *_, (_, module) = contract_cases.in_stages(case, method)
     name = f"{source.name}_{name.rpartition('.')[2]}"
     return TrainedSystem(name, module.requires_grad_(False), method, steps=source.steps + 4)
 
 
 def frames(system, point):
-    data = contract_checks.case("baselines.all_physical", system.method.backbone.name).batch()
+    data = contract_cases.case("baselines.all_physical", system.method.backbone.name).batch()
     with torch.no_grad():
         return system.method.at(system.module, point).encode(data.inputs, data.input_lengths).frames
 
@@ -88,7 +89,7 @@ def test_fold_then_prune_then_quantise(backbone, tmp_path):
     sizes = [each.method.stored_bytes(each.module, points) for each in (folded, pruned, packed)]
     assert sizes[0] == sizes[1] > 2 * sizes[2]
 
-    save(contract_checks.case("baselines.post_training", backbone), packed.method, packed.module, tmp_path)
+    save(contract_cases.case("baselines.post_training", backbone), packed.method, packed.module, tmp_path)
     loaded = load_system(tmp_path)
     assert loaded.method.points(loaded.module) == points and isinstance(loaded.method.made_by, Derived)
     assert type(loaded.method.first).__module__ == "methods.unfolding" and loaded.method.first.config.depth == 6
@@ -150,7 +151,7 @@ def test_losses_that_read_a_teacher_say_so_when_it_is_missing():
     taught = make_method("tests.toys.two_stages", settings, backbone, packages=["tests.toys"])
     method = make_method("baselines.magnitude", {"source": {"system": "t4"}}, backbone)
     method.check_sources({"source": taught})
-    data = contract_checks.case("baselines.all_physical", "conformer").batch()
+    data = contract_cases.case("baselines.all_physical", "conformer").batch()
     with pytest.raises(UserError, match=r"settings.source: its losses read other systems \(a4\)"):
         method.losses(source.module, data, Step("train", 0, 0))
 

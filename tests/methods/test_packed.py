@@ -7,7 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from methods.shared.packed import Packed, largest_code, pack, quantised, unpack
+from baselines.post_training import PostTraining
+from methods.shared.matrices import bits_a_weight, matrices
+from methods.shared.packed import Packed, largest_code, pack, quantised, rounded, unpack
+from tests.models import conformer, factory
 
 
 def dense(outputs=5, inputs=40, seed=0, pointwise=False):
@@ -95,7 +98,36 @@ def test_bits_a_weight_are_those_of_the_file(tmp_path):
         packed = Packed.of(dense(16, inputs), bits, group)
         save_file(packed.state_dict(), tmp_path / "packed.safetensors")
         held = sum(t.nbytes for name, t in load_file(tmp_path / "packed.safetensors").items() if name != "bias")
-        assert 8 * held / (16 * inputs) == packed.bits_a_weight() == pytest.approx(expected)
+        assert 8 * held / (16 * inputs) == packed.packed_bits() / (16 * inputs) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("bits", "group"), [(8, None), (4, 32), (4, 5)])
+def test_rounding_without_packing_gives_the_weights_that_packing_gives(bits, group):
+    for part in (dense(6, 40), dense(6, 40, pointwise=True)):
+        found = rounded(part.weight, bits, group)
+        assert found.shape == part.weight.shape and torch.equal(found, Packed.of(part, bits, group).weight)
+
+
+def test_rounding_to_two_bits_leaves_three_values_of_a_group():
+    weight = dense(4, 64).weight
+    found = rounded(weight, 2, 32).view(4, 2, 32)
+    for group in found.flatten(0, 1):
+        assert {*group.unique().tolist()} <= {-group.abs().max().item(), 0.0, group.abs().max().item()}
+    assert (found.view_as(weight) - weight).square().sum() < weight.square().sum()
+
+
+def test_bits_a_weight_of_a_model_are_those_of_its_layers_matrices():
+    module = conformer(width=32, ffn=64)
+    assert bits_a_weight(module) == 32.0
+    sizes = [part.weight.numel() for part in matrices(module).values()]
+    inputs = [part.weight.size(1) for part in matrices(module).values()]
+    for bits, group in ((8, None), (4, 32)):
+        settings = PostTraining.Config.model_validate({"source": {"system": "x"}, "bits": bits})
+        packed = PostTraining(settings, factory(width=32, ffn=64))._with(conformer(width=32, ffn=64), Packed.of)
+        scales = sum(16 * size / (group or width) for size, width in zip(sizes, inputs, strict=True))
+        assert bits_a_weight(packed) == pytest.approx(bits + scales / sum(sizes))
+        assert group is None or bits_a_weight(packed) == 4.5, "every group is full here"
+    assert bits_a_weight(nn.Linear(2, 2)) is None
 
 
 def test_other_numbers_of_bits_are_refused():

@@ -18,7 +18,7 @@ from asr.training import make_fabric, run_stage
 from methods.contract import Method, Step, load_method
 from tests.methods.test_contract import METHODS, PACKAGES, case
 from tests.models import SMALL_ENCODER, STILL, batch, factory, waves
-from workflows.steps.contract_checks import Case
+from workflows.steps.contract_cases import Case
 from workflows.steps.evaluate import in_precision
 from workflows.steps.train import _AtStage, describe_precision
 

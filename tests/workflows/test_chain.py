@@ -1,5 +1,8 @@
 """Fold, prune, quantise through the real commands: each link trained or converted, evaluated, measured, exported."""
 
+import csv
+
+import pytest
 import torch
 
 from methods.shared.matrices import matrices, packed_matrices
@@ -26,6 +29,31 @@ def test_every_link_has_the_points_of_the_first_and_costs_of_its_own(run):
         assert pruned[name]["training_peak_memory_bytes"] > 0 and packed[name]["training_peak_memory_bytes"] is None
         file = folders[2] / "model.safetensors"
         assert 0 <= file.stat().st_size - packed[name]["stored_bytes"] < 30_000, "but for the file's header"
+
+
+def test_a_system_whose_rows_alone_are_asked_for_is_decoded_there_alone(run):
+    points = read(run / "systems/fw1_int8/seed0/eval/points.json")
+    assert [point["id"] for point in points["points"]] == ["d01_00", "d02_00"] and list(points["decodes"]) == ["greedy"]
+    assert {tuple(found["points"]) for found in points["decodes"]["greedy"]["sets"].values()} == {("d02_00",)}
+    whole = read(run / "systems/fw1/seed0/eval/points.json")["decodes"]["greedy"]["sets"]
+    assert {tuple(found["points"]) for found in whole.values()} == {("d01_00", "d02_00")}
+
+
+def test_a_table_of_ones_own_says_what_weights_take_and_compares_each_row_with_its_own(run):
+    with open(run / "tables/bits.csv", newline="") as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["f2@4", "f2@4 half", "f2@4 half int4", "fw1@2", "fw1@2 int8"]
+    assert [row["against"] for row in rows.values()] == ["", "f2@4", "f2@4 half", "", "fw1@2"]
+    assert all((row["difference"] == "") == (row["against"] == "") for row in rows.values())
+    for name, row in rows.items():
+        if row["against"]:
+            expected = float(row["wer"]) - float(rows[row["against"]]["wer"])
+            assert float(row["difference"]) == pytest.approx(expected, abs=1e-5), name
+        costs = read(run / f"systems/{row['system']}/seed0/measured/costs.json")["points"]
+        assert int(row["stored_bytes"]) in {each["stored_bytes"] for each in costs.values()}
+        assert float(row["bits_a_weight"]) in {round(each["bits_a_weight"], 6) for each in costs.values()}
+    assert float(rows["f2@4"]["bits_a_weight"]) == float(rows["f2@4 half"]["bits_a_weight"]) == 32
+    assert float(rows["f2@4 half int4"]["bits_a_weight"]) == 4.5 and 8 < float(rows["fw1@2 int8"]["bits_a_weight"]) < 9
 
 
 def test_what_was_pruned_is_zero_in_every_link_that_follows(run):

@@ -16,10 +16,11 @@ from tests.workflows.commands import BIN, ROOT, TINY, snakemake
 
 EVERYTHING = {
     "check_experiment", "prepare_data", "prepare_inputs", "prepare_inputs_speech", "train_system",
-    "train_source_system", "evaluate_system", "measure_sensitivity", "measure_costs", "analyse", "write_report",
+    "train_source_system", "evaluate_system", "measure_sensitivity", "measure_weight_errors", "measure_costs",
+    "analyse", "write_report",
 }  # fmt: skip
 TABLES = {"analyse", "write_report"}
-FROM_SYSTEMS = {"evaluate_system", "measure_sensitivity", "measure_costs", *TABLES}
+FROM_SYSTEMS = {"evaluate_system", "measure_sensitivity", "measure_weight_errors", "measure_costs", *TABLES}
 FROM_DATA = EVERYTHING - {"check_experiment", "prepare_data"}
 
 
@@ -89,7 +90,7 @@ EDITS = {
     "code of the corpus": (appended("asr/corpora/synth.py", "\nREMARK = 1\n"), EVERYTHING),
     "code of a toy": (
         appended("tests/toys/width_slices.py", "\nREMARK = 1\n"),
-        {"check_experiment", "train_system", *FROM_SYSTEMS - {"measure_sensitivity"}},
+        {"check_experiment", "train_system", "evaluate_system", "measure_costs", *TABLES},
     ),
     "another torch": (another_torch, EVERYTHING - {"prepare_data"}),
 }

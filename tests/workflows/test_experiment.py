@@ -84,10 +84,25 @@ WRONG = [
     ),
     (
         lambda values: values["figures"]["figure2"].update(decode="beam", baselines=["w2"]),
-        "figures.figure2.decode: system 'w2' is of family 'speech'",
+        "figures.figure2.decode: system 'w2' is decoded by greedy, not by 'beam'",
     ),
     (put("figures", "figure2", "table", "table11"), "figures.figure2.table: unknown table 'table11'; did you mean"),
     (put("figures", "figure2", "sensitivity", "w3"), "figures.figure2.sensitivity: unknown system 'w3'; did you mean"),
+    (
+        put("tables", "bits", "published", "paper_table1"),
+        "tables.bits: published: a table of kind systems is one's own",
+    ),
+    (put("tables", "table1", "title", "x"), "tables.table1: title: a table of kind table1 has the paper's"),
+    (put("tables", "table1", "reference", None), "tables.table1: reference: a table of kind table1 needs it"),
+    (put("tables", "table1", "published", None), "tables.table1: published: a table of kind table1 needs it"),
+    (
+        put("tables", "bits", "rows", "f2@4 half", "reference", "f2@5"),
+        "tables.bits.rows.f2@4 half.reference: unknown row 'f2@5'; did you mean 'f2@4'",
+    ),
+    (put("systems", "fw1_int8", "decodes", ["greddy"]), "systems.fw1_int8.decodes: unknown decode 'greddy'"),
+    (put("systems", "f2", "evaluate", "rows"), "figures.figure2.decode: of 'f2' only the points of rows are decoded"),
+    (put("figures", "repeated_errors", "systems", ["f3"]), "figures.repeated_errors: unknown system 'f3'; did you"),
+    (put("figures", "repeated_errors", "kind", "weight_error"), "figures.repeated_errors: "),
     (put("training", "batch_utterances", 0), "training.batch_utterances: Input should be greater than 0"),
 ]
 
@@ -276,7 +291,7 @@ def test_the_base_holds_no_size_and_no_experiment_has_another_ones():
     base = yaml.safe_load(Path("config/base.yaml").read_text())
     assert base.keys() == {"systems", "headline", "tables", "figures"}
     for name, system in base["systems"].items():
-        assert system.keys() <= {"family", "method", "backbone", "settings"}, name
+        assert system.keys() <= {"family", "method", "backbone", "settings", "evaluate", "decodes"}, name
         assert system.get("backbone", {}).keys() <= {"layers"}, name
     for experiment in ("smoke", "mini", "paper_librispeech"):
         assert [path.stem for path, _ in chain_of(Path(f"config/{experiment}.yaml"))] == [experiment, "base"]
@@ -525,7 +540,7 @@ def test_which_tables_analysis_writes(tmp_path):
     assert names() == ["table1", "table4", "costs"]
     assert names(tables={}, figures={}) == []
     figure = {"kind": "depth_curves", "decode": "greedy", "systems": ["fw1"], "sensitivity": "w2"}
-    assert names(figures={"figure3": figure}) == ["table1", "table4", "costs", "sensitivity"]
+    assert names(figures={"figure3": figure}) == ["table1", "table4", "bits", "costs", "sensitivity"]
 
 
 def test_systems_that_others_start_from_are_told_apart(tmp_path):

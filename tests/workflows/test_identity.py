@@ -15,7 +15,7 @@ from asr.corpora.content import check_audio, content_file, set_content, write_co
 from common.errors import UserError
 from tests.workflows.commands import TINY, command, one_clear_error, read, snakemake
 from workflows.experiment import load_experiment
-from workflows.identity import changes, identity
+from workflows.identity import Identities, changes, identity
 from workflows.sources import code_hash, module_hashes, package_versions
 from workflows.why import Plan, said_first
 
@@ -305,3 +305,13 @@ def test_an_untracked_method_counts_as_modified(tmp_path, monkeypatch):
     assert provenance.commit()["modified"] is False
     (tmp_path / "methods/plain.py").write_text("x = 3\n")
     assert provenance.commit()["modified"] is True
+
+
+def test_how_weights_are_packed_concerns_those_who_may_pack_them_alone():
+    identities = Identities(load_experiment(TINY), Path("results/tiny"))
+    concerned = {
+        name
+        for name in identities.experiment.systems
+        if "methods/shared/packed.py" in identities.training_recipe(name)["sources"]
+    }
+    assert concerned == {"f2_half", "f2_half_int4", "fw1_int8"}
