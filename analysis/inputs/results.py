@@ -83,9 +83,10 @@ class Results:
             if system.family is not None and system.family not in experiment.families:
                 raise unknown("family", system.family, experiment.families, f"{path}: systems.{name}.family")
         for table, spec in experiment.tables.items():
-            for name in {spec.reference, *(row.reference for row in spec.rows.values())} - {None}:
-                if name not in spec.rows:
-                    raise unknown("row", name, spec.rows, f"{path}: tables.{table}: reference")
+            references = {"": spec.reference, **{f".rows.{name}": row.reference for name, row in spec.rows.items()}}
+            for place, name in references.items():
+                if name is not None and name not in spec.rows:
+                    raise unknown("row", name, spec.rows, f"{path}: tables.{table}{place}.reference")
             for name in experiment.sets_of(spec):
                 if name not in experiment.decoded_sets:
                     raise unknown("set", name, experiment.decoded_sets, f"{path}: tables.{table}.sets")
