@@ -19,7 +19,7 @@ from common.errors import run
 from common.files import write_text
 
 TEMPLATES = Path(__file__).parent / "page" / "templates"
-SCRIPTS = ("report_charts.js", "report_plots.js", "report_viewer.js")
+SCRIPTS = ("report_charts.js", "report_plots.js", "report_viewer.js", "report_filter.js")
 
 
 def report(folder: Path) -> str:
@@ -74,23 +74,24 @@ def content(results) -> dict[str, Any]:
 
     return {
         "experiment": experiment,
-        "facts": facts(results),
-        "corpus": shown(set_table(results)),
-        "systems": shown(system_table(results)),
         "headlines": headlines(results),
+        "figures": [(chart, shown(depth_table(chart, experiment.name))) for chart in figures],
+        "sensitivity": shown(sensitivity_table(results)),
+        "costs": shown(costs) if charts["cost"] else None,
+        "costs_by_family": bool(charts["cost"]) and len(charts["cost"]["families"]) > 1,
+        "tables": [both(*pair) for pair in zip(tables, experiment.tables.values(), strict=True)],
+        "further": shown(decode_table(results)),
         "claims": verdicts,
         "claims_view": shown(claims_table(verdicts, experiment.name)) if verdicts else None,
         "drawing": (WIDTH, HEIGHT),
-        "tables": [both(*pair) for pair in zip(tables, experiment.tables.values(), strict=True)],
-        "further": shown(decode_table(results)),
-        "figures": [(chart, shown(depth_table(chart, experiment.name))) for chart in figures],
-        "costs": shown(costs) if charts["cost"] else None,
-        "sensitivity": shown(sensitivity_table(results)),
+        "viewer": alignments,
+        "examples": shown(example_table(alignments, experiment.name)) if alignments else None,
+        "facts": facts(results),
+        "corpus": shown(set_table(results)),
+        "systems": shown(system_table(results)),
         "learning": charts["learning"],
         "rules": shown(rule_times(results)),
         "jobs": shown(job_table(results)),
-        "viewer": alignments,
-        "examples": shown(example_table(alignments, experiment.name)) if alignments else None,
         "provenance": shown(provenance_table(results)),
         "data": embedded({**charts, "viewer": alignments}),
     }

@@ -28,8 +28,8 @@ def identity_columns() -> list[Column]:
     ]
 
 
-def pooled_columns(reference: str, rows: Sequence[MeasuredRow], wer: str = "pooled WER %") -> list[Column]:
-    """Counts, the WER they make (under the heading `wer`), its comparison with the reference row, the path."""
+def pooled_columns(reference: str, rows: Sequence[MeasuredRow], of: str = "pooled") -> list[Column]:
+    """Counts, the WER they make (headings say `of` what), its comparison with the reference row, the path."""
     middle = any(len(choice.candidates) > 1 for row in rows for choice in row.choices)
     seeds = max(len(row.choices) for row in rows)
     several = seeds > 1
@@ -37,12 +37,11 @@ def pooled_columns(reference: str, rows: Sequence[MeasuredRow], wer: str = "pool
     tests = ["z"] if not several else []
     return [
         *[Column(key) for key in (*counts, "ref_words")],
-        Column("wer", f"{wer}, mean of {seeds} seeds" if several else wer),
-        Column("wer_interval", "95 % interval", wide=not several),
+        Column("wer", f"{of} WER %{f', mean of {seeds} seeds' if several else ''} [95 % interval]"),
         *[Column(key) for key in ("wer_low", "wer_high")],
-        *([Column("wer_by_seed", "WER by seed", wide=True)] if several else []),
+        *([Column("wer_by_seed", "WER by seed")] if several else []),
         Column("star", "* in seeds" if several else ""),
-        Column("difference", f"minus {reference} [95 % interval]"),
+        Column("difference", f"{of} minus {reference} [95 % interval]"),
         *[Column(key) for key in ("difference_low", "difference_high", "speakers", *tests)],
         Column("p", "p" if several else "MAPSSWE p"),
         *([] if several else [Column("p_exact")]),
@@ -60,8 +59,8 @@ def _columns_by_seed(name: str = "") -> list[Column]:
     """The tests within each seed, of one set or of all pooled."""
     end, on = (f"_{name}", f"{name} ") if name else ("", "")
     return [
-        Column(f"p_by_seed{end}", f"{on}MAPSSWE p by seed", numeric=False, wide=True),
-        Column(f"segments_by_seed{end}", f"{on}segments by seed", numeric=False, wide=True),
+        Column(f"p_by_seed{end}", f"{on}MAPSSWE p by seed", numeric=False),
+        Column(f"segments_by_seed{end}", f"{on}segments by seed", numeric=False),
     ]
 
 
@@ -72,7 +71,7 @@ def wer_columns(sets: Sequence[str], seeds: int, starred: bool = False) -> list[
         columns += [Column(f"wer_{name}", f"{name} WER %")]
         columns += [Column(f"star_{name}", f"{name} * in seeds" if seeds > 1 else "")] if starred else []
     for name in sets:
-        columns += [Column(f"wer_interval_{name}", f"{name} 95 % interval" if seeds > 1 else "", wide=True)]
+        columns += [Column(f"wer_interval_{name}", f"{name} 95 % interval" if seeds > 1 else "")]
         columns += [Column(f"{key}_{name}") for key in ("wer_low", "wer_high")]
     return columns
 
@@ -83,11 +82,11 @@ def set_columns(sets: Sequence[str], reference: str, corrected: bool, seeds: int
     columns, several = wer_columns(sets, seeds, starred=True), seeds > 1
     for name in sets:
         columns += [
-            Column(f"difference_{name}", f"{name} minus {reference} [95 % interval]", wide=True),
+            Column(f"difference_{name}", f"{name} minus {reference} [95 % interval]"),
             *[Column(f"{key}_{name}") for key in ("difference_low", "difference_high")],
-            Column(f"p_{name}", f"{name} p" if several else f"{name} MAPSSWE p", wide=True),
+            Column(f"p_{name}", f"{name} p" if several else f"{name} MAPSSWE p"),
             *([] if several else [Column(f"p_exact_{name}")]),
-            Column(f"p_holm_{name}", f"{name} Holm p" if corrected else "", wide=True),
+            Column(f"p_holm_{name}", f"{name} Holm p" if corrected else ""),
             *(_columns_by_seed(name) if several else [Column(f"segments_{name}")]),
         ]
     return columns
@@ -107,17 +106,26 @@ def row_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:
     for name in sets:
         rate, estimate = row.wer([name]), row.estimate([name])
         cells[f"wer_{name}"] = (rate, f"{rate:.2f}")
-        cells |= {f"{key}_{name}": value for key, value in _interval_cells(estimate).items()}
+        cells |= {
+            f"wer_interval_{name}": f"{estimate.low:.2f} to {estimate.high:.2f}",
+            f"wer_low_{name}": estimate.low,
+            f"wer_high_{name}": estimate.high,
+        }
     return cells
 
 
 def wer_cells(row: MeasuredRow, sets: Sequence[str], comparison: Mapping) -> dict:
     """The WER of a row pooled over sets with interval and path, and its comparison with the reference row (or {})."""
-    by_seed, rate = row.counts_by_seed(sets), row.wer(sets)
-    cells = {"wer": (rate, f"{rate:.2f}"), **_interval_cells(row.estimate(sets)), **_path_cells(row, sets)}
+    by_seed, rate, estimate = row.counts_by_seed(sets), row.wer(sets), row.estimate(sets)
+    star = "*" * comparison.get("star", 0) if len(by_seed) == 1 else ""  # with several seeds a column of its own
+    cells = {
+        "wer": (rate, f"{rate:.2f}{star} [{estimate.low:.2f}, {estimate.high:.2f}]"),
+        "wer_low": estimate.low,
+        "wer_high": estimate.high,
+        **_path_cells(row, sets),
+    }
     if len(by_seed) == 1:
         cells |= by_seed[0].to_json()
-        cells["wer"] = (rate, f"{rate:.2f}" + "*" * comparison.get("star", 0))
     else:
         sums = {f"{key}_over_seeds": sum(c.to_json()[key] for c in by_seed) for key in ("sub", "del", "ins")}
         rates = [counts.wer for counts in by_seed]
@@ -208,11 +216,6 @@ def _tested(found: Significance) -> str:
     exact = "" if found.exact_p is None else f" (exact {shown_p(found.exact_p)})"
     mark = CONSTANT if test.constant_difference and test.mean else FEW if test.few_segments else ""
     return shown_p(test.p) + mark + exact
-
-
-def _interval_cells(estimate: Estimate) -> dict:
-    text = f"{estimate.low:.2f} to {estimate.high:.2f}"
-    return {"wer_interval": text, "wer_low": estimate.low, "wer_high": estimate.high}
 
 
 def _difference(difference: float, estimate: Estimate) -> str:

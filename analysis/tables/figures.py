@@ -201,7 +201,7 @@ def depth_curves(results: Results, name: str) -> dict[str, bytes]:
             _draw(axes, panel.curves, panel.baseline)
             axes.set_title(f"published: {panel.title}", loc="left")
         _legend(figure, spec, layers)
-        return {kind: _bytes(figure, kind) for kind in ("svg", "pdf", "png")}
+        return {kind: figure_bytes(figure, kind) for kind in ("svg", "pdf", "png")}
 
 
 def sensitivity_title(results: Results, found: Sensitivity) -> str:
@@ -283,7 +283,8 @@ def _label(system: str, layers: int | None) -> str:
     return f"{system} ({layers} physical layers)" if layers else system
 
 
-def _bytes(figure, kind: str) -> bytes:
+def figure_bytes(figure, kind: str) -> bytes:
+    """One file of a figure."""
     out = io.BytesIO()
     figure.savefig(out, format=kind, metadata=METADATA.get(kind), dpi=150)
     return out.getvalue()
