@@ -22,12 +22,13 @@ def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes],
     """
     from analysis.inputs.results import Results
     from analysis.tables.beam_check import decode_table
+    from analysis.tables.cost_figure import cost_figure
     from analysis.tables.costs import cost_table
     from analysis.tables.figures import draw_figure
     from analysis.tables.formats import files, to_csv
     from analysis.tables.headline import headlines
     from analysis.tables.html import page
-    from analysis.tables.markdown import results_md
+    from analysis.tables.markdown import COSTS, results_md
     from analysis.tables.papers import build_table
     from analysis.tables.points import point_table
     from analysis.tables.sensitivity import sensitivity_table
@@ -47,9 +48,11 @@ def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes],
     for name in experiment.figures:
         for kind, content in draw_figure(results, name).items():
             contents[folder / "figures" / f"{name}.{kind}"] = content
+    drawn = cost_figure(results)
+    contents |= {folder / "figures" / f"{COSTS}.{kind}": content for kind, content in drawn.items()}
     answers, verdicts = headlines(results), judge_claims(results, claims)
     contents |= claims_files(verdicts, folder)
-    text = results_md(results, answers, tables, section(verdicts))
+    text = results_md(results, answers, tables, section(verdicts), costs_drawn=bool(drawn))
     contents[folder / "results.html"] = page(text, experiment.title or experiment.name, contents, folder)
     contents[folder / "RESULTS.md"] = text.encode()
     return contents, [answer.sentence for answer in answers]

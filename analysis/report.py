@@ -19,7 +19,7 @@ from common.errors import run
 from common.files import write_text
 
 TEMPLATES = Path(__file__).parent / "page" / "templates"
-SCRIPTS = ("report_charts.js", "report_plots.js", "report_viewer.js")
+SCRIPTS = ("report_charts.js", "report_plots.js", "report_viewer.js", "report_filter.js")
 
 
 def report(folder: Path) -> str:
@@ -49,6 +49,7 @@ def content(results) -> dict[str, Any]:
     from analysis.page.alignments import example_table, viewer
     from analysis.page.charts import cost_chart, depth_chart, depth_table, learning_chart
     from analysis.page.claims import HEIGHT, WIDTH, claims, claims_table
+    from analysis.page.drawings import drawing
     from analysis.page.run import facts, job_table, set_table, system_table
     from analysis.page.tables import beside, view
     from analysis.tables.beam_check import decode_table
@@ -57,11 +58,12 @@ def content(results) -> dict[str, Any]:
     from analysis.tables.papers import build_table
     from analysis.tables.runs import provenance_table, rule_times
     from analysis.tables.sensitivity import sensitivity_table
+    from analysis.tables.weight_errors import weight_error_table
 
     experiment = results.experiment
     tables = [build_table(results, name, spec) for name, spec in experiment.tables.items()]
     verdicts = claims(results)
-    figures = [depth_chart(results, name) for name in experiment.figures]
+    figures = [depth_chart(results, name) for name in experiment.depth_figures]
     costs, alignments = cost_table(results), viewer(results)
     charts = {"cost": cost_chart(results), "learning": learning_chart(results), "figures": figures}
 
@@ -74,23 +76,26 @@ def content(results) -> dict[str, Any]:
 
     return {
         "experiment": experiment,
-        "facts": facts(results),
-        "corpus": shown(set_table(results)),
-        "systems": shown(system_table(results)),
         "headlines": headlines(results),
+        "figures": [(chart, shown(depth_table(chart, experiment.name))) for chart in figures],
+        "sensitivity": shown(sensitivity_table(results)),
+        "drawings": [drawing(results, name) for name in experiment.figures if name not in experiment.depth_figures],
+        "weight_errors": shown(weight_error_table(results)),
+        "costs": shown(costs) if charts["cost"] else None,
+        "costs_by_family": bool(charts["cost"]) and len(charts["cost"]["families"]) > 1,
+        "tables": [both(*pair) for pair in zip(tables, experiment.tables.values(), strict=True)],
+        "further": shown(decode_table(results)),
         "claims": verdicts,
         "claims_view": shown(claims_table(verdicts, experiment.name)) if verdicts else None,
         "drawing": (WIDTH, HEIGHT),
-        "tables": [both(*pair) for pair in zip(tables, experiment.tables.values(), strict=True)],
-        "further": shown(decode_table(results)),
-        "figures": [(chart, shown(depth_table(chart, experiment.name))) for chart in figures],
-        "costs": shown(costs) if charts["cost"] else None,
-        "sensitivity": shown(sensitivity_table(results)),
+        "viewer": alignments,
+        "examples": shown(example_table(alignments, experiment.name)) if alignments else None,
+        "facts": facts(results),
+        "corpus": shown(set_table(results)),
+        "systems": shown(system_table(results)),
         "learning": charts["learning"],
         "rules": shown(rule_times(results)),
         "jobs": shown(job_table(results)),
-        "viewer": alignments,
-        "examples": shown(example_table(alignments, experiment.name)) if alignments else None,
         "provenance": shown(provenance_table(results)),
         "data": embedded({**charts, "viewer": alignments}),
     }

@@ -89,6 +89,10 @@ class CorpusName(_Read):
     name: str
 
 
+class BackboneName(_Read):
+    name: str
+
+
 class NormaliserName(_Read):
     """How transcripts are normalised before they are scored, see `analysis.scoring.normalise`."""
 
@@ -104,6 +108,8 @@ class Experiment(_Read):
     note: str = ""
     evidence: bool = False
     corpus: CorpusName
+    backbone: BackboneName | None = None
+    """Of the systems without a family."""
     normaliser: NormaliserName = NormaliserName()
     dev_set: str
     test_sets: list[str]
@@ -136,6 +142,12 @@ class Experiment(_Read):
     def sets_of(self, spec: TableSpec) -> list[str]:
         """The sets with a column each in a table."""
         return spec.sets or self.test_sets
+
+    def family_titles(self, systems: Iterable[str]) -> dict[str | None, str]:
+        """What the models behind some systems are, by family; that of the experiment's own backbone is None."""
+        own = (f"{self.backbone.name}, " if self.backbone else "") + "the experiment's own backbone"
+        families = dict.fromkeys(self.systems[name].family for name in systems)
+        return {name: own if name is None else f"{name}: {self.families[name].title}" for name in families}
 
     def family_notes(self, systems: Iterable[str]) -> list[str]:
         """What the models behind some systems are, a line for each family that occurs; the own backbone has none."""

@@ -14,9 +14,10 @@ from analysis.inputs.results import Results
 from analysis.inputs.schemas import Point
 from analysis.scoring.counts import Counts
 from analysis.significance.intervals import wer_interval
+from analysis.tables.cost_points import CostPoint, cost_points
 from analysis.tables.figures import figure_title, published_panels
 from analysis.tables.formats import Column, Table
-from analysis.tables.rows import MeasuredRow, measure, measure_depth, systems_in_order, table_decode
+from analysis.tables.rows import MeasuredRow, measure_depth, systems_in_order
 from common.errors import UserError
 
 KINDS = ("sub", "dele", "ins")
@@ -149,60 +150,31 @@ def _depth_row(point: dict[str, Any]) -> dict:
 
 
 def cost_chart(results: Results) -> dict[str, Any] | None:
-    """Every offered point of the first seed with its costs, and its WER as the mean over seeds; None where nothing was
-    measured.
-
-    `in_table` are those that a table reports, and all of a system that no table names.
-    """
-    experiment = results.experiment
-    in_tables = {
-        (row.first.point.system, row.first.point.id): row.wer()
-        for name, spec in experiment.tables.items()
-        for row in measure(results, name, spec).values()
-    }
-    named = {system for system, _ in in_tables}
-    points, seconds = [], None
-    for system in systems_in_order(results):
-        costs, decode = results.costs(system, experiment.seeds[0]), _decode(results, system)
-        for point in results.points(system, experiment.seeds[0]).points if costs else []:
-            wanted = point.offered or (system, point.id) in in_tables
-            decoded = all(results.decoded(point, decode, name) for name in experiment.test_sets)
-            if wanted and decoded and point.id in costs.points:
-                seconds, shown = costs.audio_seconds, system not in named or (system, point.id) in in_tables
-                wer = in_tables.get((system, point.id), _mean_wer(results, point, decode))
-                points.append(_cost_point(point, wer, costs.points[point.id], shown))
+    """Cost against WER, family by family, as `cost_points` has it; None where nothing was measured."""
+    points = cost_points(results)
     if not points:
         return None
-    axes = [{"key": key, "label": label, "unit": unit} for key, label, unit in AXES]
-    return {"axes": axes, "points": points, "audio_seconds": seconds, "seeds": len(experiment.seeds)}
+    titles = results.experiment.family_titles(point.system for point in points)
+    return {
+        "axes": [{"key": key, "label": label, "unit": unit} for key, label, unit in AXES],
+        "families": [{"name": name, "title": title} for name, title in titles.items()],
+        "points": [_cost_point(point) for point in points],
+        "audio_seconds": points[-1].audio_seconds,
+        "seeds": len(results.experiment.seeds),
+    }
 
 
-def _mean_wer(results: Results, point: Point, decode: str) -> float:
-    """The WER of a point, averaged over the seeds that decoded it."""
-    test_sets, found = results.experiment.test_sets, []
-    for seed in results.experiment.seeds:
-        own = next((each for each in results.points(point.system, seed).points if each.id == point.id), None)
-        if own and own.path == point.path and all(results.decoded(own, decode, name) for name in test_sets):
-            found.append(_counts(results, own, decode).wer)
-    return statistics.fmean(found)
-
-
-def _decode(results: Results, system: str) -> str:
-    """The decode whose WER stands for a system: that of its table; without tables the first that it has."""
-    decodes = results.points(system, results.experiment.seeds[0]).decodes
-    return table_decode(results, system) or next(iter(decodes), next(iter(results.experiment.decodes)))
-
-
-def _cost_point(point: Point, wer: float, costs, in_table: bool) -> dict[str, Any]:
-    values = costs.model_dump()
-    values["real_time_factor"] = costs.real_time_factor.median
+def _cost_point(found: CostPoint) -> dict[str, Any]:
+    values, point = found.costs.model_dump(), found.point
+    values["real_time_factor"] = found.costs.real_time_factor.median
     return {
         "system": point.system,
+        "family": found.family,
         "depth": point.depth,
         "path": point.shown,
         "trained": point.trained,
-        "in_table": in_table,
-        "wer": wer,
+        "in_table": found.in_table,
+        "wer": found.wer,
         "costs": {key: values[key] for key, *_ in AXES},
     }
 

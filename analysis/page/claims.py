@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analysis.inputs.results import Results
 from analysis.tables.formats import Column, Table
+from analysis.verdicts.judge import by_paper
 from analysis.verdicts.outcomes import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED
 from common.files import read_json
 from common.settings import parse
@@ -69,6 +70,7 @@ class Part(_Read):
 
 class Claim(Part):
     id: str
+    paper: str | None = None
     source: str = ""
     statement: str
     published: Any = None
@@ -110,18 +112,20 @@ class Claim(Part):
 
 class Claims(_Read):
     evidence: bool = False
+    papers: dict[str, str] = {}
     claims: list[Claim]
 
     @property
-    def tally(self) -> list[tuple[str, str, list[tuple[int, Claim]]]]:
-        """The claims of each verdict with their places: `(verdict, mark, claims)`, for the verdicts that occur."""
-        placed = [*enumerate(self.claims)]
-        found = {claim.verdict for claim in self.claims}
-        order = [*(verdict for verdict in MARKS if verdict in found), *sorted(found - set(MARKS))]
-        return [
-            (verdict, MARKS.get(verdict, "•"), [(place, claim) for place, claim in placed if claim.verdict == verdict])
-            for verdict in order
-        ]
+    def by_paper(self) -> list[tuple[str, list[Claim]]]:
+        """The claims of each paper under its heading, our own last."""
+        return by_paper(((claim.paper, claim) for claim in self.claims), self.papers)
+
+    @property
+    def tally(self) -> list[tuple[str, str, int]]:
+        """How many claims got each verdict: `(verdict, mark, claims)`, for the verdicts that occur."""
+        found = Counter(claim.verdict for claim in self.claims)
+        order = [*(verdict for verdict in MARKS if verdict in found), *sorted(found.keys() - MARKS)]
+        return [(verdict, MARKS.get(verdict, "•"), found[verdict]) for verdict in order]
 
     @property
     def pointing(self) -> str:
@@ -132,8 +136,9 @@ class Claims(_Read):
 
 def claims_table(found: Claims, experiment: str) -> Table:
     """One line for each claim."""
-    columns = [Column("id"), Column("verdict"), Column("shown", "verdict", numeric=False)]
-    columns += [Column("points", "points", numeric=False), Column("statement", "claim", numeric=False)]
+    columns = [Column(key) for key in ("id", "paper", "source", "verdict")]
+    columns += [Column("shown", "verdict", numeric=False), Column("points", "points", numeric=False)]
+    columns += [Column("statement", "claim", numeric=False)]
     columns += [Column("published", "published", numeric=False), Column("effect", "effect", numeric=False)]
     columns += [Column("margin", "margin"), Column("p", "p"), Column("words_needed", "words needed")]
     columns += [Column("seeds_needed", "trainings needed")]

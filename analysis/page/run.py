@@ -1,4 +1,4 @@
-"""What was run and on what: the facts that open the report, and the corpus, systems and jobs as tables."""
+"""What was run and on what: the facts of a run, and the corpus, systems and jobs as tables."""
 
 from typing import Any
 

@@ -75,7 +75,7 @@ def _pair_columns(table: Table, pair: tuple[str, str, str], reference: str) -> l
     ours, paper, name = pair
     end, on = (f"_{name}", f"{name}: ") if name else ("", "")
     return [
-        Column(ours, f"{on}our WER %"),
+        Column(ours, f"{on}our WER %" if name else "our WER % [95 % interval]"),
         *_over_seeds(table, end),
         Column(f"relative{end}", f"{on}ours: % against Sys. {reference}"),
         Column(paper, f"{on}paper WER %"),
@@ -119,9 +119,10 @@ def _pair_cells(table: Table, pair: tuple[str, str, str], reference: str) -> lis
 
 
 def _over_seeds(table: Table, end: str) -> list[Column]:
-    """The interval and the star of a pair where WERs are means over seeds: there the star has a column of its own."""
+    """Where WERs are means over seeds: a pair's star, which has a column of its own there, and a set's interval."""
     shown = {column.key: column for column in table.columns if column.heading}
-    return [shown[key] for key in (f"wer_interval{end}", f"star{end}")] if f"star{end}" in shown else []
+    wanted = [f"wer_interval{end}", f"star{end}"] if f"star{end}" in shown else []
+    return [shown[key] for key in wanted if key in shown]
 
 
 def _direction(ours: float, paper: float) -> str:

@@ -12,7 +12,7 @@ from analysis.significance.contrasts import Estimate
 from analysis.significance.exact import Significance, holm
 from analysis.significance.mapsswe import shown_p
 from analysis.tables.formats import Column
-from analysis.tables.rows import MeasuredRow
+from analysis.tables.rows import MeasuredRow, point_costs
 
 FEW, CONSTANT, FEW_SPEAKERS = "†", "‡", "§"
 
@@ -25,11 +25,12 @@ def identity_columns() -> list[Column]:
         Column("physical_layers", "physical layers"),
         Column("depth", "depth"),
         Column("params_millions", "params M"),
+        Column("stored_bytes", "stored kB"),
     ]
 
 
-def pooled_columns(reference: str, rows: Sequence[MeasuredRow], wer: str = "pooled WER %") -> list[Column]:
-    """Counts, the WER they make (under the heading `wer`), its comparison with the reference row, the path."""
+def pooled_columns(reference: str, rows: Sequence[MeasuredRow], of: str = "pooled") -> list[Column]:
+    """Counts, the WER they make (headings say `of` what), its comparison with the reference row, the path."""
     middle = any(len(choice.candidates) > 1 for row in rows for choice in row.choices)
     seeds = max(len(row.choices) for row in rows)
     several = seeds > 1
@@ -37,12 +38,11 @@ def pooled_columns(reference: str, rows: Sequence[MeasuredRow], wer: str = "pool
     tests = ["z"] if not several else []
     return [
         *[Column(key) for key in (*counts, "ref_words")],
-        Column("wer", f"{wer}, mean of {seeds} seeds" if several else wer),
-        Column("wer_interval", "95 % interval", wide=not several),
+        Column("wer", f"{of} WER %{f', mean of {seeds} seeds' if several else ''} [95 % interval]"),
         *[Column(key) for key in ("wer_low", "wer_high")],
-        *([Column("wer_by_seed", "WER by seed", wide=True)] if several else []),
+        *([Column("wer_by_seed", "WER by seed")] if several else []),
         Column("star", "* in seeds" if several else ""),
-        Column("difference", f"minus {reference} [95 % interval]"),
+        Column("difference", f"{of} minus {reference} [95 % interval]"),
         *[Column(key) for key in ("difference_low", "difference_high", "speakers", *tests)],
         Column("p", "p" if several else "MAPSSWE p"),
         *([] if several else [Column("p_exact")]),
@@ -60,8 +60,8 @@ def _columns_by_seed(name: str = "") -> list[Column]:
     """The tests within each seed, of one set or of all pooled."""
     end, on = (f"_{name}", f"{name} ") if name else ("", "")
     return [
-        Column(f"p_by_seed{end}", f"{on}MAPSSWE p by seed", numeric=False, wide=True),
-        Column(f"segments_by_seed{end}", f"{on}segments by seed", numeric=False, wide=True),
+        Column(f"p_by_seed{end}", f"{on}MAPSSWE p by seed", numeric=False),
+        Column(f"segments_by_seed{end}", f"{on}segments by seed", numeric=False),
     ]
 
 
@@ -72,7 +72,7 @@ def wer_columns(sets: Sequence[str], seeds: int, starred: bool = False) -> list[
         columns += [Column(f"wer_{name}", f"{name} WER %")]
         columns += [Column(f"star_{name}", f"{name} * in seeds" if seeds > 1 else "")] if starred else []
     for name in sets:
-        columns += [Column(f"wer_interval_{name}", f"{name} 95 % interval" if seeds > 1 else "", wide=True)]
+        columns += [Column(f"wer_interval_{name}", f"{name} 95 % interval" if seeds > 1 else "")]
         columns += [Column(f"{key}_{name}") for key in ("wer_low", "wer_high")]
     return columns
 
@@ -83,11 +83,11 @@ def set_columns(sets: Sequence[str], reference: str, corrected: bool, seeds: int
     columns, several = wer_columns(sets, seeds, starred=True), seeds > 1
     for name in sets:
         columns += [
-            Column(f"difference_{name}", f"{name} minus {reference} [95 % interval]", wide=True),
+            Column(f"difference_{name}", f"{name} minus {reference} [95 % interval]"),
             *[Column(f"{key}_{name}") for key in ("difference_low", "difference_high")],
-            Column(f"p_{name}", f"{name} p" if several else f"{name} MAPSSWE p", wide=True),
+            Column(f"p_{name}", f"{name} p" if several else f"{name} MAPSSWE p"),
             *([] if several else [Column(f"p_exact_{name}")]),
-            Column(f"p_holm_{name}", f"{name} Holm p" if corrected else "", wide=True),
+            Column(f"p_holm_{name}", f"{name} Holm p" if corrected else ""),
             *(_columns_by_seed(name) if several else [Column(f"segments_{name}")]),
         ]
     return columns
@@ -103,21 +103,44 @@ def row_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:
         "depth": row.first.point.depth,
         "params_millions": (parameters[0] if len({*parameters}) == 1 else shown, shown),
         "seeds": len(row.choices),
+        **_size_cells(row),
     }
     for name in sets:
         rate, estimate = row.wer([name]), row.estimate([name])
         cells[f"wer_{name}"] = (rate, f"{rate:.2f}")
-        cells |= {f"{key}_{name}": value for key, value in _interval_cells(estimate).items()}
+        cells |= {
+            f"wer_interval_{name}": f"{estimate.low:.2f} to {estimate.high:.2f}",
+            f"wer_low_{name}": estimate.low,
+            f"wer_high_{name}": estimate.high,
+        }
     return cells
+
+
+def _size_cells(row: MeasuredRow) -> dict:
+    """What the row's point takes on disk, once where all seeds have the same; nothing where it was not measured."""
+    costs = [point_costs(row.results, choice) for choice in row.choices]
+    if not all(costs):
+        return {}
+    sizes, bits = [each.stored_bytes for each in costs], [each.bits_a_weight for each in costs]
+    shown = {"stored_bytes": (sizes, [f"{size / 1e3:,.0f}" for size in sizes])}
+    if None not in bits:
+        shown["bits_a_weight"] = (bits, [f"{each:.4g}" for each in bits])
+    listed = {key: (values, row.by_seed(texts)) for key, (values, texts) in shown.items()}
+    return {key: (values[0] if len({*values}) == 1 else text, text) for key, (values, text) in listed.items()}
 
 
 def wer_cells(row: MeasuredRow, sets: Sequence[str], comparison: Mapping) -> dict:
     """The WER of a row pooled over sets with interval and path, and its comparison with the reference row (or {})."""
-    by_seed, rate = row.counts_by_seed(sets), row.wer(sets)
-    cells = {"wer": (rate, f"{rate:.2f}"), **_interval_cells(row.estimate(sets)), **_path_cells(row, sets)}
+    by_seed, rate, estimate = row.counts_by_seed(sets), row.wer(sets), row.estimate(sets)
+    star = "*" * comparison.get("star", 0) if len(by_seed) == 1 else ""  # with several seeds a column of its own
+    cells = {
+        "wer": (rate, f"{rate:.2f}{star} [{estimate.low:.2f}, {estimate.high:.2f}]"),
+        "wer_low": estimate.low,
+        "wer_high": estimate.high,
+        **_path_cells(row, sets),
+    }
     if len(by_seed) == 1:
         cells |= by_seed[0].to_json()
-        cells["wer"] = (rate, f"{rate:.2f}" + "*" * comparison.get("star", 0))
     else:
         sums = {f"{key}_over_seeds": sum(c.to_json()[key] for c in by_seed) for key in ("sub", "del", "ins")}
         rates = [counts.wer for counts in by_seed]
@@ -210,11 +233,6 @@ def _tested(found: Significance) -> str:
     exact = "" if found.exact_p is None else f" (exact {shown_p(found.exact_p)})"
     mark = CONSTANT if test.constant_difference and test.mean else FEW if test.few_segments else ""
     return shown_p(test.p) + mark + exact
-
-
-def _interval_cells(estimate: Estimate) -> dict:
-    text = f"{estimate.low:.2f} to {estimate.high:.2f}"
-    return {"wer_interval": text, "wer_low": estimate.low, "wer_high": estimate.high}
 
 
 def _difference(difference: float, estimate: Estimate) -> str:

@@ -2,9 +2,11 @@
 
 from analysis.inputs.results import Results
 from analysis.inputs.schemas import PointCosts
-from analysis.tables.formats import Column, Table
+from analysis.tables.formats import Column, Table, brief
 from analysis.tables.rows import measure, point_costs
 
+NEEDED = ["system", "depth", "parameters_stored", "stored_bytes", "macs", "real_time_factor", "peak_memory_bytes"]
+NEEDED += ["wer", "training_peak_memory_bytes", "training_seconds"]
 COLUMNS = [
     Column("system", "system", numeric=False),
     Column("depth", "depth"),
@@ -58,7 +60,9 @@ def cost_table(results: Results) -> Table:
         )
     notes += results.experiment.family_notes(system for system, _ in rows)
     title = f"Costs of the points in the tables ({results.experiment.name})"
-    return Table("costs", title, COLUMNS, [*rows.values()], notes)
+    unnamed = any(cells["depth"] is None for cells in rows.values())  # only its label tells such a point from others
+    needed = ["system", "path", *NEEDED[1:]] if unnamed else NEEDED
+    return Table("costs", title, brief(COLUMNS, *needed), [*rows.values()], notes)
 
 
 def _cells(point, costs: PointCosts | None, row) -> dict:

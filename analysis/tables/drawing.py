@@ -20,10 +20,11 @@ METADATA = {"svg": {"Date": None, "Creator": None}, "pdf": {"CreationDate": None
 
 def saved(figure) -> dict[str, bytes]:
     """A matplotlib figure as `{"svg": bytes, "pdf": bytes, "png": bytes}`."""
-    return {kind: _bytes(figure, kind) for kind in ("svg", "pdf", "png")}
+    return {kind: drawn_as(figure, kind) for kind in ("svg", "pdf", "png")}
 
 
-def _bytes(figure, kind: str) -> bytes:
+def drawn_as(figure, kind: str) -> bytes:
+    """One of these files."""
     out = io.BytesIO()
     figure.savefig(out, format=kind, metadata=METADATA.get(kind), dpi=150)
     return out.getvalue()

@@ -9,10 +9,12 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 MISSING = "–"
+ROOM = 10
+"""Columns that Markdown and LaTeX have room for."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 LATEX = {
@@ -52,6 +54,17 @@ class Column:
     heading: str = ""
     numeric: bool = True
     wide: bool = False
+
+
+def brief(columns: Sequence[Column], *keys: str) -> list[Column]:
+    """The columns in their order, all of them wide but those of `keys`.
+
+    `keys` come in the order in which a reader needs them: where there is no room for all that the table has, the last
+    ones are wide too.
+    """
+    headed = {column.key for column in columns if column.heading}
+    kept = [key for key in dict.fromkeys(keys) if key in headed][:ROOM]
+    return [replace(column, wide=column.key not in kept) for column in columns]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def results_html(text: str, title: str, images: dict[str, bytes]) -> str:
         address = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
         body = body.replace(f'src="{path}"', f'src="{address}"')
     # Links to files beside the page lead nowhere once it is embedded in the report: keep their text.
-    body = re.sub(r'<a href="(?:tables|figures)/[^"]*">([^<]*)</a>', r"\1", body)
+    body = re.sub(r'<a href="(?:(?:tables|figures)/|claims\.)[^"]*">([^<]*)</a>', r"\1", body)
     body = body.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

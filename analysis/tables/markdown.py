@@ -1,6 +1,11 @@
-"""`RESULTS.md`: everything an experiment found, for people who read on a terminal or a code host."""
+"""`RESULTS.md`: everything an experiment found, for people who read on a terminal or a code host.
+
+In the order of the report: the answer, the pictures, the tables, the verdicts, how it was run. No table is wider than
+`formats.ROOM` columns; what is left out stands in the files that are linked below it.
+"""
 
 from analysis.inputs.results import Results
+from analysis.tables.cost_figure import CAPTION
 from analysis.tables.figures import figure_caption, figure_title
 from analysis.tables.formats import Table, escape_markdown, markdown_body
 from analysis.tables.headline import Headline
@@ -11,25 +16,24 @@ NOT_EVIDENCE = (
     "They are **not evidence** for or against anything the papers say."
 )
 LINKS = {"CSV": "csv", "HTML": "html", "LaTeX": "tex"}
+COSTS = "cost_against_wer"
+"""The name of the figure of costs."""
 
 
-def results_md(results: Results, headlines: list[Headline], tables: list[Table], claims: list[str]) -> str:
-    """The whole file: the headline, the section on claims, the figures, the tables, times, provenance."""
+def results_md(
+    results: Results, headlines: list[Headline], tables: list[Table], claims: list[str], costs_drawn: bool
+) -> str:
+    """The whole file. `claims` is the section of verdicts; `costs_drawn` says whether there is a figure of costs."""
     experiment = results.experiment
     parts = [f"# {escape_markdown(experiment.title or experiment.name)}"]
     parts += [] if experiment.evidence else [NOT_EVIDENCE]
-    parts += [escape_markdown(experiment.note)] if experiment.note else []
-    families = experiment.family_notes(experiment.systems)
-    parts += ["\n".join(f"- {escape_markdown(note)}" for note in families)] if families else []
-    parts += [*_headline_section(headlines, experiment.evidence), *claims]
+    parts += _headline_section(headlines, experiment.evidence)
     for name in experiment.figures:
         parts += _figure_section(results, name)
+    parts += _cost_section() if costs_drawn else []
     for table in tables:
         parts += _table_section(table)
-    times, provenance = rule_times(results), provenance_table(results)
-    parts += ["## Time and memory of each rule", markdown_body(times) if times else "No benchmark files were found."]
-    parts += ["## Provenance", markdown_body(provenance) if provenance else "No provenance files were found."]
-    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+    return "\n\n".join(part.rstrip() for part in [*parts, *claims, *_run_section(results)]) + "\n"
 
 
 def _headline_section(headlines: list[Headline], evidence: bool) -> list[str]:
@@ -49,6 +53,27 @@ def _figure_section(results: Results, name: str) -> list[str]:
     ]
 
 
+def _cost_section() -> list[str]:
+    return [
+        "## Cost against WER",
+        f"![WER against stored bytes and multiply-accumulates, by family](figures/{COSTS}.svg)",
+        f"{CAPTION} Also as [PDF](figures/{COSTS}.pdf); the numbers as [CSV](tables/costs.csv).",
+    ]
+
+
 def _table_section(table: Table) -> list[str]:
-    links = ", ".join(f"[{kind}](tables/{table.name}.{suffix})" for kind, suffix in LINKS.items())
-    return [f"## {escape_markdown(table.title)}", markdown_body(table), f"The same as files: {links}."]
+    csv, html, latex = (f"[{kind}](tables/{table.name}.{suffix})" for kind, suffix in LINKS.items())
+    cut = len(table.shown(wide=False)) < len(table.shown(wide=True))
+    links = (
+        f"All columns: {csv}, {html}; those above: {latex}." if cut else f"The same as files: {csv}, {html}, {latex}."
+    )
+    return [f"## {escape_markdown(table.title)}", markdown_body(table), links]
+
+
+def _run_section(results: Results) -> list[str]:
+    experiment, times, provenance = results.experiment, rule_times(results), provenance_table(results)
+    families = experiment.family_notes(experiment.systems)
+    parts = ["## How it was run", *([escape_markdown(experiment.note)] if experiment.note else [])]
+    parts += ["\n".join(f"- {escape_markdown(note)}" for note in families)] if families else []
+    parts += ["### Time and memory of each rule", markdown_body(times) if times else "No benchmark files were found."]
+    return [*parts, "### Provenance", markdown_body(provenance) if provenance else "No provenance files were found."]

@@ -20,7 +20,7 @@ from analysis.tables.cells import (
     wer_columns,
 )
 from analysis.tables.content import Content
-from analysis.tables.formats import Column, Table
+from analysis.tables.formats import Column, Table, brief
 from analysis.tables.notes import notes_by_set, notes_of_methods, pooled_notes
 from analysis.tables.own import own_table
 from analysis.tables.rows import MeasuredRow, measure
@@ -50,7 +50,7 @@ def _table1(content: Content) -> Table:
         *wer_columns(content.sets, len(content.experiment.seeds)),
         *pooled_columns(f"Sys. {content.spec.reference}", [*rows.values()]),
         Column("published_params_millions", "paper: params M"),
-        *[Column(f"published_{key}", f"paper: {heading}", wide=True) for key, heading in content.cells.items()],
+        *[Column(f"published_{key}", f"paper: {heading}") for key, heading in content.cells.items()],
         Column("published_wer", "paper: Avg WER %"),
         Column("published_star"),
     ]
@@ -70,7 +70,9 @@ def _table1(content: Content) -> Table:
         body.append(cells)
     title = content.title("Table 1: all-physical and foldable systems")
     pairs = [("wer", "published_wer", "")]
-    return Table(content.name, title, columns, body, pooled_notes(content), pairs)
+    needed = ["sys", "system", "physical_layers", "depth", "params_millions"]
+    needed += ["wer", "star", "difference", "p", "published_wer", "p_holm"]
+    return Table(content.name, title, brief(columns, *needed), body, pooled_notes(content), pairs)
 
 
 def _table2(content: Content) -> Table:
@@ -100,7 +102,16 @@ def _table2(content: Content) -> Table:
         body.append(cells)
     title = content.title("Table 2: all-physical and foldable speech foundation models")
     pairs = [(f"wer_{name}", f"published_{name}", name) for name in content.sets if name in content.cells]
-    return Table(content.name, title, columns, body, notes_by_set(content), pairs)
+    return Table(content.name, title, brief(columns, *_needed_by_set(content)), body, notes_by_set(content), pairs)
+
+
+def _needed_by_set(content: Content) -> list[str]:
+    """The keys of Table 2 in the order of need: two sets, what the paper has of two, and how they differ pooled."""
+    first, rest = content.sets[:2], content.sets[2:]
+    needed = ["sys", "system", "depth", *(key for name in first for key in (f"wer_{name}", f"star_{name}"))]
+    needed += [f"published_{key}" for key in [*content.cells][:2]]
+    needed += ["difference", "params_millions", "physical_layers"]
+    return [*needed, *(key for name in rest for key in (f"wer_{name}", f"star_{name}")), "wer", "p"]
 
 
 def _table3(content: Content) -> Table:
@@ -119,7 +130,7 @@ def _table3(content: Content) -> Table:
         Column("set"),
         *[
             column
-            for column in pooled_columns(content.spec.reference, [*rows.values()], wer=f"{test_set} WER %")
+            for column in pooled_columns(content.spec.reference, [*rows.values()], of=test_set)
             if column.key not in left_out
         ],
         Column("published_params_millions", "paper: params M"),
@@ -143,7 +154,9 @@ def _table3(content: Content) -> Table:
             cells |= wer_cells(rows[row], [test_set], comparisons.get(row, {}))
         body.append(cells)
     title = content.title("Table 3: compressed speech foundation models")
-    return Table(content.name, title, columns, body, notes_of_methods(content, test_set))
+    needed = ["method", "system", "params_millions", "wer", "star", "difference"]
+    needed += ["published_params_millions", "published_wer", "depth_range", "protocol", "models_in_memory"]
+    return Table(content.name, title, brief(columns, *needed), body, notes_of_methods(content, test_set))
 
 
 def _protocol(measured: bool, published: str | None) -> str | None:
@@ -212,7 +225,9 @@ def _table4(content: Content) -> Table:
     title = content.title("Table 4: training losses, and depths that were not trained")
     pairs = [("wer", "published_wer", "")]
     notes = [*statistics_notes(rows, content.published), *pooled_notes(content)]
-    return Table(content.name, title, columns, body, notes, pairs)
+    needed = ["sys", "system", "depth", "how", "batch_norm_statistics", "wer", "star", "difference"]
+    needed += ["relative_increase_pct", "published_relative_increase_pct", "p", "published_wer"]
+    return Table(content.name, title, brief(columns, *needed), body, notes, pairs)
 
 
 def _fallback_identity(row: str, printed: Mapping[str, str]) -> dict:

@@ -2,10 +2,10 @@
 
 from analysis.inputs.results import Results
 from analysis.significance.intervals import wer_interval
-from analysis.tables.formats import Column, Table
+from analysis.tables.formats import Column, Table, brief
 from analysis.tables.rows import systems_in_order
 
-COLUMNS = [
+ALL = [
     Column("system", "system", numeric=False),
     Column("seed", "seed"),
     Column("point", "point", numeric=False),
@@ -22,6 +22,7 @@ COLUMNS = [
     Column("wer", "WER %"),
     *[Column(key) for key in ("wer_low", "wer_high", "speakers")],
 ]
+COLUMNS = brief(ALL, "system", "seed", "point", "path", "depth", "decode", "set", "ref_words", "wer", "trained")
 
 
 def point_table(results: Results) -> Table:

@@ -18,9 +18,10 @@ CLAIMS = Path(__file__).parents[1] / "claims.yaml"
 
 
 class Claim(Settings):
-    """One statement of a paper, what was published for it, and when it holds."""
+    """One statement of a paper, what was published for it, and when it holds. Of our own `paper` is None."""
 
     id: str
+    paper: str | None = None
     source: str
     statement: str
     published: str
@@ -28,8 +29,9 @@ class Claim(Settings):
 
 
 class ClaimsFile(Frame):
-    """The whole file."""
+    """The whole file. `papers` maps what papers are called to their titles."""
 
+    papers: dict[str, str] = {}
     claims: list[Claim]
 
 
@@ -41,6 +43,9 @@ def read_claims(path: Path) -> ClaimsFile:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"{path}: two claims have the id '{name}'")
+    for claim in found.claims:
+        if claim.paper is not None and claim.paper not in found.papers:
+            raise unknown("paper", claim.paper, found.papers, f"{path}: claim '{claim.id}'")
     published = [file.stem for file in FOLDER.glob("*.csv") if file.stem != "slips"]
     for table, name in found.tables.items():
         if name not in published:

@@ -5,13 +5,16 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-SCHEMA = 2
+SCHEMA = 3
+OURS = "Claims of our own, which no paper makes"
 PLUMBING = (
     "These verdicts show that the machinery works. They are plumbing, not evidence: the run is too small to say "
-    "anything about the paper."
+    "anything about the papers."
 )
 VARIANCES = {
     "own": "Intervals over several seeds have the variance of their own figure.",
@@ -20,11 +23,24 @@ VARIANCES = {
 }
 
 
+Judged = TypeVar("Judged")
+
+
+def by_paper(claims: Iterable[tuple[str | None, Judged]], papers: Mapping[str, str]) -> list[tuple[str, list[Judged]]]:
+    """Claims given with their papers, by heading: the papers as `papers` has them, then what none of them says."""
+    found: dict[str | None, list[Judged]] = {name: [] for name in [*papers, None]}
+    for paper, claim in claims:
+        found[paper if paper in papers else None].append(claim)
+    headings = {name: f"{name}: {title}" for name, title in papers.items()} | {None: OURS}
+    return [(headings[name], some) for name, some in found.items() if some]
+
+
 @dataclass(frozen=True)
 class Verdicts:
-    """The judged claims of an experiment: `(claim, outcome)` in the file's order."""
+    """The judged claims of an experiment: `(claim, outcome)` in the file's order. `papers` maps names to titles."""
 
     evidence: bool
+    papers: Mapping[str, str]
     test_words: int
     seed_variance: str
     judged: tuple[tuple, ...]
@@ -42,6 +58,7 @@ class Verdicts:
     def to_json(self) -> dict:
         """The content of `claims.json`."""
         about = {"schema": SCHEMA, "evidence": self.evidence, "seed_variance": self.seed_variance}
+        about["papers"] = self.papers
         return {**about, "claims": [_claim_json(*pair) for pair in self.judged]}
 
 
@@ -53,11 +70,11 @@ def judge_claims(results, path: Path | None = None) -> Verdicts:
     file = read_claims(path)
     evidence = gather(results, file, path)
     judged = tuple((claim, claim.holds_if.outcome(evidence)) for claim in file.claims)
-    return Verdicts(results.experiment.evidence, evidence.test_words, file.seed_variance, judged)
+    return Verdicts(results.experiment.evidence, file.papers, evidence.test_words, file.seed_variance, judged)
 
 
 def _claim_json(claim, outcome) -> dict:
-    about = {key: getattr(claim, key) for key in ("id", "source", "statement", "published")}
+    about = {key: getattr(claim, key) for key in ("id", "paper", "source", "statement", "published")}
     parts = [
         {"id": f"{claim.id}.{number}", "statement": part.name, **part.to_json()}
         for number, part in enumerate(outcome.parts, start=1)
@@ -71,6 +88,7 @@ def claims_table(verdicts: Verdicts):
 
     columns = [
         Column("id"),
+        Column("paper"),
         Column("source"),
         Column("statement"),
         Column("published"),
@@ -95,29 +113,14 @@ def _cells(found: dict, evidence: bool) -> dict:
 
 
 def section(verdicts: Verdicts) -> list[str]:
-    """The section of RESULTS.md: the tally, one line a claim, and how to read it."""
-    from analysis.tables.formats import Column, Table, escape_markdown, markdown_body
+    """The section of RESULTS.md: the tally, one line a claim by paper, and how to read it."""
+    from analysis.tables.formats import escape_markdown
 
-    title = "verdict" if verdicts.evidence else "verdict (not evidence)"
-    columns = [
-        Column("verdict", title, numeric=False),
-        Column("points", "points", numeric=False),
-        Column("statement", "claim", numeric=False),
-        Column("published", "paper", numeric=False),
-        Column("effect", "what decides [95 % interval]", numeric=False),
-        Column("reason", "why", numeric=False),
-    ]
-    rows = [
-        {
-            "statement": claim.statement,
-            "published": claim.published,
-            "verdict": outcome.shown,
-            "points": outcome.points,
-            "effect": shown_effect(outcome),
-            "reason": outcome.reason,
-        }
-        for claim, outcome in verdicts.judged
-    ]
+    parts = ["## Claims", f"**{verdicts.tally}.**"]
+    parts += [] if verdicts.evidence else [escape_markdown(PLUMBING)]
+    judged = ((claim.paper, (claim, outcome)) for claim, outcome in verdicts.judged)
+    for heading, some in by_paper(judged, verdicts.papers):
+        parts += [f"### {escape_markdown(heading)}", _markdown(some, verdicts.evidence)]
     notes = [
         "An interval points for a claim when the whole of it lies on the claimed side of its bound, against it when it "
         "lies on the other side and holds no effect that the paper found. From three trainings on that is the verdict, "
@@ -126,12 +129,40 @@ def section(verdicts: Verdicts) -> list[str]:
         "missing significance.",
         "Words that would settle a verdict assume that the effect stays and that speakers are added "
         f"({verdicts.test_words:,} words now); they and the trainings that would settle it are for a power of 80 %. "
-        f"{VARIANCES[verdicts.seed_variance]} Every part of every claim, with effect, interval and p, stands in "
-        "claims.csv and claims.json.",
+        f"{VARIANCES[verdicts.seed_variance]}",
     ]
-    parts = ["## Claims", f"**{verdicts.tally}.**"]
-    parts += [] if verdicts.evidence else [escape_markdown(PLUMBING)]
-    return [*parts, markdown_body(Table("claims", "Claims", columns, rows, notes))]
+    parts += ["\n".join(f"- {escape_markdown(note)}" for note in notes)]
+    links = "[claims.csv](claims.csv) and [claims.json](claims.json)"
+    return [*parts, f"Every part of every claim, with effect, interval and p: {links}."]
+
+
+def _markdown(judged: Iterable[tuple], evidence: bool) -> str:
+    """One line for each claim."""
+    from analysis.tables.formats import Column, Table, markdown_body
+
+    title = "verdict" if evidence else "verdict (not evidence)"
+    columns = [
+        Column("verdict", title, numeric=False),
+        Column("points", "points", numeric=False),
+        Column("statement", "claim", numeric=False),
+        Column("source", "where", numeric=False),
+        Column("published", "published", numeric=False),
+        Column("effect", "what decides [95 % interval]", numeric=False),
+        Column("reason", "why", numeric=False),
+    ]
+    rows = [
+        {
+            "statement": claim.statement,
+            "source": claim.source,
+            "published": claim.published,
+            "verdict": outcome.shown,
+            "points": outcome.points,
+            "effect": shown_effect(outcome),
+            "reason": outcome.reason,
+        }
+        for claim, outcome in judged
+    ]
+    return markdown_body(Table("claims", "Claims", columns, rows))
 
 
 def claims_files(verdicts: Verdicts, folder: Path) -> dict[Path, bytes]:

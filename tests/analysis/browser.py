@@ -95,8 +95,9 @@ class Browser:
         return answer["result"].get("value")
 
     def key(self, name: str) -> None:
-        """Press one key: Tab, Enter, Escape, ArrowRight and the like."""
+        """Press one key: Tab, Enter, Escape, a space, ArrowRight and the like."""
         code = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+        code |= {" ": 32}
         for kind in ("rawKeyDown", "keyUp"):
             self.send("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code[name])
 

@@ -1,5 +1,6 @@
 """Fixtures: a small results folder, and the real commands."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,12 @@ def command(module: str, *arguments: object) -> subprocess.CompletedProcess:
     """Run `python -m module arguments` in the repository's root."""
     words = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def table_widths(text: str) -> list[int]:
+    """How many columns each table of a Markdown or LaTeX text has."""
+    markdown = [rule.count("|") - 1 for rule in re.findall(r"^\|(?::?-+:?\|)+$", text, re.MULTILINE)]
+    return markdown + [len(columns) for columns in re.findall(r"\\begin{tabular}{(\w+)}", text)]
 
 
 def one_clear_error(done: subprocess.CompletedProcess, *words: str) -> None:

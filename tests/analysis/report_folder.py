@@ -12,12 +12,14 @@ from tests.analysis.results_folder import make, write_json
 HOSTILE = "</script><script>hacked()</script>{{{{7*7}}}}\\end{{x}}&%$#_{}"
 """A word, for `str.format` with a number, that HTML, scripts, templates and LaTeX would each take for their own."""
 RATE = 8000
+PAPER = "arXiv 1"
 
 
 def _claim(name: str, verdict: str, **further) -> dict:
     empty = dict.fromkeys(("published", "effect", "trainings", "margin", "p", "words_needed", "seeds_needed", "reason"))
     said = {"verdict": verdict, "shown": verdict, "points": "neither"}
-    return {"id": name, "source": "Table 1", "statement": name, "parts": [], **said, **empty, **further}
+    about = {"id": name, "paper": PAPER, "source": "Table 1", "statement": name, "parts": []}
+    return {**about, **said, **empty, **further}
 
 
 def _effect(value: float, low: float, high: float) -> dict:
@@ -26,8 +28,9 @@ def _effect(value: float, low: float, high: float) -> dict:
 
 
 CLAIMS = {
-    "schema": 2,
+    "schema": 3,
     "evidence": False,
+    "papers": {"arXiv 2": "Another <paper>", PAPER: "A paper"},
     "seed_variance": "own",
     "claims": [
         _claim("deeper", "reproduced", statement="Deeper is better & <b>so</b>", effect=_effect(-5.44, -7.14, -3.86)),
@@ -40,7 +43,8 @@ CLAIMS = {
             points="against",
             effect=_effect(1.2, 0.9, 1.5) | {"own_interval": [0.7, 1.7], "published": 0.26},
         ),
-        _claim("memory", "not tested here"),
+        _claim("memory", "not tested here", paper="arXiv 2"),
+        _claim("our_own", "inconclusive", paper=None, source="foldbench"),
     ],
 }
 
@@ -85,5 +89,5 @@ def hostile_folder(folder: Path) -> Path:
     corpus = json.loads((folder / "data/made_up/corpus.json").read_text()) | {"licence": label}
     write_json(folder / "data/made_up/corpus.json", corpus)
     claims = [_claim(label, "reproduced", reason=label, published=label, source=label)]
-    write_json(folder / "claims.json", CLAIMS | {"claims": claims})
+    write_json(folder / "claims.json", CLAIMS | {"claims": claims, "papers": {PAPER: label}})
     return folder

@@ -315,6 +315,10 @@ def add(path, line):
         (lambda path: path.write_text(path.read_text().replace("paper_table4", "paper_tabel4")), ["'paper_table4'"]),
         (lambda path: add(path, "published_wers: {table1: {pooled: avg_reportet}}"), ["table1", "'avg_reported'"]),
         (lambda path: add(path, "published_wers: {tabel1: {}}"), ["'tabel1'", "'table1'"]),
+        (
+            lambda path: path.write_text(path.read_text().replace("id: c1", "id: c1\n  paper: arXiv 1")),
+            ["'c1'", "'arXiv 1'"],
+        ),
         (lambda path: add(path, "seed_variance: poold"), ["seed_variance", "pooled"]),
     ],
 )
@@ -334,13 +338,13 @@ def test_a_row_of_the_experiments_own_may_be_named(tmp_path):
 
 def test_what_render_writes(rendered):
     content = json.loads((rendered / "claims.json").read_text())
-    assert (content["schema"], content["evidence"], content["seed_variance"]) == (2, False, "own")
+    assert (content["schema"], content["evidence"], content["seed_variance"]) == (3, False, "own")
     keys = {"id", "statement", "verdict", "shown", "points", "trainings", "effect", "margin", "p", "reason"}
     keys |= {"words_needed", "seeds_needed"}
     effect_keys = {"name", "value", "unit", "interval", "own_interval", "published"}
     assert [claim["id"] for claim in content["claims"]] == [claim.id for claim in read_claims(CLAIMS).claims]
     for claim in content["claims"]:
-        assert set(claim) == keys | {"source", "published", "parts"}
+        assert set(claim) == keys | {"paper", "source", "published", "parts"}
         assert all(set(part) == keys for part in claim["parts"])
         assert claim["verdict"] in (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_TESTED)
         assert claim["points"] in ("for", "against", "neither")
@@ -360,9 +364,11 @@ def test_what_render_writes(rendered):
     assert float(row["published_effect"]) == part["effect"]["published"] == pytest.approx(-0.22)
     text = (rendered / "RESULTS.md").read_text()
     section = text.partition("## Claims")[2].partition("\n## ")[0]
-    assert text.index("## Is deeper better?") < text.index("## Claims") < text.index("## Figure 2")
     assert "plumbing, not evidence" in section and "verdict (not evidence)" in section
-    assert section.count("\n| ") == len(content["claims"]) + 1
+    paper, ours = section.split("\n### ")[1:]
+    assert paper.startswith("arXiv 2505.21237: Unfolding A Few Structures for The Many")
+    assert ours.startswith("Claims of our own") and "part is stale normalisation" in ours
+    assert [part.count("\n| ") for part in (paper, ours)] == [len(content["claims"]), 2]  # a heading each
 
 
 def test_evidence_is_not_called_plumbing(tmp_path):

@@ -9,9 +9,11 @@ from html.parser import HTMLParser
 import pytest
 
 from analysis import render
+from analysis.inputs.results import Results
+from analysis.tables.costs import cost_table
 from common.errors import run
 from tests.analysis import results_folder
-from tests.analysis.conftest import command, one_clear_error
+from tests.analysis.conftest import command, one_clear_error, table_widths
 
 FILES = {
     *(
@@ -21,6 +23,7 @@ FILES = {
     ),
     *(f"tables/{name}.html" for name in ("table1", "table4", "costs", "decodes")),
     *(f"figures/figure2.{suffix}" for suffix in ("svg", "pdf", "png")),
+    *(f"figures/cost_against_wer.{suffix}" for suffix in ("svg", "pdf")),
     "tables/points.csv",
     "claims.json",
     "claims.csv",
@@ -115,6 +118,48 @@ def test_results_md_holds_everything(rendered):
     assert "| S3 | f6 | 6 | 8 |" in text and "12.64\\*" in text  # ours, and the published star
     assert "L_P^2; L_P^12 is meant" in text  # the paper's slips are noted
     assert "| beam | 0.00 | greedy |" in text
+
+
+def test_results_md_comes_in_the_order_of_the_report(family_rendered):
+    text = (family_rendered / "RESULTS.md").read_text()
+    wanted = ["Is deeper better?", "Figure 2", "Figure 3", "Cost against WER", "Table 1", "Table 4", "Costs", "Claims"]
+    places = [text.index(f"\n## {heading}") for heading in [*wanted, "How it was run"]]
+    assert places == sorted(places) and text.index("not evidence") < places[0]
+    last = text[places[-1] :]
+    assert "made up" in last and "### Time and memory" in last and "### Provenance" in last
+
+
+def test_markdown_has_ten_columns_and_links_the_rest(family_rendered):
+    text = (family_rendered / "RESULTS.md").read_text()
+    widths = table_widths(text)
+    for path in (family_rendered / "tables").iterdir():
+        widths += table_widths(path.read_text()) if path.suffix in (".md", ".tex") else []
+    assert len(widths) > 20 and max(widths) == 10
+    assert all((family_rendered / link).is_file() for link in re.findall(r"\]\(([^)\s]+)\)", text))
+    cut = text.partition("\n## Table 2")[2].partition("\n## ")[0]
+    assert "All columns: [CSV](tables/table2.csv), [HTML](tables/table2.html)" in cut
+    row = next(line for line in cut.splitlines() if line.startswith("| Sys. "))
+    for heading in ("physical layers", "test_clean WER %", "pooled minus Sys. 1", "paper: test-clean WER %"):
+        assert f" {heading}" in row
+
+
+def test_a_system_that_only_its_label_names_keeps_it_where_there_is_no_room(folder):
+    for path in folder.glob("systems/a4/seed0/eval/points.json"):
+        points = json.loads(path.read_text())
+        points["points"][0] |= {"depth": None, "path": None, "label": "width 64"}
+        results_folder.write_json(path, points)
+    experiment = json.loads((folder / "experiment.json").read_text())
+    experiment["tables"] = {"table1": experiment["tables"]["table1"]}
+    experiment["tables"]["table1"]["rows"] = {"5": {"system": "a4", "point": "d04_00"}}
+    experiment["tables"]["table1"]["reference"] = "5"
+    results_folder.write_json(folder / "experiment.json", experiment | {"figures": {}})
+    shown = cost_table(Results(folder)).texts(wide=False)
+    assert len(shown) == 1 and shown[0][:3] == ["a4", "–", "width 64"] and len(shown[0]) == 10
+
+
+def test_figures_of_costs_keep_families_apart(rendered, family_rendered):
+    drawn = [(folder / "figures/cost_against_wer.svg").read_text() for folder in (rendered, family_rendered)]
+    assert [svg.count('id="axes_') for svg in drawn] == [2, 4]  # two panels a family
 
 
 def test_equal_results_give_equal_bytes(rendered, tmp_path):
@@ -273,7 +318,8 @@ def test_an_experiment_without_tables_lists_its_points(folder):
     experiment = json.loads((folder / "experiment.json").read_text())
     results_folder.write_json(folder / "experiment.json", {**experiment, "tables": {}, "figures": {}})
     assert command("analysis.render", "--experiment-folder", folder).returncode == 0
-    assert "| f6 | 0 | d06_00 |" in (folder / "RESULTS.md").read_text()
+    text = (folder / "RESULTS.md").read_text()
+    assert "| f6 | 0 | d06_00 |" in text and max(table_widths(text)) <= 10
 
 
 def test_the_headline_command_says_what_results_md_says(rendered):

@@ -18,7 +18,7 @@ import soundfile
 from analysis.inputs.results import Results
 from analysis.page import alignments as report_alignments
 from analysis.page.alignments import hypothesis, ranked
-from analysis.page.charts import LONGEST_CURVE, learning_chart
+from analysis.page.charts import LONGEST_CURVE, cost_chart, learning_chart
 from analysis.page.tables import beside
 from analysis.report import embedded, report
 from analysis.tables.formats import Column, Table
@@ -65,10 +65,21 @@ def page(pristine, tmp_path_factory) -> Page:
 
 
 def test_the_sections_come_in_the_order_a_reader_asks(page):
-    wanted = ["What was run", "Verdicts", "Tables", "Figure 2", "Cost", "Learning", "Time and memory", "Where", "Prov"]
+    wanted = [
+        "Is deeper better",
+        "Figure 2",
+        "Cost against",
+        "Tables",
+        "Verdicts",
+        "Where two systems",
+        "How it was run",
+    ]
+    wanted += ["Learning", "Time and memory", "Provenance"]
     places = [next(n for n, heading in enumerate(page.headings) if heading.startswith(word)) for word in wanted]
     assert places == sorted(places)
-    assert "Not evidence." in page.text and "made_up" in page.text and "0" * 12 in page.text
+    assert "made_up" in page.text and "0" * 12 in page.text
+    opening = page.text.partition("WER by executed depth")[0]
+    assert "Not evidence." in opening and "f6: depth 12 is" in opening
 
 
 def test_every_verdict_is_shown_with_effect_interval_and_words_needed(page):
@@ -80,6 +91,26 @@ def test_every_verdict_is_shown_with_effect_interval_and_words_needed(page):
         "Deeper is better & <b>so</b>",
     ):
         assert text in page.text
+
+
+def test_verdicts_stand_under_their_papers_and_ours_come_last(page):
+    headings = ["arXiv 2: Another <paper>", "arXiv 1: A paper", "Claims of our own, which no paper makes"]
+    places = [page.headings.index(heading) for heading in headings]
+    assert places == [*range(places[0], places[0] + 3)]
+    groups = page.text.split(headings[0])[1].split("Download")[0]
+    groups = groups.replace(headings[2], headings[1]).split(headings[1])
+    stated = ["memory", "Deeper is better & <b>so</b>", "our_own"]
+    assert [[words in group for words in stated] for group in groups] == [
+        [True, False, False], [False, True, False], [False, False, True]
+    ]  # fmt: skip
+
+
+def test_costs_are_told_apart_by_family(with_family):
+    chart = cost_chart(Results(with_family))
+    assert [family["name"] for family in chart["families"]] == [None, "w2v2"]
+    assert chart["families"][1]["title"] == "w2v2: narrow models <pre-trained> here"
+    families = {point["system"]: point["family"] for point in chart["points"]}
+    assert (families["f6"], families["fw6"]) == (None, "w2v2")
 
 
 def test_where_an_inconclusive_claim_points_is_shown(page):

@@ -42,6 +42,14 @@ def page(pristine, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def halves(with_family, tmp_path_factory):
+    """The report of an experiment with two families."""
+    path = tmp_path_factory.mktemp("halves") / "report.html"
+    path.write_text(report(with_family), encoding="utf-8")
+    return path
+
+
 def outside(browser: Browser, page) -> list[str]:
     """The requests for anything but the page itself and what it holds."""
     return [url for url in browser.requests if url != page.resolve().as_uri() and not url.startswith("data:")]
@@ -55,11 +63,9 @@ def test_it_loads_in_silence_and_fetches_nothing(browser, page):
     assert browser.run("document.querySelectorAll('.utterance').length") == 10
 
 
-def test_a_page_with_two_halves_loads_in_silence_too(browser, with_family, tmp_path):
-    path = tmp_path / "report.html"
-    path.write_text(report(with_family), encoding="utf-8")
-    browser.open(path, width=390)
-    assert browser.messages == [] and outside(browser, path) == []
+def test_a_page_with_two_halves_loads_in_silence_too(browser, halves):
+    browser.open(halves, width=390)
+    assert browser.messages == [] and outside(browser, halves) == []
     boxes = "[...document.querySelectorAll('[data-chart=published]')]"
     charts = f"{boxes}.map(box => box.querySelectorAll('svg[role] .point').length)"
     # Of Figure 2; then of test-clean and test-other: four depths of each seed, three baselines.
@@ -69,6 +75,52 @@ def test_a_page_with_two_halves_loads_in_silence_too(browser, with_family, tmp_p
     assert len(widths) == 12 and max(widths) == widths[11] == 160 and widths[6] == 32
     browser.run("document.querySelectorAll('details').forEach(details => { details.open = true; })")
     assert browser.run("document.documentElement.scrollWidth") <= 390
+
+
+FILTER = "[...document.querySelectorAll('.filter button')]"
+SHOWN = "[...document.querySelectorAll('#verdicts [data-verdict]:not(button)')].filter(e => e.offsetParent)"
+
+
+def test_verdicts_are_filtered_by_button_and_by_keyboard(browser, page):
+    browser.open(page)
+    counts = browser.run(f"{FILTER}.map(button => [button.dataset.verdict, Number(button.lastElementChild.innerText)])")
+    assert counts == [["reproduced", 1], ["contradicted", 1], ["inconclusive", 3], ["not tested here", 1]]
+    assert browser.run(f"{SHOWN}.length") == 6
+    browser.run(f"{FILTER}[1].click()")
+    assert browser.run(f"{SHOWN}.map(claim => claim.dataset.verdict)") == ["contradicted"]
+    headings = "[...document.querySelectorAll('#verdicts .paper h3')].filter(e => e.offsetParent).map(e => e.innerText)"
+    assert browser.run(headings) == ["arXiv 1: A paper"]
+    browser.run(f"{FILTER}[1].focus()")
+    browser.key("Tab")
+    browser.key(" ")
+    assert browser.run(f"{FILTER}.map(button => button.ariaPressed)") == ["false", "true", "true", "false"]
+    assert browser.run(f"{SHOWN}.length") == 4 and browser.run(
+        "document.querySelector('#verdicts [role=status]').innerText"
+    ) == ("4 of 6 claims shown.")
+    browser.run(f"{FILTER}.slice(1, 3).forEach(button => button.click())")
+    assert browser.run(f"{SHOWN}.length") == 6 and browser.messages == []
+
+
+def test_without_scripts_everything_is_shown_and_no_button_is_dead(browser, page):
+    browser.send("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(page)
+    browser.send("Emulation.setScriptExecutionDisabled", value=False)
+    assert browser.run(f"{SHOWN}.length") == 6
+    assert browser.run(f"{FILTER}.filter(button => button.offsetParent).length") == 0
+    assert "Scripts are off" in browser.run("document.body.innerText")
+
+
+def test_each_family_has_a_cost_chart_with_scales_of_its_own(browser, halves):
+    browser.open(halves)
+    figures = "[...document.querySelectorAll('[data-chart=cost] figure')]"
+    legends = (
+        f"{figures}.map(figure => [...figure.querySelectorAll('.legend li')].map(entry => entry.innerText.trim()))"
+    )
+    own, w2v2 = browser.run(legends)
+    assert "f6" in own and "fw6" in w2v2 and not {*own} & {*w2v2}
+    assert browser.run(f"{figures}[1].querySelector('figcaption').innerText").startswith(
+        "w2v2: narrow models <pre-trained>"
+    )
 
 
 def test_hover_shows_path_counts_and_interval(browser, page):

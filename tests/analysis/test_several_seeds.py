@@ -14,12 +14,16 @@ from analysis.report import content
 from analysis.significance.contrasts import contrast, system_errors
 from analysis.significance.exact import significance
 from analysis.summary import main_table
+from analysis.tables.beam_check import decode_table
 from analysis.tables.costs import cost_table
-from analysis.tables.formats import to_csv
+from analysis.tables.formats import to_csv, to_latex, to_markdown
 from analysis.tables.headline import headlines
 from analysis.tables.papers import build_table
 from analysis.tables.rows import measure
+from analysis.tables.runs import provenance_table, rule_times
+from analysis.tables.sensitivity import sensitivity_table
 from tests.analysis import claims_folder, results_folder
+from tests.analysis.conftest import table_widths
 
 SPEAKERS = 40  # of 50 words each
 WOBBLE = [(-1) ** speaker for speaker in range(SPEAKERS)]
@@ -66,7 +70,8 @@ def cells(results: Results, name: str) -> dict[str, dict[str, str]]:
 
 def test_a_row_of_three_seeds_by_hand(by_hand):
     rows = {row["sys"]: row for row in table(by_hand, "table1").rows if "wer" in row}
-    assert [rows[name]["wer"][1] for name in ROWS] == ["10.00", "9.98", "17.95", "10.00"]
+    assert [rows[name]["wer"][1].split()[0] for name in ROWS] == ["10.00", "9.98", "17.95", "10.00"]
+    assert rows["S1"]["wer"][1] == f"9.98 [{rows['S1']['wer_low']:.2f}, {rows['S1']['wer_high']:.2f}]"
     assert rows["S1"]["wer"][0] == pytest.approx((17.95 + 12 + 0) / 3)
     assert rows["S1"]["wer_by_seed"] == ("17.95;12;0", "17.95, 12.00, 0.00")
     assert rows["S1"]["sub_over_seeds"] == 359 + 240 + 0 and rows["S1"]["ref_words"] == 2000
@@ -145,7 +150,7 @@ def test_a_path_stands_once_where_all_seeds_have_it_and_else_by_seed(tmp_path):
     ones = "1 1 1 1 1 1 1 1 1 1 1"
     assert found["S1"]["path"] == f"seed 0: {ones} 2; seed 1: {ones} 1; seed 2: {ones} 3"
     assert (found["S2"]["path"], found["S2"]["paths"]) == (f"{ones} 2", "3")
-    assert found["S1"]["wer"] == (10.0, "10.00")
+    assert found["S1"]["wer"][0] == 10.0
 
 
 def test_the_path_chosen_on_dev_has_its_mean_and_interval(made):
@@ -221,11 +226,34 @@ def test_the_star_has_a_column_of_its_own_with_several_seeds(made):
     found, several = table(made, "table1"), len(made.experiment.seeds) > 1
     for shown in (found, beside(found, "1")):
         assert ("star" in {column.key for column in shown.shown(wide=False)}) is several
-        assert ("wer_interval" in {column.key for column in shown.shown(wide=False)}) is several
     text = next(row for row in found.rows if row["sys"] == "S1")["wer"][1]
-    assert text.endswith("*") is (not several)
+    assert ("* [" in text) is (not several)
     notes = " ".join(found.notes)
     assert ("3 seeds: a WER is the mean over them" in notes) is several and ("One seed" in notes) is (not several)
+
+
+def test_markdown_and_latex_have_ten_columns_whatever_the_seeds(made):
+    names, further = [*made.experiment.tables], [cost_table, decode_table, sensitivity_table]
+    tables = [*(table(made, name) for name in names), *(build(made) for build in further)]
+    for found in [*tables, rule_times(made), provenance_table(made)]:
+        assert found.rows and max(table_widths(to_markdown(found)) + table_widths(to_latex(found))) <= 10, found.name
+        # What is left out stands in the page and in the CSV.
+        assert {*found.shown(wide=False)} <= {*found.shown(wide=True)} <= {*found.columns}
+
+
+def test_of_a_table_too_wide_for_paper_the_most_needed_columns_stay(made):
+    several = len(made.experiment.seeds) > 1
+    first = [column.key for column in table(made, "table1").shown(wide=False)]
+    wanted = ["sys", "system", "physical_layers", "depth", "params_millions", "wer", "star", "difference", "p"]
+    assert first == [
+        *(key for key in wanted if several or key != "star"),
+        *([] if several else ["p_holm"]),
+        "published_wer",
+    ]
+    second = [column.key for column in table(made, "table2").shown(wide=False)]
+    stars = {"star_test_clean", "star_test_other"} if several else {"params_millions", "physical_layers"}
+    kept = {"sys", "system", "depth", "wer_test_clean", "wer_test_other", "difference"}
+    assert {*second} == kept | stars | {"published_test_clean", "published_test_other"}
 
 
 def test_the_summary_says_in_how_many_seeds(made, tmp_path):

@@ -100,14 +100,13 @@ function paretoFront(points) {
 }
 
 function drawCosts(box) {
-  const {axes, points, audio_seconds: seconds, seeds} = DATA.cost;
+  const {axes, families, points, audio_seconds: seconds, seeds} = DATA.cost;
   const state = {axis: axes[0], all: false};
-  const names = [...new Set(points.map((point) => point.system))];
   const value = (point, axis) => (axis.key === "real_time_factor" ? String(Number(point.costs[axis.key].toPrecision(3))) : short(point.costs[axis.key], axis.unit));
   const axisLabel = (axis) => (axis.key === "macs" ? `MACs for ${seconds} s of audio` : axis.label);
-  const found = html("p", {class: "hint", "aria-live": "polite"});
-  const plan = () => {
-    const shown = points.filter((point) => point.in_table || state.all);
+  const plan = (family, found) => {
+    const shown = points.filter((point) => point.family === family.name && (point.in_table || state.all));
+    const names = [...new Set(points.filter((point) => point.family === family.name).map((point) => point.system))];
     const series = names.map((name) => ({
       name, ...style(name),
       points: shown.filter((point) => point.system === name).map((point) => ({
@@ -119,7 +118,7 @@ function drawCosts(box) {
     })).filter((one) => one.points.length);
     const front = (visible) => paretoFront(visible.flatMap((one) => one.points));
     return {
-      label: `WER against ${state.axis.label}`, series, y: {label: "WER %", format: percent},
+      label: `WER against ${state.axis.label}${families.length > 1 ? ` (${family.title})` : ""}`, series, y: {label: "WER %", format: percent},
       x: {label: axisLabel(state.axis), format: (tick) => short(tick, state.axis.unit)},
       front: (visible) => front(visible).map((point) => [point.x, point.y]),
       changed: (chart) => {
@@ -136,10 +135,15 @@ function drawCosts(box) {
   if (points.some((point) => !point.in_table))
     choices.append(checkbox("also the paths that no table reports", false, (checked) => { state.all = checked; redraw(); }));
   box.before(choices);
-  const chart = new Chart(box);
-  const redraw = () => { chart.show(plan()); chart.plan.changed(chart); };
+  // A chart for each family: a small encoder and a Conformer on one scale would look like a comparison.
+  const charts = families.map((family) => {
+    const [inner, found] = [html("div", {class: "chart"}), html("p", {class: "hint", "aria-live": "polite"})];
+    const caption = families.length > 1 ? [html("figcaption", {}, family.title)] : [];
+    box.append(html("figure", {}, ...caption, inner, found));
+    return [new Chart(inner), () => plan(family, found)];
+  });
+  const redraw = () => charts.forEach(([chart, now]) => { chart.show(now()); chart.plan.changed(chart); });
   redraw();
-  box.after(found);
 }
 
 function drawLearning(box) {
