@@ -65,7 +65,7 @@ OWN_TESTS = {
     "asr/batch_norm.py": ["tests/asr/test_batch_norm.py"],
     "asr/batches.py": ["tests/asr/test_speakers.py", "tests/asr/test_batches.py"],
     "asr/schedules.py": ["tests/asr/test_steps_that_decide.py"],
-    "asr/features.py": ["tests/asr/test_features.py"],
+    "asr/features.py": ["tests/asr/test_features.py", "tests/asr/test_lengths.py"],
     "asr/decoding.py": ["tests/asr/test_decoding.py"],
     "asr/backbones/__init__.py": ["tests/asr/test_too_short.py", "tests/asr/test_backbone.py"],
     "asr/backbones/conformer.py": ["tests/asr/test_conformer_edges.py", "tests/asr/test_conformer.py"],

@@ -336,6 +336,14 @@ def test_a_row_of_the_experiments_own_may_be_named(tmp_path):
     }).verdict == REPRODUCED  # fmt: skip
 
 
+def test_statements_say_their_share_and_their_times(tmp_path):
+    at_most = {"costs_at_most": {**COST["costs_at_most"], "times": 1.25}}
+    found = judged(tmp_path, {"all_of": [FEWER, COST, at_most]}, {"table1.S1": each(5), "table1.1": each(5)})
+    names = [part.name for part in found.parts]
+    assert "has 35 % fewer parameters than" in names[0]
+    assert ": no more than those of" in names[1] and ": at most 1.25 times those of" in names[2]
+
+
 def test_what_render_writes(rendered):
     content = json.loads((rendered / "claims.json").read_text())
     assert (content["schema"], content["evidence"], content["seed_variance"]) == (3, False, "own")

@@ -116,6 +116,22 @@ def test_satterthwaite_alone_would_not_cover_few_seeds_that_spread_widely():
     assert (abs(seeds.mean(axis=1)) > half_width(parts)).mean() < 0.05
 
 
+def test_the_variance_over_two_speakers_has_one_degree_of_freedom():
+    found = speakers_variance(np.array([[1.0], [3.0], [2.0], [2.0]]), 2)
+    assert (found.value[0], found.freedom) == (pytest.approx(0.5 * 2), 1)
+    assert speakers_variance(np.ones((4, 1)), 1).freedom == 1
+
+
+def test_the_p_of_one_seed_is_two_sided_whichever_system_is_named_first():
+    reference = Transcript("ref", {f"u{n}": b"a b c d" for n in range(60)}, {f"u{n}": f"s{n % 12}" for n in range(60)})
+    some = Transcript("hyp", {u: t if n % 9 else b"x b c d" for n, (u, t) in enumerate(reference.lines.items())})
+    others = Transcript("hyp", {u: t if n % 4 else b"x b c d" for n, (u, t) in enumerate(reference.lines.items())})
+    a, b = align(reference, some), align(reference, others)
+    one, other = (contrast(system_errors([[[x]], [[y]]]), [1, -1]) for x, y in ((a, b), (b, a)))
+    assert one.value == -other.value and one.value > 0
+    assert one.p == other.p < 0.5
+
+
 def test_contrast_is_made_of_these_parts():
     errors = simulated(np.random.default_rng(6), 3, 2, 4, systems=2)
     found = contrast(errors, [1, -1])

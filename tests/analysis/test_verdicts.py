@@ -11,6 +11,7 @@ from analysis.verdicts.outcomes import (
     INCONCLUSIVE,
     NOT_TESTED,
     REPRODUCED,
+    Effect,
     Outcome,
     all_of,
     clearance,
@@ -198,3 +199,10 @@ def test_what_the_parts_need_together():
     assert all_of([open_part, outcome(INCONCLUSIVE, words=20, seeds=4)]).seeds_needed == 5
     assert all_of([open_part, outcome(INCONCLUSIVE, words=20)]).seeds_needed is None
     assert all_of([open_part, outcome(INCONCLUSIVE, leans="against", seeds=3)]).words_needed is None
+
+
+def test_intervals_are_lists_in_the_file_and_nothing_where_there_is_none():
+    bare = Outcome(REPRODUCED, "", effect=Effect("x", 1.0, "points")).to_json()["effect"]
+    assert bare["interval"] is None and bare["own_interval"] is None
+    both = Outcome(REPRODUCED, "", effect=Effect("x", 1.0, "points", (0.5, 1.5), (0.6, 1.4))).to_json()["effect"]
+    assert both["interval"] == [0.5, 1.5] and both["own_interval"] == [0.6, 1.4]
