@@ -166,6 +166,7 @@ def _matters(condition: Condition, point: Point) -> bool:
     return condition.about["executions"] == SAME or max(point.path) > 1
 
 
+@torch.no_grad()
 def _error(weight: Tensor, bits: int) -> Tensor:
     return rounded(weight, bits, None if bits == 8 else GROUP) - weight
 
