@@ -1,0 +1,78 @@
+"""Packed weights when they run: unpacked at every execution, beside dense weights and beside torch's own int8 kernel.
+
+    python -m benchmarks.packed                     the paper Conformer's feed-forward matrix, 10 s of audio, one thread
+    python -m benchmarks.packed --repeats 5 --frames 50
+
+All ways are timed in turn in one process, on float32 inputs; each ratio is that of one turn. Outputs are compared.
+"""
+
+import argparse
+import json
+import sys
+import time
+
+from common.errors import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.packed", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--inputs", type=int, default=256)
+    parser.add_argument("--outputs", type=int, default=2048)
+    parser.add_argument("--frames", type=int, default=250)
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    shape = (arguments.inputs, arguments.outputs, arguments.frames)
+    print(json.dumps(measure(*shape, arguments.repeats, arguments.threads), indent=1))
+
+
+def measure(inputs: int, outputs: int, frames: int, repeats: int, threads: int) -> dict:
+    """For each way its time against dense weights, with its spread, and the largest difference from the weights that it
+    stands for."""
+    import platform
+
+    import torch
+    from torch import nn
+
+    from benchmarks.encoders import spread
+    from methods.shared.packed import Packed
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    dense = nn.Linear(inputs, outputs)
+    int8, int4 = Packed.of(dense, 8), Packed.of(dense, 4, 32)
+    scales, x = int8.scales.float().flatten(), torch.randn(frames, inputs)
+    ways = {
+        "dense": lambda: dense(x),
+        "int8, unpacked": lambda: int8(x),
+        "int4, unpacked": lambda: int4(x),
+        "int8, torch's kernel": lambda: torch._weight_int8pack_mm(x, int8.codes, scales) + int8.bias,
+    }
+    weights = {"dense": dense.weight, "int4, unpacked": int4.weight}
+    with torch.inference_mode():
+        difference = {
+            name: float((way() - (x @ weights.get(name, int8.weight).T + dense.bias)).abs().max())
+            for name, way in ways.items()
+        }
+        turns = []
+        for _ in range(repeats):
+            times = {}
+            for name, way in ways.items():
+                began = time.perf_counter()
+                way()
+                times[name] = time.perf_counter() - began
+            turns.append(times)
+    return {
+        "inputs": inputs,
+        "outputs": outputs,
+        "frames": frames,
+        "threads": threads,
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "against_dense": {name: spread([turn[name] / turn["dense"] for turn in turns]) for name in ways},
+        "largest_difference": difference,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
