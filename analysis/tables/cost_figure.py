@@ -41,10 +41,10 @@ def _draw_family(panels, points: Sequence[CostPoint], title: str) -> None:
         own = sorted((p for p in points if p.system == system), key=lambda p: p.point.depth or 0)
         marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]  # the pairs repeat after all of them
         look = {"color": COLOURS[number % len(COLOURS)], "marker": marker}
-        _draw_system(stored, own, [point.costs.parameters_stored / 1e6 for point in own], look)
+        _draw_system(stored, own, [point.costs.stored_bytes / 1e6 for point in own], look)
         _draw_system(computed, own, [point.costs.macs / 1e9 for point in own], look)
         computed.plot([], [], label=system, **look)
-    stored.set_xlabel("stored parameters (millions)")
+    stored.set_xlabel("stored size (MB, 1 000 000 bytes)")
     stored.set_ylabel("WER (%)")
     computed.set_xlabel(f"multiply-accumulates for {points[0].audio_seconds:g} s of audio (billions)")
     stored.set_title(points[0].family or title, loc="left")
