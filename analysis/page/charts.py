@@ -23,8 +23,8 @@ from common.errors import UserError
 KINDS = ("sub", "dele", "ins")
 LONGEST_CURVE = 300  # points of one learning curve; longer logs are thinned out
 AXES = [
+    ("stored_bytes", "stored size", "B"),
     ("parameters_stored", "stored parameters", ""),
-    ("stored_bytes", "stored bytes", "B"),
     ("macs", "MACs", "MAC"),
     ("real_time_factor", "real-time factor", ""),
     ("peak_memory_bytes", "peak memory", "B"),

@@ -44,7 +44,7 @@ def _draw_family(panels, points: Sequence[CostPoint], title: str) -> None:
         _draw_system(stored, own, [point.costs.stored_bytes / 1e6 for point in own], look)
         _draw_system(computed, own, [point.costs.macs / 1e9 for point in own], look)
         computed.plot([], [], label=system, **look)
-    stored.set_xlabel("stored (MB)")
+    stored.set_xlabel("stored size (MB, 1 000 000 bytes)")
     stored.set_ylabel("WER (%)")
     computed.set_xlabel(f"multiply-accumulates for {points[0].audio_seconds:g} s of audio (billions)")
     stored.set_title(points[0].family or title, loc="left")

@@ -56,7 +56,7 @@ def _figure_section(results: Results, name: str) -> list[str]:
 def _cost_section() -> list[str]:
     return [
         "## Cost against WER",
-        f"![WER against stored bytes and multiply-accumulates, by family](figures/{COSTS}.svg)",
+        f"![WER against stored size and multiply-accumulates, by family](figures/{COSTS}.svg)",
         f"{CAPTION} Also as [PDF](figures/{COSTS}.pdf); the numbers as [CSV](tables/costs.csv).",
     ]
 

@@ -201,7 +201,7 @@ def test_all_text_stands_out_from_its_background(browser, page, dark):
 
 def test_cost_and_learning_charts_follow_their_choices(browser, page):
     browser.open(page)
-    for chart, choice in (("cost", "stored_bytes"), ("learning", "ctc")):
+    for chart, choice in (("cost", "parameters_stored"), ("learning", "ctc")):
         box = f"document.querySelector('[data-chart={chart}]')"
         before = browser.run(f"{box}.querySelector('svg[role]').getAttribute('aria-label')")
         browser.run(
