@@ -46,6 +46,7 @@ def report(folder: Path) -> str:
 
 def content(results) -> dict[str, Any]:
     """Everything the template shows."""
+    from analysis.inputs.made import not_made
     from analysis.page.alignments import example_table, viewer
     from analysis.page.charts import cost_chart, depth_chart, depth_table, learning_chart
     from analysis.page.claims import HEIGHT, WIDTH, claims, claims_table
@@ -74,6 +75,7 @@ def content(results) -> dict[str, Any]:
 
     return {
         "experiment": experiment,
+        "not_made": not_made(results.whole, results.made),
         "facts": facts(results),
         "corpus": shown(set_table(results)),
         "systems": shown(system_table(results)),

@@ -10,6 +10,7 @@ from asr.corpora.content import content_file
 from workflows.accepted import counted_as
 from workflows.experiment import Experiment
 from workflows.identity import Identities, recipe_hash
+from workflows.part import Part, chosen_part, shown_by
 
 
 def use_this_python() -> None:
@@ -32,10 +33,12 @@ NOTHING = "(?!)"
 
 class Edges:
     """What the rules of one experiment ask for, by wildcards `system` and `seed`. `results` is the experiment's
-    folder."""
+    folder, `shown` what analysis shows (default: everything)."""
 
-    def __init__(self, experiment: Experiment, results: str):
+    def __init__(self, experiment: Experiment, results: str, shown: Part | None = None):
         self.experiment = experiment
+        self.shown = shown or chosen_part(experiment)
+        self.tables, self.figures = shown_by(experiment, self.shown)
         self.results = results
         self.data = f"{results}/data/{experiment.corpus.name}"
         self.identities = Identities(experiment, results)
@@ -45,9 +48,9 @@ class Edges:
         return f"{self.results}/systems/{system}/seed{seed}"
 
     def every(self, file: str) -> list[str]:
-        """`file` in the folder of every system and seed."""
+        """`file` in the folder of every system that is shown, and seed."""
         seeds = self.experiment.seeds
-        return [f"{self.folder(system, seed)}/{file}" for system in self.experiment.systems for seed in seeds]
+        return [f"{self.folder(system, seed)}/{file}" for system in self.shown.systems for seed in seeds]
 
     def started_from(self) -> str:
         """The names of systems that others start from, as a pattern of wildcards: they are trained first."""
@@ -69,10 +72,8 @@ class Edges:
 
     def shown_sensitivities(self) -> list[str]:
         """Sensitivity files that figures show."""
-        shown = {figure.sensitivity for figure in self.experiment.figures.values()} - {None}
-        return [
-            f"{self.folder(name, seed)}/sensitivity.json" for name in sorted(shown) for seed in self.experiment.seeds
-        ]
+        seeds = self.experiment.seeds
+        return [f"{self.folder(name, seed)}/sensitivity.json" for name in self.shown.sensitivities for seed in seeds]
 
     def source_arguments(self, wildcards: Any) -> list[str]:
         """The same as command-line arguments."""
@@ -108,9 +109,9 @@ class Edges:
         """What decoding the dev set reads."""
         return self._read(wildcards.system, [self.experiment.dev_set])
 
-    def read_by_measuring(self) -> list[str]:
-        """What measuring reads beside the training set, whose largest batch it is about: the files of all families."""
-        return [f"{self.data}/{file}" for file in self.identities.measured_files()]
+    def read_by_measuring(self, wildcards: Any) -> list[str]:
+        """What measuring reads: the training set, whose largest batch it is about, and the files of the family."""
+        return self._read(wildcards.system, ["train"])
 
     def _read(self, system: str, sets: list[str]) -> list[str]:
         files = self.identities.input_files(system, sets)
@@ -138,8 +139,8 @@ class Edges:
     def sensitivity(self, wildcards: Any) -> str:
         return recipe_hash(self.identities.sensitivity_recipe(wildcards.system))
 
-    def costs(self) -> str:
-        return recipe_hash(self.identities.costs_recipe())
+    def costs(self, wildcards: Any) -> str:
+        return recipe_hash(self.identities.costs_recipe(wildcards.system))
 
     def analysis(self) -> str:
         return recipe_hash(self.identities.analysis_recipe())
@@ -150,5 +151,6 @@ class Edges:
     def table_names(self) -> list[str]:
         """Tables that analysis writes: the experiment's, the costs of what they show, and sensitivity where a figure
         shows it."""
-        tables = list(self.experiment.tables)
-        return [*tables, *(["costs"] if tables else []), *(["sensitivity"] if self.shown_sensitivities() else [])]
+        figures = (self.experiment.figures[name] for name in self.figures)
+        sensitivity = any(figure.sensitivity is not None for figure in figures)
+        return [*self.tables, *(["costs"] if self.tables else []), *(["sensitivity"] if sensitivity else [])]

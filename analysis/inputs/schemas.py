@@ -127,6 +127,20 @@ class Experiment(_Read):
         return [f"{name} systems ({', '.join(own)}): {self.families[name].title}" for name, own in members.items()]
 
 
+class Made(_Read):
+    """`made.json`: what of an experiment is made and up to date."""
+
+    systems: list[str]
+    """With transcripts and costs."""
+    sensitivities: list[str] = []
+    not_made: dict[str, str | None] = {}
+    """The other systems: what changed since they were made; None for those that are not there."""
+
+    def lacking(self, system: str) -> str:
+        """What is needed where a system is not made, in words."""
+        return system if self.not_made.get(system) is None else f"an up-to-date {system}"
+
+
 class Point(_Read):
     """One way to execute a trained system. `system` and `seed` are added on reading."""
 

@@ -1,5 +1,6 @@
 """`RESULTS.md`: everything an experiment found, for people who read on a terminal or a code host."""
 
+from analysis.inputs.made import not_made
 from analysis.inputs.results import Results
 from analysis.tables.figures import figure_caption, figure_title
 from analysis.tables.formats import Table, escape_markdown, markdown_body
@@ -19,6 +20,8 @@ def results_md(results: Results, headlines: list[Headline], tables: list[Table],
     parts = [f"# {escape_markdown(experiment.title or experiment.name)}"]
     parts += [] if experiment.evidence else [NOT_EVIDENCE]
     parts += [escape_markdown(experiment.note)] if experiment.note else []
+    lacking = not_made(results.whole, results.made)
+    parts += [escape_markdown(lacking)] if lacking else []
     families = experiment.family_notes(experiment.systems)
     parts += ["\n".join(f"- {escape_markdown(note)}" for note in families)] if families else []
     parts += [*_headline_section(headlines, experiment.evidence), *claims]
@@ -42,7 +45,7 @@ def _headline_section(headlines: list[Headline], evidence: bool) -> list[str]:
 
 def _figure_section(results: Results, name: str) -> list[str]:
     return [
-        f"## {figure_title(results.experiment, name)}",
+        f"## {figure_title(results.whole, name)}",
         f"![WER against executed depth, measured and published](figures/{name}.svg)",
         f"{escape_markdown(figure_caption(results, name))} Also as [PDF](figures/{name}.pdf) and "
         f"[PNG](figures/{name}.png).",
