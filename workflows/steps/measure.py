@@ -41,8 +41,8 @@ NOT_TRAINED = {"training_peak_memory_bytes": None, "training_step_seconds": None
 def measure_system(experiment: Experiment, system: str, data_folder: Path, folder: Path) -> dict[str, Any]:
     """The content of `costs.json` of a system that was trained into `folder`. Raises `UserError` when it cannot be
     measured."""
-    # What the first child would import for itself, and this process for the others again; torch._dynamo comes with the
-    # first step of any optimiser.
+    # What the first child would import for itself, and this process for the others again; torch._dynamo comes with
+    # counting operations, and with the first step of any optimiser.
     backbone, method = experiment.backbone_of(system)["name"], experiment.systems[system].method
     import_all([f"asr.backbones.{backbone}", method, "torch._dynamo"])
     found = in_child(str(folder), _measure, experiment, data_folder, folder)
