@@ -2,18 +2,23 @@
 #
 #   make reproduce                          the smoke experiment, from speech to tables, in minutes on two cores
 #   make reproduce EXPERIMENT=smoke_real    another file of config/
+#   make reproduce ONLY=table1,figure2      a part: what these tables and figures need; SYSTEMS=f6,a12 for systems
 #   make reproduce CORES=8                  more jobs at once
 #   make snakemake-report                   Snakemake's own report of that run, beside ours
 #   make mutants                            how many wrong lines the tests notice: an hour; docs/reliability.md gets the table
 
 EXPERIMENT ?= smoke
 CORES ?= all
+# A part of the experiment, names with commas between them; all of it where both are empty.
+ONLY ?=
+SYSTEMS ?=
 WORKERS ?= 2
 PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 --version >/dev/null 2>&1 && echo python3.11 || \
 	(command -v python3.12 >/dev/null 2>&1 && python3.12 --version >/dev/null 2>&1 && echo python3.12) || echo python3)
 # The folder of the experiment's results; an unknown experiment is said here.
 FOLDER = folder="$$(.venv/bin/python -m workflows.folder --experiment '$(EXPERIMENT)')"
 SNAKEMAKE := .venv/bin/snakemake --workflow-profile none --profile workflows/profiles/default --cores $(CORES)
+CONFIG = --config experiment='$(EXPERIMENT)' $(if $(ONLY),only='$(ONLY)') $(if $(SYSTEMS),systems='$(SYSTEMS)')
 
 .PHONY: setup reproduce snakemake-report test mutants lint
 
@@ -29,12 +34,13 @@ setup: .venv/complete
 	@touch $@
 
 reproduce: setup
-	@$(FOLDER) && force="$$(.venv/bin/python -m workflows.why --experiment '$(EXPERIMENT)' --force)" && \
-		.venv/bin/python -m workflows.lock "$$folder" -- $(SNAKEMAKE) $$force --config experiment='$(EXPERIMENT)' && \
+	@$(FOLDER) && force="$$(.venv/bin/python -m workflows.why --experiment '$(EXPERIMENT)' --only '$(ONLY)' \
+		--systems '$(SYSTEMS)' --force)" && \
+		.venv/bin/python -m workflows.lock "$$folder" -- $(SNAKEMAKE) $$force $(CONFIG) && \
 		.venv/bin/python -m analysis.summary --experiment-folder "$$folder"
 
 snakemake-report: setup
-	@$(FOLDER) && $(SNAKEMAKE) --config experiment='$(EXPERIMENT)' --report "$$folder/snakemake_report.html"
+	@$(FOLDER) && $(SNAKEMAKE) $(CONFIG) --report "$$folder/snakemake_report.html"
 
 test: setup
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile

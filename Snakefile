@@ -3,6 +3,7 @@
 #   snakemake --cores all                            run it
 #   snakemake -n                                     show what would run
 #   snakemake -n --config experiment=smoke_real      another experiment, config/smoke_real.yaml
+#   snakemake -n --config only=table1,figure2        a part: what some tables and figures need; or systems=f6,a12
 
 import sys
 from pathlib import Path
@@ -15,23 +16,27 @@ sys.path.insert(0, workflow.basedir)
 from common.errors import UserError
 from workflows.edges import Edges, all_cores, use_this_python
 from workflows.experiment import load_experiment
+from workflows.part import chosen_part, joined
 from workflows.why import Plan, said_first
 
 use_this_python()
 EXPERIMENT = str(config.get("experiment", "smoke"))
 try:
     experiment = load_experiment(EXPERIMENT)
+    asked = chosen_part(experiment, config.get("only", ""), config.get("systems", ""))
 except UserError as error:
     sys.exit(f"error: {error}")
 
 RESULTS = f"{config.get('results', 'results')}/{experiment.name}"
-edges = Edges(experiment, RESULTS)
+plan = Plan(experiment, Path(RESULTS))
+# Beside what was asked for, analysis shows what is up to date already.
+edges = Edges(experiment, RESULTS, joined(experiment, asked, plan.made()))
 # How the experiment was named decides nothing: Snakemake compares texts and numbers among parameters, not paths.
 experiment_argument = Path(EXPERIMENT)
 
 if workflow.is_main_process:
     # Hours of work may hang on it: which finished systems would be trained again is said before anything is done.
-    for line in said_first(Plan(experiment, Path(RESULTS))):
+    for line in said_first(plan, asked):
         print(line, file=sys.stderr, flush=True)
 
 

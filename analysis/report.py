@@ -46,6 +46,7 @@ def report(folder: Path) -> str:
 
 def content(results) -> dict[str, Any]:
     """Everything the template shows."""
+    from analysis.inputs.made import not_made
     from analysis.page.alignments import example_table, viewer
     from analysis.page.charts import cost_chart, depth_chart, depth_table, learning_chart
     from analysis.page.claims import HEIGHT, WIDTH, claims, claims_table
@@ -76,6 +77,7 @@ def content(results) -> dict[str, Any]:
 
     return {
         "experiment": experiment,
+        "not_made": not_made(results.whole, results.made),
         "headlines": headlines(results),
         "figures": [(chart, shown(depth_table(chart, experiment.name))) for chart in figures],
         "sensitivity": shown(sensitivity_table(results)),

@@ -79,11 +79,17 @@ def main() -> None:
     parser.add_argument("--experiment-folder", type=Path, required=True, help="for example results/smoke")
     folder = parser.parse_args().experiment_folder
 
+    from analysis.inputs.made import not_made, read_made, shown_part
+    from analysis.inputs.schemas import Experiment
+    from common.settings import parse
+
     experiment, summary = read_json(folder / "experiment.json"), folder / "RESULTS.md"
     if not summary.exists():
         raise UserError(f"{summary}: no such file; the analysis has not been run")
+    whole, made = parse(Experiment, experiment, str(folder / "experiment.json")), read_made(folder)
+    shown = shown_part(whole, made).tables
     for name, table in experiment.get("tables", {}).items():
-        if table["kind"] in SHOWN:
+        if table["kind"] in SHOWN and name in shown:
             print(f"{name} of {experiment['name']}, ours beside the paper's")
             print(main_table(folder / "tables" / f"{name}.csv", table["kind"]))
             for line in families(experiment, table):
@@ -91,6 +97,8 @@ def main() -> None:
     print(*answers(summary), sep="\n")
     if not experiment.get("evidence"):
         print("These numbers show that the machinery works; they are no evidence about the method.")
+    if lacking := not_made(whole, made):
+        print(lacking)
     report = folder / "report.html"
     print(f"Everything: {f'{report} and ' if report.exists() else ''}{summary}")
 

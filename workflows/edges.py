@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
@@ -10,6 +11,7 @@ from asr.corpora.content import content_file
 from workflows.accepted import counted_as
 from workflows.experiment import Experiment
 from workflows.identity import Identities, recipe_hash
+from workflows.part import STUDIES, Part, chosen_part, kind_and_system, shown_by, studies_of
 
 
 def use_this_python() -> None:
@@ -32,10 +34,12 @@ NOTHING = "(?!)"
 
 class Edges:
     """What the rules of one experiment ask for, by wildcards `system` and `seed`. `results` is the experiment's
-    folder."""
+    folder, `shown` what analysis shows (default: everything)."""
 
-    def __init__(self, experiment: Experiment, results: str):
+    def __init__(self, experiment: Experiment, results: str, shown: Part | None = None):
         self.experiment = experiment
+        self.shown = shown or chosen_part(experiment)
+        self.tables, self.figures = shown_by(experiment, self.shown)
         self.results = results
         self.data = f"{results}/data/{experiment.corpus.name}"
         self.identities = Identities(experiment, results)
@@ -45,9 +49,9 @@ class Edges:
         return f"{self.results}/systems/{system}/seed{seed}"
 
     def every(self, file: str) -> list[str]:
-        """`file` in the folder of every system and seed."""
+        """`file` in the folder of every system that is shown, and seed."""
         seeds = self.experiment.seeds
-        return [f"{self.folder(system, seed)}/{file}" for system in self.experiment.systems for seed in seeds]
+        return [f"{self.folder(system, seed)}/{file}" for system in self.shown.systems for seed in seeds]
 
     def started_from(self) -> str:
         """The names of systems that others start from, as a pattern of wildcards: they are trained first."""
@@ -69,9 +73,8 @@ class Edges:
 
     def shown_studies(self) -> list[str]:
         """What figures show beside WERs: sensitivities, and what errors in weights do."""
-        shown = [("sensitivity.json", name) for name in self.experiment.shown_sensitivities]
-        shown += [("weight_errors.json", name) for name in self.experiment.shown_weight_errors]
-        return [f"{self.folder(name, seed)}/{file}" for file, name in shown for seed in self.experiment.seeds]
+        found = [(STUDIES[kind], system) for kind, system in map(kind_and_system, self.shown.studies)]
+        return [f"{self.folder(system, seed)}/{file}" for file, system in found for seed in self.experiment.seeds]
 
     def source_arguments(self, wildcards: Any) -> list[str]:
         """The same as command-line arguments."""
@@ -107,9 +110,9 @@ class Edges:
         """What decoding the dev set reads."""
         return self._read(wildcards.system, [self.experiment.dev_set])
 
-    def read_by_measuring(self) -> list[str]:
-        """What measuring reads beside the training set, whose largest batch it is about: the files of all families."""
-        return [f"{self.data}/{file}" for file in self.identities.measured_files()]
+    def read_by_measuring(self, wildcards: Any) -> list[str]:
+        """What measuring reads: the training set, whose largest batch it is about, and the files of the family."""
+        return self._read(wildcards.system, ["train"])
 
     def _read(self, system: str, sets: list[str]) -> list[str]:
         files = self.identities.input_files(system, sets)
@@ -140,8 +143,8 @@ class Edges:
     def weight_errors(self, wildcards: Any) -> str:
         return recipe_hash(self.identities.weight_errors_recipe(wildcards.system))
 
-    def costs(self) -> str:
-        return recipe_hash(self.identities.costs_recipe())
+    def costs(self, wildcards: Any) -> str:
+        return recipe_hash(self.identities.costs_recipe(wildcards.system))
 
     def analysis(self) -> str:
         return recipe_hash(self.identities.analysis_recipe())
@@ -152,10 +155,7 @@ class Edges:
     def table_names(self) -> list[str]:
         """Tables that analysis writes: the experiment's, the costs of what they show, and what figures show beside
         WERs."""
-        tables = list(self.experiment.tables)
-        return [
-            *tables,
-            *(["costs"] if tables else []),
-            *(["sensitivity"] if self.experiment.shown_sensitivities else []),
-            *(["weight_errors"] if self.experiment.shown_weight_errors else []),
-        ]
+        figures = (self.experiment.figures[name] for name in self.figures)
+        kinds = {kind_and_system(study)[0] for figure in figures for study in studies_of(figure)}
+        studies = [Path(file).stem for kind, file in STUDIES.items() if kind in kinds]
+        return [*self.tables, *(["costs"] if self.tables else []), *studies]

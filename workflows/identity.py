@@ -23,7 +23,7 @@ from asr.corpora.register import Entry, read_register
 from common.errors import UserError, run
 from common.files import read_json, sha256, write_json
 from workflows.experiment import Experiment, load_experiment
-from workflows.experiment.decides import corpus_identity, evaluation_inputs, training_inputs
+from workflows.experiment.decides import LOG_ONLY, corpus_identity, evaluation_inputs, training_inputs
 from workflows.sources import file_hashes, module_hashes, package_versions
 
 SCHEMA = 1
@@ -111,16 +111,16 @@ class Identities:
         }
         return self._recipe(self._modules(step, system), settings)
 
-    def costs_recipe(self) -> Recipe:
-        """Of the costs of all systems, which are measured in one job."""
-        asked = {name: evaluation_inputs(self.experiment, name) for name in self.experiment.systems}
+    def costs_recipe(self, system: str) -> Recipe:
+        """Of the costs of a system."""
+        asked = evaluation_inputs(self.experiment, system)
         settings = {
             "measure": self.experiment.measure.model_dump(mode="json"),
             "threads": self.experiment.threads,
-            "points": {name: [inputs["paths"], inputs["rows"]] for name, inputs in asked.items()},
+            "points": [asked["paths"], asked["rows"]],
+            "training": self.experiment.training_of(system).model_dump(mode="json", exclude=LOG_ONLY),
         }
-        modules = {module for name in self.experiment.systems for module in self._modules("measure", name)}
-        return self._recipe(sorted(modules), settings)
+        return self._recipe(self._modules("measure", system), settings)
 
     def analysis_recipe(self) -> Recipe:
         """Of tables, figures, verdicts and the summary."""
@@ -161,20 +161,16 @@ class Identities:
         files = {file: self._digest(self.data / file) for file in self.input_files(system, sets)}
         return {**self._sets(set(sets)), **files, "system": self._digest(model / "system.json")}
 
-    def costs_contents(self) -> Contents:
-        """What measuring reads: all systems, and the training set, whose batches it takes."""
-        systems = {f"system {name}, seed {k}": self.folder(name, k) / "system.json" for name, k in self._each()}
-        return {
-            **self._sets({"train"}),
-            **{file: self._digest(self.data / file) for file in self.measured_files()},
-            **{name: self._digest(path) for name, path in systems.items()},
-        }
+    def costs_contents(self, system: str, model: Path) -> Contents:
+        """What measuring a system reads: its weights, and the training set, whose batches it takes."""
+        return self.evaluation_contents(system, model, ["train"])
 
     def analysis_contents(self) -> Contents:
-        """What tables, figures and verdicts are made from: transcripts, costs, provenance, sensitivities."""
+        """What tables, figures and verdicts are made from: transcripts, costs, provenance, studies, and what says which of
+        them are up to date."""
         files = ("eval/points.json", "measured/costs.json", "provenance.json", "sensitivity.json", "weight_errors.json")
         paths = [self.folder(name, seed) / file for name, seed in self._each() for file in files]
-        paths.append(self.results / "experiment.json")
+        paths += [self.results / "experiment.json", self.results / "made.json"]
         return {str(path.relative_to(self.results)): self._digest(path) for path in paths}
 
     def report_contents(self) -> Contents:
@@ -206,10 +202,6 @@ class Identities:
         family = self.experiment.systems[system].family
         stored = [name for name in sets if name in self.stored_sets(family)]
         return [*self.experiment.input_files(family), *(self.experiment.store_file(family, name) for name in stored)]
-
-    def measured_files(self) -> list[str]:
-        """The files of all families that measuring reads, as paths below the corpus's folder."""
-        return sorted({file for name in self.experiment.systems for file in self.input_files(name, ["train"])})
 
     def _sets(self, names: set[str]) -> Contents:
         return {f"set {name}": self._digest(self.data / content_file(name)) for name in sorted(names)}

@@ -1,39 +1,41 @@
-"""Measure what the points of trained systems cost: parameters, bytes, MACs, real-time factor, peak memory.
+"""Measure what the points of a trained system cost: parameters, bytes, MACs, real-time factor, peak memory.
 
-    python -m workflows.measure --experiment smoke --data results/smoke/data/synth --systems
-    results/smoke/systems/*/seed0
+    python -m workflows.measure --experiment smoke --system f6 --data results/smoke/data/synth \\
+        --model results/smoke/systems/f6/seed0 --out results/smoke/systems/f6/seed0/measured/costs.json
 
-A process for each system, one after the other, so that nothing runs beside a time. On CPUs then a process for the
-memory of each point and of each training, some at a time, for memory does not depend on what runs beside. Writes
-`<system>/measured/costs.json`.
+A process for what is counted and timed, so that nothing runs beside a time. On CPUs then a process for the memory of
+each point and of training, some at a time, for memory does not depend on what runs beside.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from common.errors import run
+from common.errors import run, unknown
 from common.files import write_json
 from workflows.experiment import load_experiment
 from workflows.identity import Identities, identity
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m workflows.measure", description="Measure the costs of systems.")
+    parser = argparse.ArgumentParser(prog="python -m workflows.measure", description="Measure the costs of a system.")
     parser.add_argument("--experiment", required=True, help="name of a file in config/, or a YAML file")
+    parser.add_argument("--system", required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder written by workflows.prepare")
-    parser.add_argument("--systems", type=Path, nargs="+", required=True, help="folders written by workflows.train")
+    parser.add_argument("--model", type=Path, required=True, help="folder written by workflows.train")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
+    if arguments.system not in experiment.systems:
+        raise unknown("system", arguments.system, experiment.systems, experiment.name)
 
-    from workflows.steps.measure import measure_systems
+    from workflows.steps.measure import measure_system
 
-    # results/<experiment>/systems/<system>/seed<k>
-    identities = Identities(experiment, arguments.systems[0].resolve().parents[2], arguments.data)
-    made_from = identity(identities.costs_recipe(), identities.costs_contents())
-    measure_systems(experiment, arguments.data, arguments.systems)
-    for folder in arguments.systems:
-        write_json(folder / "measured" / "identity.json", made_from)
+    identities = Identities(experiment, arguments.model, arguments.data)
+    contents = identities.costs_contents(arguments.system, arguments.model)
+    made_from = identity(identities.costs_recipe(arguments.system), contents)
+    write_json(arguments.out, measure_system(experiment, arguments.system, arguments.data, arguments.model))
+    write_json(arguments.out.parent / "identity.json", made_from)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a run would make again, and which part of its identity changed; and results that are kept all the same.
 
     python -m workflows.why --experiment smoke                     what would be made again, and why
+    python -m workflows.why --experiment smoke --only table1       the same of a part
     python -m workflows.why --experiment smoke --accept f6         keep f6 as it was trained
     snakemake $(python -m workflows.why --experiment smoke --force)
 
@@ -17,7 +18,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,10 +30,14 @@ from common.files import read_json, write_json
 from workflows.accepted import FILE, counted_as, write_accepted
 from workflows.experiment import Experiment, load_experiment
 from workflows.identity import Contents, Identities, Recipe, changes, identity, read_identity, recipe_hash
+from workflows.part import STUDIES, Part, add_arguments, all_studies, chosen_part, joined, part_of
 from workflows.provenance import commit
 
 NEVER_MADE = "not made yet"
 SHOWN = 4
+SHOWN_OF_SYSTEMS = ("evaluate", "costs of")
+"""How products of systems are called: `costs of f6, seed 0`."""
+MADE = "made.json"
 OUTPUTS = ("model.safetensors", "system.json", "provenance.json", "log.jsonl")
 
 
@@ -82,8 +87,28 @@ class Plan:
     @cached_property
     def reasons(self) -> dict[str, Reason]:
         """Products that would be made again, with the reason."""
+        return self._reasons(self.products)
+
+    def reasons_of(self, part: Part) -> dict[str, Reason]:
+        """The same of a run that is asked for a part."""
+        return self._reasons(self._needed_by(part))
+
+    def made(self) -> Part:
+        """What is up to date: systems with all that tables show of them, and the studies that figures show."""
+
+        def is_made(*products: str) -> bool:
+            names = [f"{product}, seed {seed}" for product in products for seed in self.experiment.seeds]
+            return all(name in self.products and name not in self.reasons for name in names)
+
+        kinds = ("train", *SHOWN_OF_SYSTEMS)
+        systems = [name for name in self.experiment.systems if is_made(*(f"{kind} {name}" for kind in kinds))]
+        return part_of(self.experiment, systems, [study for study in all_studies(self.experiment) if is_made(study)])
+
+    def _reasons(self, names: Collection[str]) -> dict[str, Reason]:
         found: dict[str, Reason] = {}
         for name, product in self.products.items():
+            if name not in names:
+                continue
             follows = tuple(each for each in product.needs if each in found)
             if not product.made.is_file():
                 found[name] = Reason(missing=True)
@@ -95,16 +120,17 @@ class Plan:
                 found[name] = Reason(follows=follows)
         return found
 
-    @property
-    def changed_files(self) -> list[str]:
-        """A file of each product that is there and was made by something else than would make it today."""
-        return [str(self.products[name].made) for name, reason in self.reasons.items() if reason.changed]
-
-    @property
-    def retrained(self) -> dict[str, Reason]:
-        """Finished systems that would be trained again."""
-        trained = {name: reason for name, reason in self.reasons.items() if name.startswith("train ")}
-        return {name: reason for name, reason in trained.items() if not reason.missing}
+    def _needed_by(self, part: Part) -> set[str]:
+        """The products that a run makes which is asked for a part."""
+        found = {"check", "analysis", "report"}
+        asked = [f"{kind} {name}" for kind in SHOWN_OF_SYSTEMS for name in part.systems]
+        waiting = [f"{name}, seed {seed}" for name in [*asked, *part.studies] for seed in self.experiment.seeds]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += self.products[name].needs
+        return found
 
     def _all(self) -> Iterator[Product]:
         experiment, identities, results = self.experiment, self.identities, self.results
@@ -122,14 +148,9 @@ class Plan:
         for seed in experiment.seeds:
             for system in in_order(experiment):
                 yield from self._of_system(system, seed)
-        made = [
-            name for name in self.products if name.startswith(("evaluate ", "sensitivity of ", "weight errors of "))
-        ]
-        costs = identities.costs_recipe(), identities.costs_contents()  # one job measures all
-        for system in experiment.systems:
-            for seed in experiment.seeds:
-                yield self._costs(system, seed, costs)
-        needs = ("check", *made, *(name for name in self.products if name.startswith("costs ")))
+        kinds = tuple(f"{kind} of " for kind in STUDIES)
+        made = [name for name in self.products if name.startswith((*SHOWN_OF_SYSTEMS, *kinds))]
+        needs = ("check", *made)
         recipe, contents = identities.analysis_recipe(), identities.analysis_contents()
         written = results / "analysis.identity.json"
         yield self._product("analysis", results / "RESULTS.md", written, recipe, contents, needs)
@@ -158,26 +179,24 @@ class Plan:
         yield self._product(
             f"evaluate {of}", folder / "eval/points.json", folder / "eval/identity.json", recipe, contents, trained
         )
+        recipe, contents = identities.costs_recipe(system), identities.costs_contents(system, folder)
+        made, written = folder / "measured/costs.json", folder / "measured/identity.json"
+        yield self._product(f"costs of {of}", made, written, recipe, contents, trained)
         if self._sensitivity_is_asked_for(system):
             recipe = identities.sensitivity_recipe(system)
             contents = identities.evaluation_contents(system, folder, [experiment.dev_set])
             made, written = folder / "sensitivity.json", folder / "sensitivity/identity.json"
             yield self._product(f"sensitivity of {of}", made, written, recipe, contents, trained)
-        if system in experiment.shown_weight_errors:
+        if f"weight errors of {system}" in all_studies(experiment):
             recipe = identities.weight_errors_recipe(system)
             contents = identities.evaluation_contents(system, folder, [experiment.dev_set])
             made, written = folder / "weight_errors.json", folder / "weight_errors.identity.json"
             yield self._product(f"weight errors of {of}", made, written, recipe, contents, trained)
 
-    def _costs(self, system: str, seed: int, today: tuple[Recipe, Contents]) -> Product:
-        folder = self.identities.folder(system, seed) / "measured"
-        trained = tuple(name for name in self.products if name.startswith("train "))
-        name = f"costs of {system}, seed {seed}"
-        return self._product(name, folder / "costs.json", folder / "identity.json", *today, trained)
-
     def _sensitivity_is_asked_for(self, system: str) -> bool:
         others = (self.experiment.needs_sensitivity(name) for name in self.experiment.systems)
-        return system in self.experiment.shown_sensitivities or any(system in ordered for ordered in others)
+        shown = f"sensitivity of {system}" in all_studies(self.experiment)
+        return shown or any(system in ordered for ordered in others)
 
     def _product(
         self,
@@ -254,12 +273,25 @@ def _keep(product: Product, found: list[str]) -> None:
         os.utime(folder / name, ns=(now, now))
 
 
-def said_first(plan: Plan) -> list[str]:
-    """What a command says before it trains finished systems again; nothing where it would train none."""
-    found = plan.retrained
+def files_to_force(plan: Plan, part: Part) -> list[str]:
+    """A file of each product of a run that is there and was made by something else than would make it today; and the
+    one that says what is made, where that is another part than it says, or something is missing."""
+    reasons, named = plan.reasons_of(part), plan.results / MADE
+    files = [str(plan.products[name].made) for name, reason in reasons.items() if reason.changed]
+    said = read_json(named).get("systems") if named.is_file() else None
+    shown = joined(plan.experiment, part, plan.made()).systems
+    if said != list(shown) or any(reason.missing for reason in reasons.values()):
+        files.append(str(named))
+    return files
+
+
+def said_first(plan: Plan, part: Part | None = None) -> list[str]:
+    """What a run (of a part) says before it trains finished systems again; nothing where it would train none."""
+    reasons = plan.reasons if part is None else plan.reasons_of(part)
+    found = {name: why for name, why in reasons.items() if name.startswith("train ") and not why.missing}
     if not found:
         return []
-    names = [f"  {name.removeprefix('train ')}: {reason}" for name, reason in found.items()]
+    names = [f"  {name.removeprefix('train ')}: {why}" for name, why in found.items()]
     return [
         f"note: {len(found)} finished system{'s' * (len(found) > 1)} would be trained again:",
         *names,
@@ -278,20 +310,24 @@ def main() -> None:
     parser.add_argument(
         "--force", action="store_true", help="print nothing but what makes Snakemake run it all: --forcerun FILE …"
     )
+    add_arguments(parser)
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
+    part = chosen_part(experiment, arguments.only, arguments.systems)
     plan = Plan(experiment, arguments.results / experiment.name)
     if arguments.force:
-        print(" ".join(map(shlex.quote, ["--forcerun", *plan.changed_files])) if plan.changed_files else "")
+        files = files_to_force(plan, part)
+        print(shlex.join(["--forcerun", *files]) if files else "")
         return
     for system in arguments.accept:
         for line in accept(plan, system):
             print(f"accepted for {system}: {line}")
     if arguments.accept:
         plan = Plan(experiment, arguments.results / experiment.name)
-    for name, reason in plan.reasons.items():
+    reasons = plan.reasons_of(part)
+    for name, reason in reasons.items():
         print(f"{name}: {reason}")
-    if not plan.reasons:
+    if not reasons:
         print("nothing would be made again")
 
 

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from analysis.inputs.made import read_made, shown_part
 from analysis.inputs.schemas import (
     Costs,
     Decode,
     Experiment,
+    Made,
     Point,
     Provenance,
     Sensitivity,
@@ -48,6 +50,16 @@ class Results:
 
     @cached_property
     def experiment(self) -> Experiment:
+        """The part of the experiment that is made and up to date: what is shown."""
+        return shown_part(self.whole, self.made)
+
+    @cached_property
+    def made(self) -> Made | None:
+        """`made.json`: what is up to date; None where nobody says so, and everything is shown."""
+        return read_made(self.folder)
+
+    @cached_property
+    def whole(self) -> Experiment:
         """`experiment.json`, with every system that a table or figure names known to exist."""
         path = self.folder / "experiment.json"
         experiment = parse(Experiment, read_json(path), str(path))

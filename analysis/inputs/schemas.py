@@ -64,6 +64,13 @@ class FigureSpec(_Read):
     sensitivity: str | None = None
     """The system whose WER with one layer left out is drawn too."""
 
+    @property
+    def studies(self) -> list[str]:
+        """What is shown beside WERs, as `made.json` names it."""
+        if self.kind == "weight_errors":
+            return [f"weight errors of {system}" for system in self.systems]
+        return [] if self.sensitivity is None else [f"sensitivity of {self.sensitivity}"]
+
 
 class Family(_Read):
     """Models that share a backbone; `title` says in words what they are."""
@@ -157,6 +164,20 @@ class Experiment(_Read):
             if family is not None:
                 members.setdefault(family, []).append(name)
         return [f"{name} systems ({', '.join(own)}): {self.families[name].title}" for name, own in members.items()]
+
+
+class Made(_Read):
+    """`made.json`: what of an experiment is made and up to date."""
+
+    systems: list[str]
+    """With transcripts and costs."""
+    studies: list[str] = []
+    not_made: dict[str, str | None] = {}
+    """The other systems: what changed since they were made; None for those that are not there."""
+
+    def lacking(self, system: str) -> str:
+        """What is needed where a system is not made, in words."""
+        return system if self.not_made.get(system) is None else f"an up-to-date {system}"
 
 
 class Point(_Read):

@@ -34,7 +34,7 @@ AXES = [
 def depth_chart(results: Results, name: str) -> dict[str, Any]:
     """One figure: for each system its depths, each with the reported path and all the others; the published curves."""
     spec = results.experiment.figures[name]
-    chart: dict[str, Any] = {"name": name, "title": figure_title(results.experiment, name)}
+    chart: dict[str, Any] = {"name": name, "title": figure_title(results.whole, name)}
     chart["systems"] = [_system_depths(results, system, spec.decode) for system in spec.systems]
     chart["baselines"] = [
         depth["reported"] | {"paths": depth["paths"]}

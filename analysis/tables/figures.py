@@ -120,7 +120,7 @@ def published_panels(results: Results, name: str) -> list[Published]:
 
     Raises `UserError` when it names a table without published WERs by depth.
     """
-    tables, figure = results.experiment.tables, results.experiment.figures[name]
+    tables, figure = results.whole.tables, results.experiment.figures[name]
     if figure.table is not None:
         table = tables[figure.table]
         if table.published not in COLUMNS:

@@ -4,6 +4,7 @@ In the order of the report: the answer, the pictures, the tables, the verdicts, 
 `formats.ROOM` columns; what is left out stands in the files that are linked below it.
 """
 
+from analysis.inputs.made import not_made
 from analysis.inputs.results import Results
 from analysis.tables.cost_figure import CAPTION
 from analysis.tables.figures import figure_caption, figure_title
@@ -27,6 +28,8 @@ def results_md(
     experiment = results.experiment
     parts = [f"# {escape_markdown(experiment.title or experiment.name)}"]
     parts += [] if experiment.evidence else [NOT_EVIDENCE]
+    lacking = not_made(results.whole, results.made)
+    parts += [escape_markdown(lacking)] if lacking else []
     parts += _headline_section(headlines, experiment.evidence)
     for name in experiment.figures:
         parts += _figure_section(results, name)
@@ -46,8 +49,8 @@ def _headline_section(headlines: list[Headline], evidence: bool) -> list[str]:
 
 def _figure_section(results: Results, name: str) -> list[str]:
     return [
-        f"## {figure_title(results.experiment, name)}",
-        f"![{escape_markdown(figure_title(results.experiment, name))}](figures/{name}.svg)",
+        f"## {figure_title(results.whole, name)}",
+        f"![{escape_markdown(figure_title(results.whole, name))}](figures/{name}.svg)",
         f"{escape_markdown(figure_caption(results, name))} Also as [PDF](figures/{name}.pdf) and "
         f"[PNG](figures/{name}.png).",
     ]

@@ -182,7 +182,9 @@ def _models_in_memory(results: Results, row: MeasuredRow) -> str:
     """`3-layer model`, and what else a method holds while it trains: `+ teacher w12 (12 layers)`."""
 
     def layers(system: str) -> int | None:
-        return results.points(system, row.first.point.seed).physical_layers
+        """None for a system that was trained for others alone."""
+        known = system in results.experiment.systems
+        return results.points(system, row.first.point.seed).physical_layers if known else None
 
     own = f"{row.physical_layers}-layer model" if row.physical_layers else "one model"
     helpers = results.experiment.systems[row.row.system].helpers

@@ -54,8 +54,12 @@ class Evidence:
         own, spec = self._spec(table)
         if spec is None or row not in spec.rows:
             raise NotTestedHere(f"{name} is not part of this experiment")
+        shown, system = self.results.experiment.systems, spec.rows[row].system
+        if system not in shown:
+            raise NotTestedHere(f"{name} was not made: it needs {self.results.made.lacking(system)}")
         if table not in self._measured:
-            self._measured[table] = measure(self.results, own, spec)
+            rows = {key: each for key, each in spec.rows.items() if each.system in shown}
+            self._measured[table] = measure(self.results, own, spec.model_copy(update={"rows": rows}))
         return self._measured[table][row]
 
     def label(self, name: str) -> str:
@@ -161,7 +165,7 @@ class Evidence:
 
     def _spec(self, table: str) -> tuple[str, TableSpec | None]:
         """The experiment's table that reproduces the one meant; of several the one of that name, else the first."""
-        tables = self.results.experiment.tables
+        tables = self.results.whole.tables
         same = [name for name, spec in tables.items() if spec.published == self.tables[table]]
         name = table if table in same else same[0] if same else table
         return name, tables[name] if same else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,19 @@ TINY = "tests/workflows/tiny.yaml"
 BIN = Path(sys.executable).parent
 
 
-def snakemake(results: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
-    """The whole workflow on two cores for the experiment `results/tiny.yaml`, written below `results`."""
+def snakemake(
+    results: Path, *arguments: str, only: str = "", systems: str = "", **options: Any
+) -> subprocess.CompletedProcess:
+    """The workflow, or a part of it, on two cores for the experiment `results/tiny.yaml`, written below `results`."""
     words = [str(BIN / "snakemake"), "--profile", "workflows/profiles/default", "--cores", "2", *arguments]
     words += ["--nolock", "--config", f"experiment={results}/tiny.yaml", f"results={results}"]
+    words += [f"{key}={names}" for key, names in (("only", only), ("systems", systems)) if names]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=900, **options)
+
+
+def jobs(done: subprocess.CompletedProcess) -> list[str]:
+    """The messages of the jobs that a run, or a dry run, announces."""
+    return sorted(re.findall(r"^Job \d+: (.*)$", done.stdout + done.stderr, re.MULTILINE))
 
 
 def command(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:

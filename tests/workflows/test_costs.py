@@ -197,21 +197,24 @@ print(high - before, peak_resident_bytes() - before)
     assert 155e6 < high < 200e6 and after < 30e6
 
 
-def test_each_system_is_measured_in_a_process_of_its_own(run, tmp_path):
-    """Twice the same system in one call: the second's peak holds nothing of the first; and costs repeat exactly."""
-    folders = [Path(shutil.copytree(run / "systems/f2/seed0", tmp_path / name / "seed0")) for name in ("one", "two")]
-    arguments = ["--experiment", TINY, "--data", run / "data/synth", "--systems", *folders]
-    done = command("workflows.measure", *arguments)
+def measure(run, system, model, out, **environment):
+    arguments = ["--experiment", TINY, "--system", system, "--data", run / "data/synth", "--model", model]
+    return command("workflows.measure", *arguments, "--out", out, **environment)
+
+
+def test_costs_repeat(run, tmp_path):
+    """Measured once more, by itself: what is counted is equal, and memory holds nothing of what ran before."""
+    done = measure(run, "f2", run / "systems/f2/seed0", tmp_path / "costs.json")
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    first, second, earlier = (
-        read(path / "measured/costs.json")["points"] for path in (*folders, run / "systems/f2/seed0")
-    )
+    again, earlier = (read(path)["points"] for path in (tmp_path / "costs.json", costs_of(run, "f2")))
     for key in ("peak_memory_bytes", "training_peak_memory_bytes"):
         # Linux counts pages by some dozens at a time: of so small a model that is several per cent.
-        assert second["d02_00"][key] == pytest.approx(first["d02_00"][key], abs=2e6)
-    for point, cost in first.items():
+        assert again["d02_00"][key] == pytest.approx(earlier["d02_00"][key], abs=2e6)
+    assert again.keys() == earlier.keys()
+    for point, cost in again.items():
         for key in ("macs", "stored_bytes", "parameters_stored", "parameters_executed", "parameters_nonzero"):
-            assert cost[key] == second[point][key] == earlier[point][key]
+            assert cost[key] == earlier[point][key]
+    assert read(tmp_path / "identity.json") == read(costs_of(run, "f2").with_name("identity.json"))
 
 
 def test_a_damaged_system_is_named_and_the_earlier_costs_stay(run, tmp_path):
@@ -219,7 +222,8 @@ def test_a_damaged_system_is_named_and_the_earlier_costs_stay(run, tmp_path):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     before = (folder / "measured/costs.json").read_bytes()
-    arguments = ["--experiment", TINY, "--data", run / "data/synth", "--systems", folder]
-    one_clear_error(command("workflows.measure", *arguments), str(weights), "not a readable safetensors file")
-    assert (folder / "measured/costs.json").read_bytes() == before
-    assert "Traceback" in command("workflows.measure", *arguments, FOLDBENCH_TRACEBACK="1").stderr
+    out = folder / "measured/costs.json"
+    one_clear_error(measure(run, "a2", folder, out), str(weights), "not a readable safetensors file")
+    assert out.read_bytes() == before
+    assert "Traceback" in measure(run, "a2", folder, out, FOLDBENCH_TRACEBACK="1").stderr
+    one_clear_error(measure(run, "a3", folder, out), "unknown system 'a3'; did you mean")

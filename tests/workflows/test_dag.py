@@ -13,7 +13,7 @@ import time
 import pytest
 import yaml
 
-from tests.workflows.commands import ROOT, TINY, read, snakemake
+from tests.workflows.commands import ROOT, TINY, jobs, read, snakemake
 from workflows.experiment import load_experiment
 
 
@@ -133,7 +133,12 @@ def planned(run):
     """Messages of the jobs that one dry run announces."""
     done = snakemake(run.parent, "-n")
     assert done.returncode == 0, done.stderr
-    return sorted(re.findall(r"^Job \d+: (.*)$", done.stdout + done.stderr, re.MULTILINE))
+    return jobs(done)
+
+
+def measured(system):
+    """What the job is called that measures a system."""
+    return f"Measure parameters, bytes, MACs, speed and memory of {system}, seed 0, nothing beside it"
 
 
 def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_one_call(run):
@@ -141,11 +146,9 @@ def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_o
     before = experiment.read_text()
     try:
         experiment.write_text(before.replace("{depth: 4, kl: {start_step: 4}}", "{depth: 4, alpha_kl: 0.2}"))
-        assert [job for job in planned(run) if job.startswith("Train")] == [
-            "Train f2, seed 0",
-            "Train f2_half, seed 0",
-            "Train f2_half_int4, seed 0",
-        ]
+        made, chain = planned(run), ["f2", "f2_half", "f2_half_int4"]
+        assert [job for job in made if job.startswith("Train")] == [f"Train {name}, seed 0" for name in chain]
+        assert [job for job in made if job.startswith("Measure p")] == [measured(name) for name in chain]
         experiment.write_text(before.replace("a4: {method: baselines.all_physical}", A4_CHANGED))
         retrained = [job for job in planned(run) if job.startswith("Train")]
         assert retrained == ["Train a4, seed 0", "Train int8, seed 0", "Train student, seed 0"]
@@ -163,8 +166,9 @@ def test_a_change_in_one_family_and_a_new_one_leave_the_others(run):
         values["families"]["more"] = {**speech, "title": "more", "tokenizer": {"units": "char"}}
         values["systems"]["m1"] = {"family": "more", "method": "baselines.all_physical", "backbone": {"layers": 1}}
         experiment.write_text(yaml.safe_dump(values))
-        made = [job for job in planned(run) if job.startswith(("Train", "Prepare", "Decode"))]
-        assert made == ["Decode all points of m1, seed 0", "Prepare tokenizer and features of more", "Train m1, seed 0"]
+        made = [job for job in planned(run) if job.startswith(("Train", "Prepare", "Decode", "Measure"))]
+        decoded, prepared = "Decode all points of m1, seed 0", "Prepare tokenizer and features of more"
+        assert made == [decoded, measured("m1"), prepared, "Train m1, seed 0"]
         values = yaml.safe_load(before)
         values["families"]["speech"]["tokenizer"] = {"units": "char"}
         experiment.write_text(yaml.safe_dump(values))

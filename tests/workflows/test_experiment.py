@@ -458,6 +458,7 @@ COMMANDS = (
     "workflows.train",
     "workflows.evaluate",
     "workflows.measure",
+    "workflows.made",
     "workflows.export",
     "workflows.sensitivity",
     "workflows.check_method",

@@ -87,11 +87,6 @@ class Experiment(Settings):
         return {name: figure for name, figure in self.figures.items() if isinstance(figure, FigureEntry)}
 
     @property
-    def shown_sensitivities(self) -> list[str]:
-        """Systems whose sensitivity a figure shows."""
-        return sorted({figure.sensitivity for figure in self.depth_figures.values()} - {None})
-
-    @property
     def shown_weight_errors(self) -> list[str]:
         """Systems of which a figure shows what errors in their weights do."""
         found = (figure for figure in self.figures.values() if isinstance(figure, WeightErrorsEntry))

@@ -1,11 +1,38 @@
 # From transcripts and costs to tables, figures, the summary and the report.
 
 
+# Apart from analysis, whose outputs are more or fewer: by this one file Snakemake sees that other systems are shown, and
+# makes those that are asked for.
+rule name_what_is_made:
+    message:
+        "Name what is made and up to date"
+    input:
+        points=edges.every("eval/points.json"),
+        costs=edges.every("measured/costs.json"),
+        studies=edges.shown_studies(),
+    output:
+        update("<results>/made.json"),
+    params:
+        experiment=experiment_argument,
+        systems=list(edges.shown.systems),
+        studies=list(edges.shown.studies),
+    log:
+        "<results>/logs/name_what_is_made.log",
+    benchmark:
+        "<results>/benchmarks/name_what_is_made.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m workflows.made --experiment {params.experiment:q} --systems {params.systems:q}"
+        " --studies {params.studies:q} --out {output:q} 2> {log:q}"
+
+
 rule analyse:
     message:
         "Score, test significance, render tables and figures"
     input:
         experiment="<results>/experiment.json",
+        made="<results>/made.json",
         points=edges.every("eval/points.json"),
         costs=edges.every("measured/costs.json"),
         provenance=edges.every("provenance.json"),
@@ -18,7 +45,7 @@ rule analyse:
                 category="Figures",
                 labels={"figure": name},
             )
-            for name in experiment.figures
+            for name in edges.figures
         ],
         tables=[
             report(
@@ -59,6 +86,7 @@ rule write_report:
     input:
         "<results>/RESULTS.md",
         "<results>/claims.json",
+        "<results>/made.json",
     output:
         update("<results>/report.html"),
     params:

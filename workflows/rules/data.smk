@@ -30,6 +30,7 @@ rule prepare_data:
         references=update(expand("<data>/{name}.trn", name=experiment.decoded_sets)),
         contents=update(edges.contents(["train", *experiment.decoded_sets])),
         speakers=update(expand("<data>/{name}.speakers.json", name=experiment.decoded_sets)),
+    priority: 10
     params:
         experiment=experiment_argument,
         folder=subpath(output.corpus, parent=True),
@@ -58,6 +59,7 @@ for family in [None, *experiment.families]:
             edges.read_by_inputs(family),
         output:
             update(edges.inputs(family)),
+        priority: 10
         params:
             experiment=experiment_argument,
             folder=subpath(input[0], parent=True),

@@ -1,5 +1,8 @@
 # Train, evaluate and measure systems. Snakemake knows systems; their points are in points.json.
 #
+# Costs are measured last, for one system after the other: a job of all cores that came first would keep what waits for
+# one core, so everything else has the higher priority.
+#
 # Outputs are marked `update`: a job that fails leaves the results of the last one that did not. The commands write each
 # file whole or not at all.
 
@@ -17,6 +20,7 @@ rule train_system:
         description=update("<results>/systems/{system}/seed{seed}/system.json"),
         provenance=update("<results>/systems/{system}/seed{seed}/provenance.json"),
         history=update("<results>/systems/{system}/seed{seed}/log.jsonl"),
+    priority: 10
     params:
         experiment=experiment_argument,
         starts_from=edges.source_arguments,
@@ -53,6 +57,7 @@ rule evaluate_system:
         corpus=edges.read_by_decoding,
     output:
         points=update("<results>/systems/{system}/seed{seed}/eval/points.json"),
+    priority: 10
     params:
         experiment=experiment_argument,
         recipe=edges.evaluation,
@@ -133,26 +138,29 @@ rule measure_weight_errors:
 
 rule measure_costs:
     message:
-        "Measure parameters, bytes, MACs, speed and memory of all systems, nothing beside it"
+        "Measure parameters, bytes, MACs, speed and memory of {wildcards.system}, seed {wildcards.seed}, nothing beside it"
     input:
-        systems=edges.every("system.json"),
-        corpus=edges.contents(["train"])[0],
-        families=edges.read_by_measuring(),
+        # The weights are known by the digest in it.
+        system="<results>/systems/{system}/seed{seed}/system.json",
+        corpus=edges.read_by_measuring,
     output:
-        update(edges.every("measured/costs.json")),
+        update("<results>/systems/{system}/seed{seed}/measured/costs.json"),
     params:
         experiment=experiment_argument,
-        recipe=edges.costs(),
-        data=subpath(input.corpus, parent=True),
-        systems=edges.every(""),
+        recipe=edges.costs,
+        data=edges.data,
+        model=subpath(input.system, parent=True),
     threads: all_cores(workflow, experiment.threads)
     resources:
         gpu=1,
+        # One at a time, by the profiles: also where a machine has more cores than were asked for.
+        measuring=1,
     log:
-        "<results>/logs/measure_costs.log",
+        "<results>/logs/measure_costs/{system}-{seed}.log",
     benchmark:
-        "<results>/benchmarks/measure_costs.tsv"
+        "<results>/benchmarks/measure_costs/{system}-{seed}.tsv"
     conda:
         "../../environment.yml"
     shell:
-        "python -m workflows.measure --experiment {params.experiment:q} --data {params.data:q} --systems {params.systems:q} 2> {log:q}"
+        "python -m workflows.measure --experiment {params.experiment:q} --system {wildcards.system}"
+        " --data {params.data:q} --model {params.model:q} --out {output:q} 2> {log:q}"

@@ -1,4 +1,4 @@
-"""Which points the tables of an experiment show, and which path stands for a depth that has several.
+"""Which path stands for a depth that has several, and which points the tables of an experiment then show.
 
 Middle depths are never trained, and the paper reports the path with the median WER. It is chosen on the test sets, as
 in the paper; the path that the same rule picks on the development set stands beside it, because a choice made on the
@@ -18,7 +18,7 @@ from analysis.scoring.median import median_point
 from analysis.scoring.trn import Transcript
 from methods.contract import Point
 from workflows.experiment import Experiment
-from workflows.experiment.entries import Row
+from workflows.steps.wanted import table_rows, wanted_points
 
 Decoded = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Set -> point id -> utterance id -> words."""
@@ -86,29 +86,6 @@ class Chooser:
             pooled = (counts_of(self.references[name], words) for name, words in zip(sets, found, strict=True))
             counted.append((point, sum(pooled, Counts.zero())))
         return median_point(counted)
-
-
-def table_rows(experiment: Experiment, system: str) -> list[Row]:
-    """The rows of all tables that show a system."""
-    return [row for table in experiment.tables.values() for row in table.rows.values() if row.system == system]
-
-
-def wanted_points(experiment: Experiment, system: str, points: list[Point]) -> list[Point]:
-    """Points that may stand in a table: the row's path or point, or every offered point of the row's depth.
-
-    A system without rows gives all its points, so that it has costs.
-    """
-    rows = table_rows(experiment, system)
-    if not rows:
-        return points
-    depths = {row.depth for row in rows if row.depth is not None}
-    named = {row.point for row in rows}
-    further = set(experiment.further_paths(system))
-    return [
-        point
-        for point in points
-        if point.id in named or point.path in further or (point.offered and point.depth in depths)
-    ]
 
 
 def table_points(experiment: Experiment, system: str, points: list[Point], chosen: Mapping[int, Choice]) -> list[Point]:

@@ -1,10 +1,10 @@
 """Costs of operating points, measured with nothing else running.
 
-Of each system one child process counts operations and takes times, everything in turns. On CPUs each point's memory is
-that of a child of its own, and so is that of training: forked when whatever the children before imported is imported
-here too, so that neither imports nor another point's leftovers are among it. These come last, as many at a time as
-there are processors: memory, unlike time, does not depend on what runs beside. On CUDA, whose counter sees neither
-imports nor leftovers, the first child does all; this process must not touch the device, or its children could not.
+One child process counts operations and takes times, everything in turns. On CPUs each point's memory is that of a child
+of its own, and so is that of training: forked when whatever the first child imported is imported here too, so that
+neither imports nor another point's leftovers are among it. These come last, as many at a time as there are processors:
+memory, unlike time, does not depend on what runs beside. On CUDA, whose counter sees neither imports nor leftovers, the
+first child does all; this process must not touch the device, or its children could not.
 """
 
 import gc
@@ -17,17 +17,16 @@ from typing import Any
 
 import torch
 
-from common.files import write_json
 from methods.contract import Point, Stage, TrainedSystem, all_points
 from workflows.data import PreparedData, open_data
 from workflows.experiment import Experiment
 from workflows.steps.children import Work, import_all, in_child, in_children
-from workflows.steps.choice import wanted_points
 from workflows.steps.memory import give_back_at_once, held_bytes, peak_above, stay_on_one_processor
 from workflows.steps.operations import counted_costs
 from workflows.steps.recognition import Speech, recognition
 from workflows.steps.times import in_turns, summary
 from workflows.steps.training_step import PARTS_AT_MOST, measurable_stages, step_batches, training_step
+from workflows.steps.wanted import wanted_points
 from workflows.systems import load_description, load_system
 
 SCHEMA = 2
@@ -39,20 +38,17 @@ CPU = torch.device("cpu")
 NOT_TRAINED = {"training_peak_memory_bytes": None, "training_step_seconds": None, "training_seconds": None}
 
 
-def measure_systems(experiment: Experiment, data_folder: Path, folders: list[Path]) -> None:
-    """Measure every system in `folders` and write what was found. Raises `UserError` when one of them fails."""
-    found = {}
-    for folder in folders:
-        found[folder] = costs = in_child(str(folder), _measure, experiment, data_folder, folder)
-        if costs["device"] == "cpu":
-            import_all(costs["imported"])
-    _add_memory({folder: costs for folder, costs in found.items() if costs["device"] == "cpu"}, experiment, data_folder)
-    for folder, costs in found.items():
-        write_json(folder / "measured" / "costs.json", _content(costs, experiment, folder))
-
-
-def _content(found: dict[str, Any], experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """The content of a system's `costs.json`."""
+def measure_system(experiment: Experiment, system: str, data_folder: Path, folder: Path) -> dict[str, Any]:
+    """The content of `costs.json` of a system that was trained into `folder`. Raises `UserError` when it cannot be
+    measured."""
+    # What the first child would import for itself, and this process for the others again; torch._dynamo comes with
+    # counting operations, and with the first step of any optimiser.
+    backbone, method = experiment.backbone_of(system)["name"], experiment.systems[system].method
+    import_all([f"asr.backbones.{backbone}", method, "torch._dynamo"])
+    found = in_child(str(folder), _measure, experiment, data_folder, folder)
+    if found["device"] == "cpu":
+        import_all(found["imported"])
+        _add_memory(found, experiment, data_folder, folder)
     points = {point: {**found["measured"][alike], **found["training"]} for point, alike in found["alike"].items()}
     return {
         "schema": SCHEMA,
@@ -68,24 +64,23 @@ def _content(found: dict[str, Any], experiment: Experiment, folder: Path) -> dic
     }
 
 
-def _add_memory(found: dict[Path, dict[str, Any]], experiment: Experiment, data_folder: Path) -> None:
-    """The memory of each point, and of training, of every system: each in a child of its own."""
+def _add_memory(found: dict[str, Any], experiment: Experiment, data_folder: Path, folder: Path) -> None:
+    """The memory of each point, and of training: each in a child of its own."""
     tasks, goals = [], []
-    for folder, costs in found.items():
-        for name, measured in costs["measured"].items():
-            tasks.append(Work(str(folder), peak_of_point, (experiment, data_folder, folder, name)))
-            goals.append((measured, "peak_memory_bytes"))
-        if costs["largest"] is not None:
-            arguments = (experiment.threads, experiment.packages, folder, *costs["largest"])
-            tasks.append(Work(str(folder), peak_of_training, arguments))
-            goals.append((costs["training"], "training_peak_memory_bytes"))
+    if found["largest"] is not None:  # it takes longest
+        arguments = (experiment.threads, experiment.packages, folder, *found["largest"])
+        tasks.append(Work(str(folder), peak_of_training, arguments))
+        goals.append((found["training"], "training_peak_memory_bytes"))
+    for name, measured in found["measured"].items():
+        tasks.append(Work(str(folder), peak_of_point, (experiment, data_folder, folder, name)))
+        goals.append((measured, "peak_memory_bytes"))
     at_once = min(os.cpu_count() or 1, AT_ONCE)
     for (place, key), peak in zip(goals, in_children(tasks, at_once), strict=True):
         place[key] = peak
 
 
 def _measure(experiment: Experiment, data_folder: Path, folder: Path) -> dict[str, Any]:
-    """In the system's first child: everything but the memory of CPUs. `alike` maps each point to the one that was
+    """In the first child: everything but the memory of CPUs. `alike` maps each point to the one that was
     measured for it, `largest` is what a training step's memory is measured on, `imported` are the modules that all this
     took."""
     before = set(sys.modules)

@@ -1,0 +1,63 @@
+"""Which part of an experiment is made and up to date, as `made.json` says; all of it where there is no such file.
+
+A table or a figure is shown when every system in it is made. A system that was made by other settings or other code
+than today's is not.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from analysis.inputs.schemas import Experiment, FigureSpec, Made, TableSpec
+from common.files import read_json
+from common.settings import parse
+
+FEW = 4
+"""So many missing systems are named one by one."""
+
+
+def read_made(folder: Path) -> Made | None:
+    """`made.json` of an experiment's folder; None where nobody wrote it."""
+    path = folder / "made.json"
+    return parse(Made, read_json(path), str(path)) if path.exists() else None
+
+
+def shown_part(whole: Experiment, made: Made | None) -> Experiment:
+    """The experiment with the systems that are made, and the tables and figures that show no others."""
+    if made is None:
+        return whole
+    shown = {
+        "systems": {name: system for name, system in whole.systems.items() if name in made.systems},
+        "tables": {name: spec for name, spec in whole.tables.items() if not missing(spec, made)},
+        "figures": {name: spec for name, spec in whole.figures.items() if not missing(spec, made)},
+        "headline": whole.headline if whole.headline in made.systems else None,
+    }
+    return whole.model_copy(update=shown)
+
+
+def missing(spec: TableSpec | FigureSpec, made: Made) -> list[str]:
+    """What a table or a figure needs and is not made, in words, each once."""
+    if isinstance(spec, TableSpec):
+        systems, studies = [row.system for row in spec.rows.values()], []
+    else:
+        systems, studies = [*spec.systems, *spec.baselines], spec.studies
+    found = [made.lacking(name) for name in dict.fromkeys(systems) if name not in made.systems]
+    return [*found, *(f"the {study}" for study in studies if study not in made.studies)]
+
+
+def not_made(whole: Experiment, made: Made | None) -> str:
+    """One line that names the tables and figures that are not shown, with what they need, and the systems that no table
+    or figure shows; empty where everything is made."""
+    named = [] if made is None else [*_not_made(whole, made)]
+    return f"Not made so far: {', '.join(named)}." if named else ""
+
+
+def _not_made(whole: Experiment, made: Made) -> Iterator[str]:
+    specs = {**whole.tables, **whole.figures}
+    for name, spec in specs.items():
+        needed = missing(spec, made)
+        if needed:
+            more = [f"{len(needed) - FEW} more"] if len(needed) > FEW else []
+            yield f"{name} (needs {', '.join([*needed[:FEW], *more])})"
+    in_some = {system for spec in whole.tables.values() for system in (row.system for row in spec.rows.values())}
+    in_some |= {system for spec in whole.figures.values() for system in (*spec.systems, *spec.baselines)}
+    yield from (made.lacking(name) for name in whole.systems if name not in (*made.systems, *in_some))

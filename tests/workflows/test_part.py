@@ -1,0 +1,174 @@
+"""A part of an experiment, then the whole: nothing is made twice, and what is up to date is shown."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from common.errors import UserError
+from tests.workflows.commands import ROOT, TINY, command, jobs, one_clear_error, read, snakemake
+from tests.workflows.parts import ONLY, files_of, running_beside
+from workflows.experiment import load_experiment
+from workflows.identity import Identities
+from workflows.part import Part, chosen_part, joined, shown_by
+from workflows.why import Plan
+
+ANALYSED = [
+    "Name what is made and up to date",
+    "Score, test significance, render tables and figures",
+    "Write the report, one page that opens offline",
+]
+
+
+def measured(system):
+    return f"Measure parameters, bytes, MACs, speed and memory of {system}, seed 0, nothing beside it"
+
+
+def test_a_part_makes_what_its_tables_and_systems_need(both):
+    assert jobs(both.part) == sorted(
+        [
+            "Check the experiment: methods, settings, paths",
+            "Prepare the corpus: recordings, manifests, reference transcripts",
+            "Prepare tokenizer and features",
+            *(f"Train {name}, seed 0" for name in ("a4", "f2", "f2_half")),
+            *(f"Decode all points of {name}, seed 0" for name in ("a4", "f2_half")),
+            *(measured(name) for name in ("a4", "f2_half")),
+            *ANALYSED,
+        ]
+    )
+
+
+def test_a_part_followed_by_the_whole_makes_nothing_twice(both):
+    assert sorted(set(jobs(both.part)) & set(jobs(both.whole))) == ANALYSED
+    now = files_of(both.run)
+    assert len(both.files) > 100 and {path: now[path] for path in both.files} == both.files
+
+
+def test_a_part_after_the_whole_has_nothing_to_do(run):
+    done = snakemake(run.parent, "-n", only="figure2,  table4", systems="w2")
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr, done.stderr
+
+
+def test_one_system_is_measured_at_a_time_with_nothing_beside_it(both):
+    systems = load_experiment(TINY).systems
+    for run, count in ((both.part, 2), (both.whole, len(systems) - 2)):
+        found = dict(running_beside(run.stdout + run.stderr, "Measure parameters"))
+        assert len(found) == count and not any(found.values()), found
+    profiles = (yaml.safe_load(path.read_text()) for path in (ROOT / "workflows/profiles").glob("*/config.yaml"))
+    assert all("measuring=1" in profile["resources"] for profile in profiles)
+
+
+def test_measuring_comes_last(both):
+    said = re.findall(r"^Job \d+: (\w+)", both.whole.stdout + both.whole.stderr, re.MULTILINE)
+    assert {*said[said.index("Measure") :]} == {"Measure", "Name", "Score", "Write"}, said
+
+
+def test_a_part_shows_what_is_made_and_names_the_rest(both):
+    text = (both.shown / "RESULTS.md").read_text()
+    lacking = (
+        "Not made so far: table1 (needs a2, f2, f2_half_int4, int8, 1 more), figure2 (needs f2, a2), "
+        "fw1, fw1_int8, heard, student, w2."
+    )
+    assert lacking in text.replace("\\", "") and lacking in (both.shown / "report.html").read_text()
+    assert "## Table 4" in text and "## Table 1" not in text and "## Figure" not in text
+    assert sorted(path.name for path in (both.shown / "tables").glob("*.md")) == ["costs.md", "decodes.md", "table4.md"]
+    assert "f2_half: depth 4" in text, "the headline is of what is there"
+    reasons = [claim["reason"] or "" for claim in read(both.shown / "claims.json")["claims"]]
+    assert any("table1.F1 was not made: it needs f2" in reason for reason in reasons), reasons
+    assert read(both.shown / "made.json")["systems"] == ["a4", "f2_half"]
+    whole = (both.run / "RESULTS.md").read_text()
+    assert "Not made" not in whole + (both.run / "report.html").read_text() and "## Table 1" in whole
+    assert read(both.run / "made.json")["not_made"] == {}
+
+
+def test_what_is_out_of_date_is_not_shown_and_not_made_again_by_a_part(run, tmp_path):
+    experiment = run.parent / "tiny.yaml"
+    before = experiment.read_text()
+    copy = shutil.copytree(run, tmp_path / "tiny", ignore=shutil.ignore_patterns("audio"))
+    changed = before.replace("kl: {start_step: 4}", "alpha_kl: 0.2")
+    (tmp_path / "tiny.yaml").write_text(changed)
+    try:
+        experiment.write_text(changed)
+        made = jobs(snakemake(run.parent, "-n", only=ONLY))
+        assert made == ["Check the experiment: methods, settings, paths", *ANALYSED]
+    finally:
+        experiment.write_text(before)
+    arguments = ["--experiment", tmp_path / "tiny.yaml", "--results", tmp_path, "--only", ONLY]
+    said = command("workflows.why", *arguments).stdout
+    assert said.startswith("check: ") and "train" not in said, said
+    arguments = ["--experiment", tmp_path / "tiny.yaml", "--systems", "a4"]
+    assert command("workflows.made", *arguments, "--out", copy / "made.json").returncode == 0
+    assert read(copy / "made.json")["not_made"] == {
+        "f2": 'settings.settings.alpha_kl: null -> 0.2, settings.settings.kl: {"start_step": 4} -> null',
+        "f2_half": "follows train f2, seed 0",
+        "f2_half_int4": "follows train f2_half, seed 0",
+    }
+    assert command("analysis.render", "--experiment-folder", copy).returncode == 0
+    said = command("analysis.summary", "--experiment-folder", copy).stdout
+    lacking = "table1 (needs an up-to-date f2, an up-to-date f2_half, an up-to-date f2_half_int4), figure2 (needs an"
+    assert lacking in said and lacking in (copy / "RESULTS.md").read_text().replace("\\", "")
+    assert "table1 of tiny" not in said and "## Table 4" in (copy / "RESULTS.md").read_text()
+
+
+@pytest.fixture
+def experiment():
+    return load_experiment(TINY)
+
+
+def test_names_choose_systems_and_whose_sensitivity_is_shown(tmp_path):
+    values = yaml.safe_load((ROOT / TINY).read_text())
+    figure = {"kind": "depth_curves", "decode": "greedy", "systems": ["fw1"], "sensitivity": "w2"}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**values, "figures": {"figure3": figure}}, sort_keys=False))
+    experiment = load_experiment(str(tmp_path / "tiny.yaml"))
+    assert chosen_part(experiment, " figure3 , table4 ", "a2") == Part(("a4", "a2", "fw1"), ("w2",))
+    assert chosen_part(experiment) == Part(tuple(experiment.systems), ("w2",))
+    one, other = chosen_part(experiment, systems="fw1, a4"), chosen_part(experiment, "figure3")
+    assert shown_by(experiment, one) == (["table4"], []), "its sensitivity is not asked for"
+    assert shown_by(experiment, other) == ([], ["figure3"])
+    assert joined(experiment, one, other) == Part(("a4", "fw1"), ("w2",))
+
+
+@pytest.mark.parametrize(
+    ("only", "systems", "words"),
+    [
+        ("tabel4", "", "only: unknown table or figure 'tabel4'; did you mean 'table4'?"),
+        ("table4", "f2_hlaf", "systems: unknown system 'f2_hlaf'; did you mean 'f2_half'?"),
+        ("a4", "", "only: unknown table or figure 'a4'"),
+    ],
+)
+def test_what_nobody_knows_is_refused(experiment, only, systems, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        chosen_part(experiment, only, systems)
+
+
+def test_the_commands_refuse_it_before_any_work(run, tmp_path):
+    done = snakemake(run.parent, "-n", only="tabel4")
+    assert done.returncode != 0 and "error: only: unknown table or figure 'tabel4'" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = command("workflows.why", "--experiment", TINY, "--systems", "f3", "--force")
+    one_clear_error(done, "systems: unknown system 'f3'")
+
+
+def test_make_passes_the_names_on():
+    words = ["make", "-n", "reproduce", "ONLY=table1, bits", "SYSTEMS=f6"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--config experiment='smoke' only='table1, bits' systems='f6'" in said
+    assert "--only 'table1, bits' --systems 'f6' --force" in said.replace("\\\n", "").replace("\t", "")
+    said = subprocess.run(words[:3], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "only=" not in said.replace("--only", "")
+
+
+def test_a_system_is_measured_for_itself(experiment, run):
+    """Another system's weights decide nothing of what one costs."""
+    identities = Identities(experiment, run)
+    heard = {name: identities.costs_contents(name, run / f"systems/{name}/seed0") for name in ("a4", "w2")}
+    assert sorted(heard["a4"]) == ["cmvn.json", "set train", "system", "tokenizer.json"]
+    assert sorted(heard["w2"]) == ["set train", "speech/tokenizer.json", "system"]
+    assert "asr/backbones/wav2vec2.py" not in identities.costs_recipe("a4")["sources"]
+
+
+def test_a_plan_knows_what_is_up_to_date(experiment, run, tmp_path):
+    assert Plan(experiment, run).made() == chosen_part(experiment)
+    assert Plan(experiment, tmp_path / "nothing").made() == Part((), ())

@@ -1,0 +1,53 @@
+"""Write down which systems of an experiment are made and up to date: what analysis shows; the others it names.
+
+    python -m workflows.made --experiment smoke --systems f6 a12 --studies 'sensitivity of w12' --out results/smoke/made.json
+
+The workflow calls it before analysis, with the systems that it has just made or found up to date. Others are among them
+only where everything beside them says so.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from common.errors import run
+from common.files import write_json
+from workflows.experiment import load_experiment
+from workflows.part import joined, part_of
+from workflows.why import SHOWN_OF_SYSTEMS, Plan
+
+SCHEMA = 1
+
+
+def what_changed(plan: Plan, system: str) -> str | None:
+    """Why a system is not up to date with all that tables show of it, as `workflows.why` says it first; None where
+    something of it is not there."""
+    kinds, seeds = ("train", *SHOWN_OF_SYSTEMS), plan.experiment.seeds
+    found = [plan.reasons.get(f"{kind} {system}, seed {seed}") for seed in seeds for kind in kinds]
+    return next((str(reason) for reason in found if reason is not None and not reason.missing), None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m workflows.made", description="Write down which systems are made and up to date."
+    )
+    parser.add_argument("--experiment", required=True, help="name of a file in config/, or a YAML file")
+    parser.add_argument("--systems", nargs="*", default=[], help="those that are")
+    parser.add_argument(
+        "--studies", nargs="*", default=[], help="what figures show beside WERs, as far as it is: 'sensitivity of w12'"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write, in the experiment's folder")
+    arguments = parser.parse_args()
+    experiment = load_experiment(arguments.experiment)
+    made = part_of(experiment, arguments.systems, arguments.studies)
+    others: dict[str, str | None] = {}
+    if len(made.systems) < len(experiment.systems):
+        plan = Plan(experiment, arguments.out.parent)
+        made = joined(experiment, made, plan.made())
+        others = {name: what_changed(plan, name) for name in experiment.systems if name not in made.systems}
+    found = {"systems": made.systems, "studies": made.studies, "not_made": others}
+    write_json(arguments.out, {"schema": SCHEMA, **found})
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
