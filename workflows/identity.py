@@ -166,8 +166,8 @@ class Identities:
         return self.evaluation_contents(system, model, ["train"])
 
     def analysis_contents(self) -> Contents:
-        """What tables, figures and verdicts are made from: transcripts, costs, provenance, studies, and what says which of
-        them are up to date."""
+        """What tables, figures and verdicts are made from: transcripts, costs, provenance, studies, and what says which
+        of them are up to date."""
         files = ("eval/points.json", "measured/costs.json", "provenance.json", "sensitivity.json", "weight_errors.json")
         paths = [self.folder(name, seed) / file for name, seed in self._each() for file in files]
         paths += [self.results / "experiment.json", self.results / "made.json"]

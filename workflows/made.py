@@ -1,6 +1,7 @@
 """Write down which systems of an experiment are made and up to date: what analysis shows; the others it names.
 
-    python -m workflows.made --experiment smoke --systems f6 a12 --studies 'sensitivity of w12' --out results/smoke/made.json
+    python -m workflows.made --experiment smoke --systems f6 a12 --studies 'weight errors of f6' \\
+        --out results/smoke/made.json
 
 The workflow calls it before analysis, with the systems that it has just made or found up to date. Others are among them
 only where everything beside them says so.

@@ -68,8 +68,9 @@ def test_measuring_comes_last(both):
 def test_a_part_shows_what_is_made_and_names_the_rest(both):
     text = (both.shown / "RESULTS.md").read_text()
     lacking = (
-        "Not made so far: table1 (needs a2, f2, f2_half_int4, int8, 1 more), figure2 (needs f2, a2), "
-        "fw1, fw1_int8, heard, student, w2."
+        "Not made so far: table1 (needs a2, f2, f2_half_int4, int8, 1 more), bits (needs f2, f2_half_int4, fw1, "
+        "fw1_int8), figure2 (needs f2, a2), repeated_errors (needs f2, the weight errors of f2, the weight errors of a4), "
+        "heard, student, w2."
     )
     assert lacking in text.replace("\\", "") and lacking in (both.shown / "report.html").read_text()
     assert "## Table 4" in text and "## Table 1" not in text and "## Figure" not in text
@@ -122,12 +123,12 @@ def test_names_choose_systems_and_whose_sensitivity_is_shown(tmp_path):
     figure = {"kind": "depth_curves", "decode": "greedy", "systems": ["fw1"], "sensitivity": "w2"}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**values, "figures": {"figure3": figure}}, sort_keys=False))
     experiment = load_experiment(str(tmp_path / "tiny.yaml"))
-    assert chosen_part(experiment, " figure3 , table4 ", "a2") == Part(("a4", "a2", "fw1"), ("w2",))
-    assert chosen_part(experiment) == Part(tuple(experiment.systems), ("w2",))
+    assert chosen_part(experiment, " figure3 , table4 ", "a2") == Part(("a4", "a2", "fw1"), ("sensitivity of w2",))
+    assert chosen_part(experiment) == Part(tuple(experiment.systems), ("sensitivity of w2",))
     one, other = chosen_part(experiment, systems="fw1, a4"), chosen_part(experiment, "figure3")
     assert shown_by(experiment, one) == (["table4"], []), "its sensitivity is not asked for"
     assert shown_by(experiment, other) == ([], ["figure3"])
-    assert joined(experiment, one, other) == Part(("a4", "fw1"), ("w2",))
+    assert joined(experiment, one, other) == Part(("a4", "fw1"), ("sensitivity of w2",))
 
 
 @pytest.mark.parametrize(
