@@ -69,8 +69,8 @@ def test_a_part_shows_what_is_made_and_names_the_rest(both):
     text = (both.shown / "RESULTS.md").read_text()
     lacking = (
         "Not made so far: table1 (needs a2, f2, f2_half_int4, int8, 1 more), bits (needs f2, f2_half_int4, fw1, "
-        "fw1_int8), figure2 (needs f2, a2), repeated_errors (needs f2, the weight errors of f2, the weight errors of a4), "
-        "heard, student, w2."
+        "fw1_int8), figure2 (needs f2, a2), repeated_errors (needs f2, the weight errors of f2, the weight errors of "
+        "a4), heard, student, w2."
     )
     assert lacking in text.replace("\\", "") and lacking in (both.shown / "report.html").read_text()
     assert "## Table 4" in text and "## Table 1" not in text and "## Figure" not in text
@@ -108,7 +108,8 @@ def test_what_is_out_of_date_is_not_shown_and_not_made_again_by_a_part(run, tmp_
     }
     assert command("analysis.render", "--experiment-folder", copy).returncode == 0
     said = command("analysis.summary", "--experiment-folder", copy).stdout
-    lacking = "table1 (needs an up-to-date f2, an up-to-date f2_half, an up-to-date f2_half_int4), figure2 (needs an"
+    stale = "(needs an up-to-date f2, an up-to-date f2_half, an up-to-date f2_half_int4)"
+    lacking = f"table1 {stale}, bits {stale}, figure2 (needs an up-to-date f2)"
     assert lacking in said and lacking in (copy / "RESULTS.md").read_text().replace("\\", "")
     assert "table1 of tiny" not in said and "## Table 4" in (copy / "RESULTS.md").read_text()
 
