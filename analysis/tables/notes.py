@@ -92,8 +92,8 @@ def _common_notes(content: Content, holm: str | None) -> list[str]:
     if any(len(choice.candidates) > 1 for row in rows.values() for choice in row.choices):
         notes.append(
             "A depth with several paths is represented by the path with the median pooled errors (the lower one of an "
-            "even number), chosen on the test sets as in the paper; where all columns stand, beside it the path that "
-            f"the same rule picks on the development set '{experiment.dev_set}', with its test WER."
+            "even number), chosen on the test sets as in the paper; where all columns stand, beside it is the path "
+            f"that the same rule picks on the development set '{experiment.dev_set}', with its test WER."
         )
     if len(seeds) > 1:
         notes.append(
