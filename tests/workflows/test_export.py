@@ -242,8 +242,8 @@ def test_onnx_equals_torch(made, tmp_path, depth):
     system, out = made
     file = out / "onnx" / "model.onnx"
     if depth != 5:
-        if system.method.backbone.name == "hubert":
-            pytest.skip("the same code as wav2vec2's; tracing takes long")
+        if system.method.backbone.name != "wav2vec2":
+            pytest.skip("HuBERT runs the same code, the Conformer at depth 4 in another test; tracing takes long")
         file = tmp_path / "model.onnx"
         assert write_onnx(system, system.chosen[depth].path, file).largest_difference < 2e-4
     session = onnxruntime.InferenceSession(file)

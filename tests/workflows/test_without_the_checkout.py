@@ -24,7 +24,9 @@ from methods.shared.matrices import packed_matrices
 from tests.systems import chain_folder, derived_folder, speech, system_folder
 from tests.workflows.commands import ROOT
 from workflows.steps.export.folder import export_system
+from workflows.steps.export.onnx import largest_difference
 from workflows.steps.export.system import read_system
+from workflows.steps.export.weights import is_backbone, packed_forms
 from workflows.systems import load_system
 
 LENGTHS = (0.9, 2.1, 1.4)
@@ -46,7 +48,7 @@ for folder in job["folders"]:
         else:
             raise AssertionError("code of the folder was run without trust")
     assert not any(name.startswith("transformers_modules." + folder) for name in sys.modules)
-    processor = transformers.AutoProcessor.from_pretrained(folder)
+    processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=True)
     rate = processor.feature_extractor.sampling_rate
     waveforms = [numpy.array(numpy.load(f"{rate}.npz")[name]) for name in ("0", "1", "2")]
     inputs = processor(waveforms, sampling_rate=rate, padding=True, return_tensors="pt")
@@ -89,14 +91,14 @@ def systems(run, tmp_path_factory):
     """Folders of systems that read the waveform: folded ones of the tiny experiment, dense and packed, and chains."""
     root = tmp_path_factory.mktemp("systems")
     hubert = chain_folder(root / "hubert", "hubert")
-    large = chain_folder(root / "large", "wav2vec2", bits=8, conv_norm="layer", pre_norm=True)
+    large = {"layers": 6, "settings": {"depth": 12}, "conv_norm": "layer", "pre_norm": True}
     return {
         "fw1": run / "systems/fw1/seed0",
         "fw1_int8": run / "systems/fw1_int8/seed0",
         "hubert_half": hubert.parents[1] / "f3_half/seed0",
         "hubert_int4": hubert,
-        "large_int8": large,
-        "wav2vec2_int4": chain_folder(root / "wav2vec2", "wav2vec2"),
+        "large_int4": chain_folder(root / "large", "wav2vec2", **large),
+        "wav2vec2_int8": chain_folder(root / "wav2vec2", "wav2vec2", bits=8),
     }
 
 
@@ -114,7 +116,7 @@ def elsewhere(systems, tmp_path_factory):
     return root, np.load(root / "found.npz")
 
 
-NAMES = ("fw1", "fw1_int8", "hubert_half", "hubert_int4", "large_int8", "wav2vec2_int4")
+NAMES = ("fw1", "fw1_int8", "hubert_half", "hubert_int4", "large_int4", "wav2vec2_int8")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -186,7 +188,7 @@ def test_the_file_holds_the_weights_as_they_are_stored(systems, elsewhere, name)
 
 def test_the_card_says_the_chain_and_what_a_weight_takes(elsewhere, systems):
     root, _ = elsewhere
-    card = (root / "wav2vec2_int4/README.md").read_text()
+    card = (root / "hubert_int4/README.md").read_text()
     assert (
         "Chain: 'f3' (foldable, `methods.unfolding`) → 'f3_half' (pruned, `baselines.magnitude`) → "
         "'f3_packed' (quantised, `baselines.post_training`)" in card
@@ -195,8 +197,8 @@ def test_the_card_says_the_chain_and_what_a_weight_takes(elsewhere, systems):
     weights = (4 * 32 * 32 + 48 * 32, 32 * 48)
     four = (weights[0] * 144 / 32 + weights[1] * 2 * 144 / 48) / sum(weights)
     assert f"18 matrices in 4 bits, {four:.2f} a weight; 1 matrix in 8 bits, {(32 * 8 + 16) / 32:.2f} a weight" in card
-    size = (root / "wav2vec2_int4/model.safetensors").stat().st_size
-    system = load_system(systems["wav2vec2_int4"])
+    size = (root / "hubert_int4/model.safetensors").stat().st_size
+    system = load_system(systems["hubert_int4"])
     assert f"{size:,} bytes, {system.method.stored_bytes(system.module, []):,} of them" in card
     half = load_system(systems["hubert_half"])
     nonzero = sum(int(parameter.count_nonzero()) for parameter in half.module.parameters())
@@ -221,19 +223,23 @@ def blocks(path, containing):
     ]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/export.md", None])
-def test_the_documented_lines_transcribe_with_packed_weights(systems, elsewhere, tmp_path, document):
+def test_the_documented_lines_transcribe_with_packed_weights(systems, elsewhere, tmp_path):
     root, _ = elsewhere
-    name = "hubert_int4"
-    (block,) = blocks(document or root / name / "README.md", "trust_remote_code=True)\naudio")
-    exported = tmp_path / re.search(r'"((?:exported/)?\w+)"', block.partition("recognition")[2])[1]
-    exported.parent.mkdir(exist_ok=True)
-    exported.symlink_to(root / name)
+    name = "large_int4"
+    documents = ("README.md", "docs/export.md", root / name / "README.md")
+    lines = [block for path in documents for block in blocks(path, "trust_remote_code=True)\naudio")]
+    folders = {re.search(r'recognition", "((?:exported/)?\w+)"', block)[1] for block in lines}
+    assert len(lines) == 3 and folders == {"exported/fw6", name}
+    lines += [f"{block}\nprint(*model.path)" for path in documents[1:] for block in blocks(path, "model.depth = 12")]
+    (tmp_path / "exported").mkdir()
+    for folder in folders:
+        (tmp_path / folder).symlink_to(root / name)
     (waveform,) = speech((1.7,))
     soundfile.write(tmp_path / "speech.wav", waveform, 16000, subtype="FLOAT")
     system = read_system(systems[name], None)
     expected = words(system, system.chosen[system.default_depth].path, waveform)
-    assert isolated(block, tmp_path).strip() == expected and expected
+    said = isolated("\n".join(lines), tmp_path).splitlines()
+    assert expected and said == [*(3 * [expected]), "2 2 2 2 1 1", "2 2 2 2 2 2"]
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +254,7 @@ def conformer(tmp_path_factory):
 @pytest.mark.parametrize("document", ["docs/export.md", None])
 def test_a_packed_conformer_transcribes_through_onnx(conformer, document):
     system, root = conformer
+    assert largest_difference(system, system.chosen[4].path, root / "exported/f6/onnx/model.onnx") < 2e-4
     (block,) = blocks(document or root / "exported/f6/README.md", "onnxruntime.InferenceSession")
     (waveform,) = speech((1.7,))
     folder = root if document else root / "exported"
@@ -270,8 +277,6 @@ def test_a_packed_conformer_in_the_checkout(conformer):
 
 def test_weights_that_another_class_unpacks_are_refused(tmp_path):
     """Stored like packed ones, they may mean something else."""
-    from workflows.steps.export.weights import is_backbone, packed_forms
-
     system = load_system(derived_folder(system_folder(tmp_path, "hubert"), "int8", "baselines.post_training", bits=8))
     assert packed_forms(system.module) and is_backbone(system.module, system.method.backbone)
     part = next(iter(packed_matrices(system.module).values()))

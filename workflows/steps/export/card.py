@@ -79,7 +79,7 @@ def _weights(system: ExportedSystem, size: int) -> str:
     held = "; ".join(_few_bits(bits, parts) for bits, parts in packed_by_bits(system.module).items())
     count = system.method.parameters(system.module, system.offered[0])
     stored = system.method.stored_bytes(system.module, system.offered)
-    lines = [f"`model.safetensors` has {size:,} bytes, {stored:,} of them weights of {count.stored:,} parameters."]
+    lines = [f"`model.safetensors` has {size:,} bytes, {stored:,} of them tensors with {count.stored:,} parameters."]
     if held:
         lines.append(f"Packed, scales included: {held}; everything else is float32. They are unpacked when they run.")
     if len(system.chain) > 1:

@@ -48,10 +48,10 @@ def how_to_load(system: ExportedSystem, out: Path, name: str, onnx: bool) -> str
         f"model.depth = {system.default_depth}\n"
         "```\n"
     )
+    lines.append("Speech with another sampling rate is refused: resample it first.\n")
     if onnx:
-        lines.append("With onnxruntime, without transformers and without a checkout:\n")
+        lines.append("With onnxruntime, without transformers and without a checkout; it looks at no sampling rate:\n")
         lines.append(LOAD_ONNX.format(name=name))
     elif not trust:
         lines.append("Without a checkout it runs as ONNX: export it with `--onnx DEPTH`.\n")
-    lines.append("Speech with another sampling rate is refused: resample it first.\n")
     return "\n".join(lines)
