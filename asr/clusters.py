@@ -9,7 +9,8 @@ from lhotse.features.kaldi.layers import Wav2MFCC
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from asr.backbones.speech_encoder import SpeechEncoder, shortest_input
+from asr.backbones.speech_encoder import SpeechEncoder
+from asr.portable.speech import shortest_input
 from asr.precision import no_autocast
 from common.errors import UserError
 

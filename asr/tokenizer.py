@@ -14,6 +14,7 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,13 @@ class Tokenizer(ABC):
         """The ids of a text. Raises `UserError` naming the first word or character that is not in the token list."""
 
     @abstractmethod
-    def _join(self, tokens: list[str]) -> str:
-        """The text of tokens, none of them special; outer and double spaces do not matter."""
+    def _text(self, token: str) -> str:
+        """What a token that is not special adds to a text; outer and double spaces do not matter."""
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """What each entry of the list adds to a text, special tokens nothing; outer and double spaces do not matter."""
+        return ["" if token in self._specials else self._text(token) for token in self.tokens]
 
     def _look_up(self, parts: list[str], text: str, kind: str = "character") -> list[int]:
         for part in parts:
@@ -105,13 +111,12 @@ class Tokenizer(ABC):
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; special tokens say nothing. Raises `IndexError` for an id outside the list."""
-        tokens = []
+        parts = []
         for number in ids:
             if not 0 <= number < len(self.tokens):
                 raise IndexError(f"token {number} is outside the list of {len(self.tokens)}")
-            if self.tokens[number] not in self._specials:
-                tokens.append(self.tokens[number])
-        return " ".join(self._join(tokens).split())
+            parts.append(self.texts[number])
+        return " ".join("".join(parts).split())
 
     def check(self, utterances: Iterable[Any]) -> None:
         """Check that all transcripts of a training set can be written in the units (`utterances` have `id` and `text`).
@@ -181,8 +186,8 @@ class Words(DecoderTokenizer):
     def encode(self, text: str) -> list[int]:
         return self._look_up(text.split(), text, "word")
 
-    def _join(self, tokens: list[str]) -> str:
-        return " ".join(tokens)
+    def _text(self, token: str) -> str:
+        return f" {token}"
 
 
 class Characters(DecoderTokenizer):
@@ -198,8 +203,8 @@ class Characters(DecoderTokenizer):
     def encode(self, text: str) -> list[int]:
         return self._look_up(_characters(text, SPACE), text)
 
-    def _join(self, tokens: list[str]) -> str:
-        return "".join(" " if token == SPACE else token for token in tokens)
+    def _text(self, token: str) -> str:
+        return " " if token == SPACE else token
 
 
 class BytePairs(DecoderTokenizer):
@@ -234,8 +239,8 @@ class BytePairs(DecoderTokenizer):
         missing = next(character for character in "".join(words) if character not in known)
         raise UserError(f"transcript '{text}': character {missing!r} is not in the tokenizer")
 
-    def _join(self, tokens: list[str]) -> str:
-        return "".join(tokens).replace(PIECE_SPACE, " ")
+    def _text(self, token: str) -> str:
+        return token.replace(PIECE_SPACE, " ")
 
     def _model_text(self) -> str:
         return base64.b64encode(self.model).decode()
@@ -293,8 +298,8 @@ class Letters(Tokenizer):
             )
         return _characters(cased, " ")
 
-    def _join(self, tokens: list[str]) -> str:
-        return "".join(" " if token == LETTER_SPACE else token for token in tokens)
+    def _text(self, token: str) -> str:
+        return " " if token == LETTER_SPACE else token
 
 
 TRAINED = {kind.units: kind for kind in (Words, Characters, BytePairs)}

@@ -44,7 +44,8 @@ from torch import Tensor
 
 import asr.backbones.wav2vec2  # noqa: F401  (before processes are forked: memory is counted above the imports)
 from asr.backbones import Batch, EncoderState, LayerDrop
-from asr.backbones.speech_encoder import SpeechEncoder, base_of
+from asr.backbones.speech_encoder import SpeechEncoder
+from asr.portable.speech import base_of
 from asr.settings import TrainingSettings
 from benchmarks.encoders import device_here, device_name, method_on, noise, spread
 from benchmarks.joint_training_tables import memory_table, time_table

@@ -58,6 +58,7 @@ OWN_TESTS = {
     "analysis/scoring/median.py": ["tests/analysis/test_choice.py", STATISTICS],
     "methods/paths/__init__.py": ["tests/methods/test_paths.py"],
     "methods/shared/packed.py": ["tests/methods/test_packed.py"],
+    "asr/portable/packed.py": ["tests/methods/test_packed.py"],
     "methods/shared/derived.py": ["tests/methods/test_derived.py"],
     "methods/unfolding.py": ["tests/methods/test_unfolding.py", "tests/methods/test_passes_that_decide.py"],
     "asr/training.py": ["tests/asr/test_training.py", "tests/asr/test_steps_that_decide.py"],

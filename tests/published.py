@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import Wav2Vec2ForPreTraining
 
-from asr.backbones.speech_encoder import SpeechEncoder, base_of
+from asr.backbones.speech_encoder import SpeechEncoder
+from asr.portable.speech import base_of
 from asr.tokenizer import LETTERS
 
 OFFICIAL = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}

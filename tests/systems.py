@@ -9,10 +9,10 @@ from asr.backbones import Backbone, BackboneFactory
 from asr.features import Normaliser, Statistics, make_extractor
 from asr.settings import FeatureSettings
 from asr.tokenizer import Letters, Tokenizer
-from common.files import sha256, write_json
+from common.files import read_json, sha256, write_json
 from methods.contract import make_method
 from tests.models import SMALL, STILL
-from workflows.systems import save_system
+from workflows.systems import load_system, save_system
 
 RATE = 16000
 WORDS = "zero one two three four five six seven eight nine"
@@ -66,6 +66,28 @@ def system_folder(
     }
     write_json(folder / "provenance.json", {"commit": "0123abc", "modified": False, "configuration": configuration})
     return folder
+
+
+def derived_folder(source: Path, name: str, method: str, **settings) -> Path:
+    """A system derived from the one in `source`, beside it, by the code that training uses; nothing is trained."""
+    system, earlier = load_system(source), read_json(source / "system.json")
+    settings = {"source": {"system": system.name}, **settings}
+    made = make_method(method, settings, system.method.backbone)
+    made.inputs = {"source": system}
+    module = made.build().eval()
+    folder = source.parents[1] / name / source.name
+    description = {"name": name, "seed": 0, "method": method, "settings": settings, "vocabulary": earlier["vocabulary"]}
+    save_system(folder, module, made, description)
+    provenance = read_json(source / "provenance.json")
+    provenance["configuration"] |= {"method": method, "settings": settings}
+    write_json(folder / "provenance.json", provenance)
+    return folder
+
+
+def chain_folder(root: Path, backbone: str, bits: int = 4, **changes) -> Path:
+    """Fold, prune, quantise: `f3`, `f3_half` and `f3_packed` in `root`; the folder of the last."""
+    half = derived_folder(system_folder(root, backbone, **changes), "f3_half", "baselines.magnitude", sparsity=0.5)
+    return derived_folder(half, "f3_packed", "baselines.post_training", bits=bits)
 
 
 def trained(units: str) -> Tokenizer:

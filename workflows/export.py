@@ -3,7 +3,8 @@
     python -m workflows.export results/smoke/systems/f6/seed0 exported/f6
     python -m workflows.export results/smoke/systems/f6/seed0 exported/f6 --onnx 8 --espnet 12
 
-OUT gets `config.json`, `model.safetensors` (physical layers once), the processor's files and a model card, `README.md`.
+OUT gets `config.json`, `model.safetensors` (physical layers once), the processor's files and a model card, `README.md`,
+and for wav2vec2 and HuBERT the modules that run them without this project.
 `--onnx` adds `onnx/model.onnx`, `--espnet` adds `espnet/`, each at one depth, or one path written `"1 1 2 2"`.
 """
 

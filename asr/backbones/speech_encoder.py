@@ -1,7 +1,7 @@
 """Speech foundation encoders with a CTC layer, on transformers' own modules; only the loop over layers is ours.
 
 wav2vec2 (Baevski et al., 2020) and HuBERT (Hsu et al., 2021) share one architecture: a convolutional feature encoder
-that reads the waveform, a positional convolution, and Transformer layers. The functions below run transformers'
+that reads the waveform, a positional convolution, and Transformer layers. `asr.portable.speech` runs transformers'
 `Wav2Vec2ForCTC` or `HubertForCTC` along a path; with every repeat count 1 a single utterance gives its logits. What
 transformers does not have is `mask_padding` (default): base models are used without an attention mask, so their
 results depend on what else is in the batch. Masked, the feature encoder's group norm takes its statistics from the
@@ -22,9 +22,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-from transformers.masking_utils import create_bidirectional_mask
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
+from asr.portable.speech import close, convolve, ctc_logits, embed, layers_of, output_frames
 from asr.precision import no_autocast
 from common.errors import UserError
 from common.settings import Settings
@@ -158,7 +158,8 @@ class SpeechEncoder(Backbone):
         those that `masked` (batch, frames) says, else, in training, random ones."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_feature_encoder):
             features, valid = convolve(self.model, inputs, lengths if self.config.mask_padding else None)
-        return embed(self.model, features, valid, masked)
+        x, attention_mask = embed(self.model, features, valid, masked)
+        return EncoderState(x, valid, attention_mask=attention_mask)
 
     def run_layer(self, layer: int, state: EncoderState, drop: LayerDrop | None = None) -> EncoderState:
         if drop is not None and not drop.branch_scale(state.executed):
@@ -205,104 +206,3 @@ class SpeechEncoder(Backbone):
             yield
         finally:
             self.model.set_attn_implementation("sdpa")
-
-
-def base_of(model: nn.Module) -> nn.Module:
-    """The encoder without its CTC layer."""
-    return getattr(model, model.base_model_prefix)
-
-
-def layers_of(model: nn.Module) -> nn.ModuleList:
-    """The physical layers."""
-    return base_of(model).encoder.layers
-
-
-def output_frames(model: nn.Module, samples: Any) -> Any:
-    """Encoder frames that so many samples give (an int or a tensor of them); 0 when there are too few for one."""
-    for kernel, stride in zip(model.config.conv_kernel, model.config.conv_stride, strict=True):
-        samples = (samples - kernel) // stride + 1
-    return samples.clamp(min=0) if isinstance(samples, Tensor) else max(0, samples)
-
-
-def shortest_input(model: nn.Module) -> int:
-    """Samples that one encoder frame needs."""
-    samples = 1
-    for kernel, stride in reversed(list(zip(model.config.conv_kernel, model.config.conv_stride, strict=True))):
-        samples = (samples - 1) * stride + kernel
-    return samples
-
-
-def convolve(model: nn.Module, samples: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The convolutional feature encoder: `samples` (batch, samples) -> (batch, frames, channels) and which of the
-    frames are real (batch, frames).
-
-    The convolutions are not padded, so a real frame sees real samples only; what would let padding in is the group norm
-    over time. `lengths` (batch,) None: as transformers does it, all frames count as real.
-    """
-    shortest = shortest_input(model)
-    if samples.size(1) < shortest:
-        samples = F.pad(samples, (0, shortest - samples.size(1)))
-    x = samples[:, None]
-    for layer in base_of(model).feature_extractor.conv_layers:
-        norm = getattr(layer, "layer_norm", None)
-        if lengths is not None and isinstance(norm, nn.GroupNorm) and holds_anywhere(lengths < samples.size(1)):
-            x = layer.conv(x)
-            frames = (lengths - layer.conv.kernel_size[0]) // layer.conv.stride[0] + 1
-            x = layer.activation(_group_norm_of_real_frames(norm, x, frames))
-        else:
-            x = layer(x)
-    if lengths is None:
-        return x.transpose(1, 2), x.new_ones((len(x), x.size(2)), dtype=torch.bool)
-    frames = output_frames(model, lengths.to(x.device))
-    return x.transpose(1, 2), torch.arange(x.size(2), device=x.device)[None, :] < frames[:, None]
-
-
-def _group_norm_of_real_frames(norm: nn.GroupNorm, x: Tensor, frames: Tensor) -> Tensor:
-    """Utterance by utterance, so that the sums are the very ones that an utterance alone would give; all at once in an
-    exported graph, which cannot count utterances."""
-    frames = frames.clamp(min=1, max=x.size(2))
-    if torch.compiler.is_exporting():
-        real = torch.arange(x.size(2), device=x.device)[None, None, :] < frames[:, None, None]
-        count = frames[:, None, None]
-        centred = (x - (x * real).sum(2, keepdim=True) / count) * real
-        scaled = centred * (centred.square().sum(2, keepdim=True) / count + norm.eps).rsqrt()
-        return (scaled * norm.weight[:, None] + norm.bias[:, None]) * real
-    parts = []
-    for row, count in zip(x.split(1), frames.tolist(), strict=True):
-        parts.append(F.pad(norm(row[:, :, :count]), (0, x.size(2) - count)))
-    return torch.cat(parts)
-
-
-def holds_anywhere(condition: Tensor) -> bool:
-    """Whether any element is true. An exported graph serves all inputs: there it may always be."""
-    return torch.compiler.is_exporting() or bool(condition.any())
-
-
-def embed(model: nn.Module, features: Tensor, valid: Tensor, masked: Tensor | None = None) -> EncoderState:
-    """From convolutional features to the input of the first layer: projection, masked spans (in training),
-    positions."""
-    base, encoder = base_of(model), base_of(model).encoder
-    x = base.feature_projection(features)
-    x = x[0] if isinstance(x, tuple) else x  # wav2vec2 returns the features before the projection too
-    if base.training or masked is not None:
-        x = base._mask_hidden_states(x, mask_time_indices=masked, attention_mask=valid.long())
-    attention_mask = None
-    if holds_anywhere(~valid):
-        x = x.masked_fill(~valid[:, :, None], 0.0)
-        keys = valid.clone()
-        keys[:, 0] = True  # an utterance too short for one frame attends to something; its output is not read
-        attention_mask = create_bidirectional_mask(config=model.config, inputs_embeds=x, attention_mask=keys)
-    x = x + encoder.pos_conv_embed(x)
-    if not model.config.do_stable_layer_norm:
-        x = encoder.layer_norm(x)
-    return EncoderState(encoder.dropout(x), valid, attention_mask=attention_mask)
-
-
-def close(model: nn.Module, x: Tensor) -> Tensor:
-    """What follows the last layer: the norm of large models."""
-    return base_of(model).encoder.layer_norm(x) if model.config.do_stable_layer_norm else x
-
-
-def ctc_logits(model: nn.Module, frames: Tensor) -> Tensor:
-    """(batch, frames, vocabulary)."""
-    return model.lm_head(model.dropout(frames))

@@ -22,8 +22,9 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutput
 
 from asr.backbones import BackboneFactory
-from asr.exported.paths import Foldable, PathsConfig, blank_behind_the_end
 from asr.features import FeatureExtractor, Normaliser
+from asr.portable.foldable import Foldable, PathsConfig, blank_behind_the_end
+from asr.portable.packed import place_packed
 from asr.settings import FeatureSettings
 from asr.tokenizer import BLANK, SOS_EOS, Tokenizer
 from common.errors import UserError
@@ -53,6 +54,7 @@ class FoldableConformerForCTC(Foldable, PreTrainedModel):
         # outside of the weights, has to have its values.
         with torch.device("cpu"):
             self.conformer = BackboneFactory("conformer", config.backbone, config.vocab_size).build()
+            place_packed(self.conformer, config.packed)
         self.start()
         self.post_init()
 

@@ -3,12 +3,14 @@
 Symmetric: weight = code * scale, codes from -(2^(bits-1) - 1) to 2^(bits-1) - 1, so zero stays zero. int8 has a scale
 for each output channel, its largest weight over 127. int4 has one for each group of so many inputs of an output
 channel, the one of a grid that leaves the smallest squared error; two codes share a byte. Where a group does not divide
-the inputs, the last one is padded with zeros.
+the inputs, the last one is padded with zeros. How they run stands in `asr.portable.packed`.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from asr.portable.packed import PackedMatrix, unpack
 
 STEPS = 26
 """Scales that are tried for a group: from 0.5 to 1 times that which represents its largest weight."""
@@ -16,33 +18,8 @@ SMALLEST = 2.0**-24
 """The smallest positive float16: a scale of 0 would make codes of nothing."""
 
 
-class Packed(nn.Module):
-    """A linear map (or, with `pointwise`, a convolution of width 1) whose weights are packed. Stands where the dense
-    one stood; `weight` unpacks."""
-
-    codes: Tensor
-    scales: Tensor
-
-    def __init__(
-        self, outputs: int, inputs: int, bias: bool, bits: int, group: int | None = None, pointwise: bool = False
-    ):
-        super().__init__()
-        if bits not in (4, 8):
-            raise ValueError(f"codes of {bits} bits; there are those of 4 and 8")
-        self.outputs, self.inputs, self.bits, self.pointwise = outputs, inputs, bits, pointwise
-        self.group = inputs if group is None else group
-        self.groups = -(-inputs // self.group)
-        padded = self.groups * self.group
-        columns = padded if bits == 8 else -(-padded // 2)
-        self.register_buffer("codes", torch.zeros(outputs, columns, dtype=torch.int8 if bits == 8 else torch.uint8))
-        self.register_buffer("scales", torch.ones(outputs, self.groups, dtype=torch.float16))
-        self.bias = nn.Parameter(torch.zeros(outputs), requires_grad=False) if bias else None
-
-    @classmethod
-    def like(cls, part: nn.Linear | nn.Conv1d, bits: int, group: int | None = None) -> "Packed":
-        """An empty one in the shape of a dense one."""
-        outputs, inputs = part.weight.shape[:2]
-        return cls(outputs, inputs, part.bias is not None, bits, group, isinstance(part, nn.Conv1d))
+class Packed(PackedMatrix):
+    """A packed matrix that is made of a dense one, and counted."""
 
     @classmethod
     @torch.no_grad()
@@ -55,19 +32,6 @@ class Packed(nn.Module):
         if packed.bias is not None:
             packed.bias.copy_(part.bias)
         return packed.to(part.weight.device)
-
-    @property
-    def weight(self) -> Tensor:
-        """The dense weights, in float32."""
-        codes = unpack(self.codes, self.bits)[:, : self.groups * self.group]
-        grouped = codes.view(self.outputs, self.groups, self.group).float() * self.scales.float()[:, :, None]
-        weight = grouped.flatten(1)[:, : self.inputs]
-        return weight[:, :, None] if self.pointwise else weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.pointwise:
-            return F.conv1d(x, self.weight, self.bias)
-        return F.linear(x, self.weight, self.bias)
 
     def weight_count(self) -> tuple[int, int]:
         """Weights that are held, and those that are not zero, biases aside: those are parameters."""
@@ -122,17 +86,9 @@ def _error(weight: Tensor, scale: Tensor, limit: int) -> Tensor:
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
-    """Codes (outputs, inputs) as they are stored: of 4 bits two in a byte, the first in its lower half."""
+    """Codes (outputs, inputs) as they are stored; `unpack` is the inverse."""
     if bits == 8:
         return codes
     codes = F.pad(codes, (0, codes.size(1) % 2))
     halves = (codes.to(torch.int16) + 8).to(torch.uint8).view(codes.size(0), -1, 2)
     return halves[..., 0] | (halves[..., 1] << 4)
-
-
-def unpack(stored: Tensor, bits: int) -> Tensor:
-    """The inverse of `pack`, int8; of 4 bits with a column more where there was an odd number."""
-    if bits == 8:
-        return stored
-    halves = torch.stack([stored & 15, stored >> 4], -1).flatten(1)
-    return halves.to(torch.int8) - 8

@@ -8,6 +8,7 @@ import torch
 from methods.shared.matrices import matrices, packed_matrices
 from tests.workflows.commands import command, one_clear_error, read
 from workflows.experiment import load_experiment
+from workflows.steps.export.folder import export_system
 from workflows.systems import load_system
 
 CHAIN = ("f2", "f2_half", "f2_half_int4")
@@ -84,11 +85,19 @@ def test_the_chain_says_where_it_comes_from(run):
     assert experiment.needs("fw1_int8") == ["fw1", "w2"] and experiment.needs("f2_half_int4") == ["f2", "f2_half"]
 
 
-def test_a_pruned_system_is_exported_and_a_packed_one_refused_by_name(run, tmp_path):
-    done = command("workflows.export", run / "systems/f2_half/seed0", tmp_path / "half")
-    assert done.returncode == 0 and "depths 2, 3, 4" in done.stdout, done.stderr
-    refused = command("workflows.export", run / "systems/f2_half_int4/seed0", tmp_path / "int4")
-    one_clear_error(refused, "baselines.post_training left weights of another shape or type", "docs/export.md")
+def test_every_link_is_exported_and_weighs_what_was_measured(run, tmp_path):
+    for name in (*CHAIN, "fw1_int8"):
+        folder = run / f"systems/{name}/seed0"
+        export_system(folder, tmp_path / name, None, None, None)
+        costs = read(folder / "measured/costs.json")["points"]
+        file = tmp_path / name / "model.safetensors"
+        header = 8 + int.from_bytes(file.read_bytes()[:8], "little")
+        assert {file.stat().st_size - header} == {cost["stored_bytes"] for cost in costs.values()}
+    card = (tmp_path / "f2_half_int4/README.md").read_text()
+    assert (
+        "Chain: 'f2' (foldable, `methods.unfolding`) → 'f2_half' (pruned, `baselines.magnitude`) → "
+        "'f2_half_int4' (quantised, `baselines.post_training`)" in card
+    )
 
 
 def test_a_row_that_other_statistics_do_not_offer_is_refused_early(run, tmp_path):

@@ -12,18 +12,11 @@ from asr.backbones.conformer import Conformer
 from methods.contract import Point
 from methods.paths import Path as Counts
 from methods.paths import format_path
+from methods.shared.packed import Packed
+from workflows.steps.export.loading import how_to_load
 from workflows.steps.export.onnx import OnnxFile
 from workflows.steps.export.system import Evaluation, ExportedSystem
-
-LOAD = """\
-```python
-import asr.exported.huggingface, soundfile, transformers
-
-recognise = transformers.pipeline("automatic-speech-recognition", "{name}")
-audio, rate = soundfile.read("speech.wav")
-print(recognise({{"raw": audio, "sampling_rate": rate}})["text"])
-```
-"""
+from workflows.steps.export.weights import bits_a_weight, packed_by_bits
 
 
 def write_card(system: ExportedSystem, out: Path, name: str, onnx: OnnxFile | None, espnet: Counts | None) -> None:
@@ -33,8 +26,9 @@ def write_card(system: ExportedSystem, out: Path, name: str, onnx: OnnxFile | No
         _front_matter(),
         f"# {system.name}\n",
         _what_it_is(system, size),
+        _weights(system, size),
         "## How to load it\n",
-        _how_to_load(system, name),
+        how_to_load(system, out, name, onnx is not None),
         "## Depths\n",
         _depths(system),
         *(["## Other formats\n", _other_formats(system, onnx, espnet)] if onnx or espnet else []),
@@ -80,21 +74,22 @@ def _family_title(system: ExportedSystem) -> str:
     return experiment.get("families", {}).get(family, {}).get("title", "") if family else ""
 
 
-def _how_to_load(system: ExportedSystem, name: str) -> str:
-    lines = [LOAD.format(name=name)]
-    lines.append(
-        "`asr.exported.huggingface` is a module of this project: run it from a checkout, or with the checkout on "
-        f"`PYTHONPATH`. The depth is an argument, {system.default_depth} by default, and can be changed at any time:\n"
-    )
-    other = min(system.chosen)
-    lines.append(
-        "```python\n"
-        f'model = transformers.AutoModelForCTC.from_pretrained("{name}", depth={other})\n'
-        f"model.depth = {system.default_depth}\n"
-        "```\n"
-    )
-    lines.append("Speech with another sampling rate is refused: resample it first.\n")
-    return "\n".join(lines)
+def _weights(system: ExportedSystem, size: int) -> str:
+    """How the weights are held, and what they take."""
+    held = "; ".join(_few_bits(bits, parts) for bits, parts in packed_by_bits(system.module).items())
+    count = system.method.parameters(system.module, system.offered[0])
+    stored = system.method.stored_bytes(system.module, system.offered)
+    lines = [f"`model.safetensors` has {size:,} bytes, {stored:,} of them tensors with {count.stored:,} parameters."]
+    if held:
+        lines.append(f"Packed, scales included: {held}; everything else is float32. They are unpacked when they run.")
+    if len(system.chain) > 1:
+        lines.append(f"{count.nonzero:,} parameters are not zero; zeros are stored as all others are.")
+    return " ".join(lines) + "\n"
+
+
+def _few_bits(bits: int, parts: list[Packed]) -> str:
+    matrices = "1 matrix" if len(parts) == 1 else f"{len(parts)} matrices"
+    return f"{matrices} in {bits} bits, {bits_a_weight(parts):.2f} a weight"
 
 
 def _depths(system: ExportedSystem) -> str:
@@ -181,18 +176,21 @@ def _costs(evaluation: Evaluation | None, costs: Costs | None, point: Point) -> 
 
 
 def _other_formats(system: ExportedSystem, onnx: OnnxFile | None, espnet: Counts | None) -> str:
+    packed = packed_by_bits(system.module)
+    unpacked = "Its weights are float32, the values that the packed ones stand for. " if packed else ""
     lines = []
     if onnx is not None:
         lines.append(
             f"- `onnx/model.onnx`: depth {sum(onnx.path)}, path `{format_path(onnx.path)}`. Inputs `waveform` (batch, "
             f"samples; float32 at {system.sampling_rate} Hz, zero-padded) and `lengths` (batch, in samples; int64); "
             "outputs `log_probs` (batch, frames, tokens) and `frames` (batch). Features and normalisation are part of "
-            f"it. Largest difference of a log-probability from torch's: {onnx.largest_difference:.1e}."
+            f"it. `onnx/tokens.json` has the text of each token. {unpacked}Largest difference of a log-probability "
+            f"from torch's: {onnx.largest_difference:.1e}."
         )
     if espnet is not None:
         lines.append(
             f"- `espnet/`: depth {sum(espnet)}, path `{format_path(espnet)}`, with a layer for each execution. It "
-            f"reads {system.features.mels} log-mel features, not audio."
+            f"reads {system.features.mels} log-mel features, not audio. {unpacked}".rstrip()
         )
     return "\n".join(lines) + "\n"
 
@@ -204,6 +202,7 @@ def _origin(system: ExportedSystem) -> str:
         "System": f"{system.name}, seed {system.seed}"
         + (f", of the experiment '{system.evaluation.results.experiment.name}'" if system.evaluation else ""),
         "Method": _method(configuration),
+        "Chain": _chain(system),
         "Settings": f"`{json.dumps(configuration['settings'], sort_keys=True)}`",
         "Began with the weights of": ", which began with those of ".join(ancestors),
         "Objective": _objective(system),
@@ -211,6 +210,12 @@ def _origin(system: ExportedSystem) -> str:
         "Code": _code(system),
     }
     return "\n".join(f"- {name}: {text}" for name, text in facts.items() if text) + "\n"
+
+
+def _chain(system: ExportedSystem) -> str:
+    """What was done to it, in order; empty where it is derived from nothing."""
+    links = [f"'{name}' ({method.kind}, `{type(method).__module__}`)" for name, method in system.chain]
+    return " → ".join(links) if len(links) > 1 else ""
 
 
 def _method(configuration: dict[str, Any]) -> str:

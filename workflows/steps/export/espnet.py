@@ -2,7 +2,8 @@
 
 `config.yaml` and `model.pth` are what `ASRTask.build_model_from_file` takes. Two things differ from the system. The
 branch scale, which ESPnet does not have, is multiplied into the output projections. And the token list gets the
-`<unk>` that ESPnet's inference asks for: an entry without weights whose bias leaves it no probability.
+`<unk>` that ESPnet's inference asks for: an entry without weights whose bias leaves it no probability. Packed weights
+are written as the float32 values that they stand for.
 """
 
 from pathlib import Path
@@ -39,7 +40,7 @@ def write_espnet(system: ExportedSystem, path: Counts, out: Path) -> None:
     with replacing(out / STATISTICS) as temporary:
         np.savez(temporary, count=1, sum=mean, sum_square=np.square(deviation) + np.square(mean))
     state = {
-        **unfolded_state(system.module, path),
+        **unfolded_state(system.dense, path),
         "normalize.mean": torch.from_numpy(system.normaliser.mean),
         "normalize.std": torch.from_numpy(system.normaliser.deviation),
     }

@@ -1,4 +1,5 @@
-"""The Hugging Face folder: configuration, weights of the physical layers once, and the processor."""
+"""The Hugging Face folder: configuration, weights of the physical layers once, and the processor; for wav2vec2 and
+HuBERT the modules that run it too, which `save_pretrained` copies from `asr.portable`."""
 
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from asr.tokenizer import LETTER_SPACE, Letters
 from common.files import write_json
 from methods.paths import format_path
 from workflows.steps.export.system import ExportedSystem
+from workflows.steps.export.weights import packed_forms
 
 CLASSES = {"conformer": FoldableConformerForCTC, "wav2vec2": FoldableWav2Vec2ForCTC, "hubert": FoldableHubertForCTC}
 
@@ -39,20 +41,28 @@ def write_huggingface(system: ExportedSystem, out: Path) -> PreTrainedModel:
     return model
 
 
+def is_portable(system: ExportedSystem) -> bool:
+    """Whether the folder holds everything that transformers needs to run it: not for the Conformer, which is made of
+    ESPnet's layers, nor with units that transformers has no tokenizer for."""
+    return system.reads_waveforms and isinstance(system.tokenizer, Letters)
+
+
 def make_model(system: ExportedSystem) -> PreTrainedModel:
     """The system as the class that will load it, in evaluation mode."""
     kind = CLASSES[system.method.backbone.name]
     config = system.method.backbone.config
     vocabulary = len(system.tokenizer)
-    paths = {
+    held = system.module.model if system.reads_waveforms else system.module
+    said = {
         "paths": {str(depth): [format_path(path) for path in system.paths(depth)] for depth in system.chosen},
         "chosen": {str(depth): format_path(point.path) for depth, point in system.chosen.items()},
         "depth": system.default_depth,
+        "packed": packed_forms(held),
     }
     if system.reads_waveforms:
         own = {**config.transformers_settings(vocabulary), "mask_padding": config.mask_padding}
-        model = kind(kind.config_class(**own, **paths))
-        model.load_state_dict(system.module.model.state_dict())
+        model = kind(kind.config_class(**own, **said))
+        model.load_state_dict(held.state_dict())
     else:
         model = kind(
             kind.config_class(
@@ -60,10 +70,10 @@ def make_model(system: ExportedSystem) -> PreTrainedModel:
                 vocab_size=vocabulary,
                 inputs_to_logits_ratio=_samples_a_frame(system),
                 pad_token_id=system.tokenizer.blank,
-                **paths,
+                **said,
             )
         )
-        model.conformer.load_state_dict(system.module.state_dict())
+        model.conformer.load_state_dict(held.state_dict())
     return model.eval().requires_grad_(False)
 
 

@@ -1,7 +1,8 @@
 """ONNX at one path: waveform in, CTC log-probabilities out, checked against torch before it is kept.
 
 Layers that run several times are nodes that read the same initialisers: every weight stands in the file once. Batch and
-time are free. Padding does not change an utterance where the system does not let it in (`mask_padding`).
+time are free. Padding does not change an utterance where the system does not let it in (`mask_padding`). Packed weights
+are written as the float32 values that they stand for. `tokens.json` beside it turns labels into text.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.features import make_extractor
 from common.errors import UserError
-from common.files import replacing
+from common.files import replacing, write_json
 from methods.contract import AtPath
 from methods.paths import Path as Counts
 from methods.paths import format_path
@@ -53,7 +54,7 @@ class FromWaveform(nn.Module):
 
     def __init__(self, system: ExportedSystem, path: Counts):
         super().__init__()
-        self.backbone = system.module
+        self.backbone = system.dense
         self.path = path
         self.reads_waveforms = system.reads_waveforms
         if not self.reads_waveforms:
@@ -81,8 +82,11 @@ def normalise_waveforms(waveform: Tensor, lengths: Tensor) -> Tensor:
 
 
 def write_onnx(system: ExportedSystem, path: Counts, out: Path) -> OnnxFile:
-    """Write `out`, checked. Raises `UserError`, and leaves no file, when it differs from torch."""
-    return save_checked(trace(system, path), system, path, out)
+    """Write `out`, checked, and beside it `tokens.json`: the text that each label adds. Raises `UserError`, and leaves
+    no file, when it differs from torch."""
+    file = save_checked(trace(system, path), system, path, out)
+    write_json(out.parent / "tokens.json", system.tokenizer.texts)
+    return file
 
 
 def save_checked(model: onnx_ir.Model, system: ExportedSystem, path: Counts, out: Path) -> OnnxFile:

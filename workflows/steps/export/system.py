@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from analysis.inputs import schemas
@@ -23,6 +23,8 @@ from common.settings import parse
 from methods.contract import AtPath, Method, Point
 from methods.paths import Path as Counts
 from methods.paths import format_path
+from methods.shared.derived import Derived
+from workflows.steps.export.weights import dense, is_backbone
 from workflows.systems import load_system
 
 EXPORTED = ("conformer", "wav2vec2", "hubert")
@@ -58,6 +60,20 @@ class ExportedSystem:
     @property
     def sampling_rate(self) -> int:
         return self.corpus["sampling_rate"]
+
+    @cached_property
+    def dense(self) -> Backbone:
+        """The module with no weights packed, for formats that have no packed ones."""
+        return dense(self.module, self.method.backbone)
+
+    @property
+    def chain(self) -> list[tuple[str, Method]]:
+        """The methods that made it, each with the name of its system: the first is derived from nothing."""
+        links, name, method = [], self.name, self.method
+        while isinstance(method, Derived):
+            links.append((name, method))
+            name, method = method.config.source.system, method.made_by
+        return [(name, method), *reversed(links)]
 
     @property
     def default_depth(self) -> int:
@@ -198,17 +214,11 @@ def _check_exportable(
         raise UserError(
             f"{name}: {description['method']} runs another model than the plain backbone; see docs/export.md"
         )
-    with torch.device("meta"):
-        expected = method.backbone.build().state_dict()
-    if _shapes(expected) != _shapes(module.state_dict()):
+    if not is_backbone(module, method.backbone):
         raise UserError(
-            f"{name}: {description['method']} left weights of another shape or type than the backbone's; there is no "
-            "class that could load them elsewhere; see docs/export.md"
+            f"{name}: {description['method']} left weights of another shape or type than the backbone's, not packed as "
+            "`methods.shared.packed` does it; there is no class that could load them elsewhere; see docs/export.md"
         )
-
-
-def _shapes(state: dict[str, torch.Tensor]) -> dict[str, Any]:
-    return {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
 
 
 def _find_data(prepared: Path, folder: Path, hashes: dict[str, str], vocabulary: int) -> Path:

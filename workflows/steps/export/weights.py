@@ -1,0 +1,57 @@
+"""How a system holds its weights: all as the backbone has them, or some matrices packed."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from asr.backbones import Backbone, BackboneFactory
+from asr.portable.packed import place_packed
+from methods.shared.matrices import packed_matrices
+from methods.shared.packed import Packed
+
+
+def packed_forms(module: nn.Module) -> dict[str, dict[str, int]]:
+    """The form of each packed matrix, by name; one of a subclass may unpack otherwise and is none."""
+    return {name: part.form for name, part in module.named_modules() if type(part) is Packed}
+
+
+def is_backbone(module: nn.Module, backbone: BackboneFactory) -> bool:
+    """Whether a module has the backbone's weights in its shapes and types, packed matrices aside."""
+    with torch.device("meta"):
+        expected = backbone.build()
+        matrices = {name for name, part in expected.named_modules() if isinstance(part, nn.Linear | nn.Conv1d)}
+        place_packed(expected, {name: form for name, form in packed_forms(module).items() if name in matrices})
+    return _shapes(expected.state_dict()) == _shapes(module.state_dict())
+
+
+def dense(module: Backbone, backbone: BackboneFactory) -> Backbone:
+    """The same system with the values of packed weights in float32; the module itself where nothing is packed."""
+    names = packed_forms(module)
+    if not names:
+        return module
+    state = module.state_dict()
+    for name in names:
+        del state[f"{name}.codes"], state[f"{name}.scales"]
+        state[f"{name}.weight"] = module.get_submodule(name).weight
+    made = backbone.build()
+    made.load_state_dict(state)
+    return made.eval().requires_grad_(False)
+
+
+def packed_by_bits(module: nn.Module) -> dict[int, list[Packed]]:
+    """The packed matrices, those of the fewest bits first."""
+    found: dict[int, list[Packed]] = {}
+    for part in packed_matrices(module).values():
+        found.setdefault(part.bits, []).append(part)
+    return dict(sorted(found.items()))
+
+
+def bits_a_weight(parts: Iterable[Packed]) -> float:
+    """Of the weights of several packed matrices in the file: codes, padding and scales."""
+    held = [(part.bits_a_weight(), part.weight_count()[0]) for part in parts]
+    return sum(bits * count for bits, count in held) / sum(count for _, count in held)
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
