@@ -1,6 +1,6 @@
 """How a system holds its weights: all as the backbone has them, or some matrices packed."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +47,9 @@ def packed_by_bits(module: nn.Module) -> dict[int, list[Packed]]:
     return dict(sorted(found.items()))
 
 
-def bits_a_weight(parts: Iterable[Packed]) -> float:
+def bits_a_weight(parts: Sequence[Packed]) -> float:
     """Of the weights of several packed matrices in the file: codes, padding and scales."""
-    held = [(part.bits_a_weight(), part.weight_count()[0]) for part in parts]
-    return sum(bits * count for bits, count in held) / sum(count for _, count in held)
+    return sum(part.packed_bits() for part in parts) / sum(part.outputs * part.inputs for part in parts)
 
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
