@@ -128,3 +128,18 @@ def test_the_readme_shows_the_reference_run(name):
 def _printed(row: dict[str, str], key: str, form: str, star: str) -> str:
     value = format(float(row[key]), form) if form and row[key] else row[key] or "–"
     return value + r"\*" * (row.get(star) == "1")
+
+
+def test_the_layout_in_the_readme_is_the_tree():
+    """Every folder that holds code, and every command of the workflow, is named there, and nothing else is."""
+    layout = Path("README.md").read_text().split("## Layout")[1].split("## How to go on")[0]
+    named = set(re.findall(r"(\w+)/", layout))
+    files = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split()
+    folders = {Path(file).parent for file in files}
+    top = {folder.parts[0] for folder in folders if folder.parts and not folder.parts[0].startswith(".")}
+    inside = {"analysis", "asr", "methods", "workflows"}
+    rooms = {folder.parts[1] for folder in folders if len(folder.parts) > 1 and folder.parts[0] in inside}
+    assert named == top | rooms | {"export", "reference"}
+    listed = re.search(r"the commands: ([\w, \n]+);", layout).group(1).replace(",", " ").split()
+    commands = {path.stem for path in Path("workflows").glob("*.py") if "def main()" in path.read_text()}
+    assert set(listed) == commands
