@@ -21,10 +21,9 @@ from analysis.inputs.schemas import (
     Made,
     Point,
     Provenance,
-    Sensitivity,
     SystemPoints,
-    WeightErrors,
 )
+from analysis.inputs.studies import Sensitivity, WeightErrors
 from analysis.scoring.alignment import Alignment
 from analysis.scoring.counts import Counts
 from analysis.scoring.normalise import Normaliser, load_normaliser

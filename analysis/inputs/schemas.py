@@ -3,20 +3,18 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-from analysis.scoring.counts import Counts
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 COSTS_SCHEMA = 2
 
 
-class _Read(BaseModel):
+class Read(BaseModel):
     """Part of a file that another step wrote: what analysis does not use is not checked."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
-class Row(_Read):
+class Row(Read):
     """What stands behind one row of a table: all offered paths of a depth, one path (also written `1 1 2 2`), or one
     point by its id (a width, a precision)."""
 
@@ -33,7 +31,7 @@ class Row(_Read):
         return path.split() if isinstance(path, str) else path
 
 
-class TableSpec(_Read):
+class TableSpec(Read):
     """One table of the experiment. `rows` maps the published row names to what we have for them."""
 
     kind: str
@@ -51,7 +49,7 @@ class TableSpec(_Read):
         return None if found == row else found
 
 
-class FigureSpec(_Read):
+class FigureSpec(Read):
     """One figure. Of kind `depth_curves`: curves of systems that run at several depths, and baselines that run at one.
     Of kind `weight_errors`: what errors in the weights of systems do."""
 
@@ -72,13 +70,13 @@ class FigureSpec(_Read):
         return [] if self.sensitivity is None else [f"sensitivity of {self.sensitivity}"]
 
 
-class Family(_Read):
+class Family(Read):
     """Models that share a backbone; `title` says in words what they are."""
 
     title: str = ""
 
 
-class System(_Read):
+class System(Read):
     """What an experiment says of one system. `family` is None for the experiment's own backbone."""
 
     method: str | None = None
@@ -92,22 +90,22 @@ class System(_Read):
         return {role: name for role, name in found.items() if isinstance(name, str) and role != "start"}
 
 
-class CorpusName(_Read):
+class CorpusName(Read):
     name: str
 
 
-class BackboneName(_Read):
+class BackboneName(Read):
     name: str
 
 
-class NormaliserName(_Read):
+class NormaliserName(Read):
     """How transcripts are normalised before they are scored, see `analysis.scoring.normalise`."""
 
     name: str = "identity-1"
     glm: str | None = None
 
 
-class Experiment(_Read):
+class Experiment(Read):
     """`experiment.json`: the experiment with all defaults filled in."""
 
     name: str
@@ -166,7 +164,7 @@ class Experiment(_Read):
         return [f"{name} systems ({', '.join(own)}): {self.families[name].title}" for name, own in members.items()]
 
 
-class Made(_Read):
+class Made(Read):
     """`made.json`: what of an experiment is made and up to date."""
 
     systems: list[str]
@@ -180,7 +178,7 @@ class Made(_Read):
         return system if self.not_made.get(system) is None else f"an up-to-date {system}"
 
 
-class Point(_Read):
+class Point(Read):
     """One way to execute a trained system. `system` and `seed` are added on reading."""
 
     id: str
@@ -198,14 +196,14 @@ class Point(_Read):
         return " ".join(map(str, self.path)) if self.path else self.label or self.id
 
 
-class DecodedSet(_Read):
+class DecodedSet(Read):
     """Which points were decoded on one set, and the reference their transcripts stand beside."""
 
     reference: str
     points: list[str]
 
 
-class ChosenPoint(_Read):
+class ChosenPoint(Read):
     """Which of the offered points of a depth stands for it, and which the dev set would have chosen, by their ids."""
 
     depth: int
@@ -213,13 +211,13 @@ class ChosenPoint(_Read):
     on_dev: str | None = None
 
 
-class Decode(_Read):
+class Decode(Read):
     sets: dict[str, DecodedSet]
     choices: list[ChosenPoint] = []
     """Of depths with several points, as far as this decode holds them."""
 
 
-class SystemPoints(_Read):
+class SystemPoints(Read):
     """`points.json`: all operating points of one trained system, and what was decoded."""
 
     system: str
@@ -235,11 +233,11 @@ class SystemPoints(_Read):
         return sorted({point.depth for point in self.points if point.offered and point.depth})
 
 
-class RealTimeFactor(_Read):
+class RealTimeFactor(Read):
     median: float
 
 
-class StepSeconds(_Read):
+class StepSeconds(Read):
     """Seconds of a training step, taken several times."""
 
     median: float = Field(gt=0)
@@ -247,7 +245,7 @@ class StepSeconds(_Read):
     max: float
 
 
-class PointCosts(_Read):
+class PointCosts(Read):
     """What one point costs. Sizes in bytes; MACs and memory for the file's seconds of audio."""
 
     parameters_stored: int
@@ -273,7 +271,7 @@ class PointCosts(_Read):
         return 0.0 if step is None else max(step.max - step.median, step.median - step.min) / step.median
 
 
-class Costs(_Read):
+class Costs(Read):
     """`costs.json`: what was measured with nothing else running."""
 
     version: int = Field(COSTS_SCHEMA, alias="schema")
@@ -291,7 +289,7 @@ class Costs(_Read):
         return version
 
 
-class StatisticsFacts(_Read):
+class StatisticsFacts(Read):
     """The batch-norm statistics of one trained system."""
 
     use: str
@@ -303,14 +301,14 @@ class StatisticsFacts(_Read):
     bytes: int = 0
 
 
-class Accepted(_Read):
+class Accepted(Read):
     """A change since a system was trained that somebody accepted: when, and what differs."""
 
     when: str
     difference: list[str]
 
 
-class Provenance(_Read):
+class Provenance(Read):
     """`provenance.json`: where a system comes from. A fact that is not known is None."""
 
     commit: str | None = None
@@ -322,108 +320,3 @@ class Provenance(_Read):
     statistics: StatisticsFacts | None = None
     """None where there is no batch norm."""
     accepted: list[Accepted] = []
-
-
-class LeftOut(_Read):
-    """The errors of a model without one of its layers, numbered from 1."""
-
-    layer: int
-    counts: Counts
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, value: Any) -> Any:
-        return {"layer": value.get("layer"), "counts": value} if isinstance(value, dict) else value
-
-    @field_validator("counts", mode="before")
-    @classmethod
-    def _read(cls, value: Any) -> Any:
-        return _counts(value)
-
-
-class Sensitivity(_Read):
-    """`sensitivity.json`: the errors of a system with each of its layers left out, and the order in which they go."""
-
-    system: str
-    seed: int
-    physical_layers: int = Field(ge=1)
-    decode: str
-    set: str
-    full: Counts
-    without: list[LeftOut]
-    """One for each layer, in order."""
-    drop_order: list[int]
-    """All layers, the least harmful removal first."""
-
-    @field_validator("full", mode="before")
-    @classmethod
-    def _read(cls, value: Any) -> Any:
-        return _counts(value)
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> "Sensitivity":
-        layers = list(range(1, self.physical_layers + 1))
-        if [variant.layer for variant in self.without] != layers:
-            raise ValueError(f"without: needs one entry for each of the layers 1 to {self.physical_layers}, in order")
-        if sorted(self.drop_order) != layers:
-            raise ValueError(f"drop_order: must name each of the layers 1 to {self.physical_layers} once")
-        if any(counts.ref_words != self.full.ref_words for counts in (variant.counts for variant in self.without)):
-            raise ValueError("without: all variants must be counted on the same words as the full model")
-        return self
-
-    def rank(self, layer: int) -> int:
-        """When a layer is dropped: 1 for the one whose removal hurts least."""
-        return self.drop_order.index(layer) + 1
-
-
-class ErrorEffect(_Read):
-    """What errors in the weights did: to the CTC distributions, in nats a frame; to the CTC loss, in nats a token; to
-    the words."""
-
-    error: str = "none"
-    """`noise` of the size of rounding to `bits`, or `rounding` to them."""
-    bits: int | None = None
-    draw: int = 0
-    executions: str = "same"
-    """Whether a layer had the `same` errors at all its executions or new ones at `each`."""
-    divergence: float
-    ctc_loss: float
-    ctc_rise: float
-    counts: Counts
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, value: Any) -> Any:
-        return {**value, "counts": _counts(value)} if isinstance(value, dict) else value
-
-
-class ErrorsAtPoint(_Read):
-    """The effects of errors at one trained path."""
-
-    path: tuple[int, ...]
-    depth: int
-    without: ErrorEffect
-    errors: list[ErrorEffect] = Field(min_length=1)
-
-
-class WeightErrors(_Read):
-    """`weight_errors.json`: what errors in the weights of a system do to its output on the dev set."""
-
-    system: str
-    seed: int
-    set: str
-    draws: int
-    noise_bits: int
-    points: list[ErrorsAtPoint] = Field(min_length=1)
-
-
-def _counts(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    try:
-        counts = Counts.from_json(value)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"needs the numbers sub, del, ins and ref_words ({error})") from None
-    if not counts.ref_words:
-        raise ValueError("holds no word, so there is no word error rate")
-    return counts

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from analysis.inputs.choice import offered_at
 from analysis.inputs.published import published_table
 from analysis.inputs.results import Results
-from analysis.inputs.schemas import Experiment, FigureSpec, Sensitivity
+from analysis.inputs.schemas import Experiment, FigureSpec
+from analysis.inputs.studies import Sensitivity
 from analysis.tables import weight_errors
 from analysis.tables.drawing import COLOURS, MARKERS, SETTINGS, saved
 from analysis.tables.rows import measure_depth

@@ -4,7 +4,7 @@ The counts are those of `sensitivity.json`, which decided the drop order; they a
 """
 
 from analysis.inputs.results import Results
-from analysis.inputs.schemas import Sensitivity
+from analysis.inputs.studies import Sensitivity
 from analysis.tables.formats import Column, Table
 
 COLUMNS = [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from analysis.inputs.results import Results
-from analysis.inputs.schemas import ErrorEffect, WeightErrors
+from analysis.inputs.studies import ErrorEffect, WeightErrors
 from analysis.tables.drawing import COLOURS, MARKERS, SETTINGS, saved
 from analysis.tables.formats import Column, Table
 

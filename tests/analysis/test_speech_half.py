@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from analysis.inputs.results import Results
-from analysis.inputs.schemas import Sensitivity
+from analysis.inputs.studies import Sensitivity
 from analysis.report import content, report
 from analysis.scoring.alignment import align
 from analysis.scoring.trn import read_trn
