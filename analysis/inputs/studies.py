@@ -1,4 +1,4 @@
-"""What was measured of systems beside WERs and costs, as typed objects: sensitivities, and what errors in weights do."""
+"""What was measured of systems beside WERs and costs, as typed objects: sensitivities, what errors in weights do."""
 
 from typing import Any
 
