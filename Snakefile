@@ -30,7 +30,7 @@ except UserError as error:
 RESULTS = f"{config.get('results', 'results')}/{experiment.name}"
 plan = Plan(experiment, Path(RESULTS))
 # Beside what was asked for, analysis shows what is up to date already.
-edges = Edges(experiment, RESULTS, joined(experiment, asked, plan.made()))
+edges = Edges(experiment, RESULTS, asked, joined(experiment, asked, plan.made()))
 # How the experiment was named decides nothing: Snakemake compares texts and numbers among parameters, not paths.
 experiment_argument = Path(EXPERIMENT)
 

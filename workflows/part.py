@@ -58,6 +58,18 @@ def joined(experiment: Experiment, one: Part, other: Part) -> Part:
     return part_of(experiment, (*one.systems, *other.systems), (*one.sensitivities, *other.sensitivities))
 
 
+def trained_for(experiment: Experiment, part: Part) -> set[str]:
+    """The systems of a part, and all that they start from."""
+    found: set[str] = set()
+    waiting = [*part.systems, *part.sensitivities]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += experiment.needs(name)
+    return found
+
+
 def names_of(text: str) -> list[str]:
     """`table1, figure2` as names."""
     return [name.strip() for name in str(text).split(",") if name.strip()]
