@@ -105,6 +105,10 @@ class Plan:
         shown = chosen_part(self.experiment).sensitivities
         return part_of(self.experiment, systems, [name for name in shown if is_made(name, SENSITIVITY)])
 
+    def shown(self, asked: Part) -> Part:
+        """What analysis shows after a run that was asked for a part: that, and what is up to date already."""
+        return joined(self.experiment, asked, self.made())
+
     def _reasons(self, names: Collection[str]) -> dict[str, Reason]:
         found: dict[str, Reason] = {}
         for name, product in self.products.items():
@@ -275,8 +279,7 @@ def files_to_force(plan: Plan, part: Part) -> list[str]:
     reasons, named = plan.reasons_of(part), plan.results / MADE
     files = [str(plan.products[name].made) for name, reason in reasons.items() if reason.changed]
     said = read_json(named).get("systems") if named.is_file() else None
-    shown = joined(plan.experiment, part, plan.made()).systems
-    if said != list(shown) or any(reason.missing for reason in reasons.values()):
+    if said != list(plan.shown(part).systems) or any(reason.missing for reason in reasons.values()):
         files.append(str(named))
     return files
 
