@@ -16,7 +16,7 @@ sys.path.insert(0, workflow.basedir)
 from common.errors import UserError
 from workflows.edges import Edges, all_cores, use_this_python
 from workflows.experiment import load_experiment
-from workflows.part import chosen_part, joined
+from workflows.part import chosen_part
 from workflows.why import Plan, said_first
 
 use_this_python()
@@ -29,15 +29,12 @@ except UserError as error:
 
 RESULTS = f"{config.get('results', 'results')}/{experiment.name}"
 plan = Plan(experiment, Path(RESULTS))
-# Beside what was asked for, analysis shows what is up to date already.
-edges = Edges(experiment, RESULTS, joined(experiment, asked, plan.made()))
+edges = Edges(experiment, RESULTS, asked, plan.shown(asked))
 # How the experiment was named decides nothing: Snakemake compares texts and numbers among parameters, not paths.
 experiment_argument = Path(EXPERIMENT)
-
 if workflow.is_main_process:
     # Hours of work may hang on it: which finished systems would be trained again is said before anything is done.
-    for line in said_first(plan, asked):
-        print(line, file=sys.stderr, flush=True)
+    sys.stderr.writelines(f"{line}\n" for line in said_first(plan, asked))
 
 
 pathvars:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from asr.corpora.content import content_file
 from workflows.accepted import counted_as
 from workflows.experiment import Experiment
 from workflows.identity import Identities, recipe_hash
-from workflows.part import STUDIES, Part, chosen_part, kind_and_system, shown_by, studies_of
+from workflows.part import STUDIES, Part, chosen_part, kind_and_system, shown_by, studies_of, trained_for
 
 
 def use_this_python() -> None:
@@ -32,13 +33,19 @@ NOTHING = "(?!)"
 """A pattern that no name matches."""
 
 
+def _pattern(names: Iterable[str]) -> str:
+    return "|".join(sorted(names)) or NOTHING
+
+
 class Edges:
     """What the rules of one experiment ask for, by wildcards `system` and `seed`. `results` is the experiment's
-    folder, `shown` what analysis shows (default: everything)."""
+    folder, `asked` the part that is made (default: everything), `shown` what analysis shows (default: that part)."""
 
-    def __init__(self, experiment: Experiment, results: str, shown: Part | None = None):
+    def __init__(self, experiment: Experiment, results: str, asked: Part | None = None, shown: Part | None = None):
         self.experiment = experiment
-        self.shown = shown or chosen_part(experiment)
+        self.asked = asked or chosen_part(experiment)
+        self.shown = shown or self.asked
+        self.trained = trained_for(experiment, self.asked)
         self.tables, self.figures = shown_by(experiment, self.shown)
         self.results = results
         self.data = f"{results}/data/{experiment.corpus.name}"
@@ -53,15 +60,27 @@ class Edges:
         seeds = self.experiment.seeds
         return [f"{self.folder(system, seed)}/{file}" for system in self.shown.systems for seed in seeds]
 
+    # Patterns of wildcards. They hold what a part needs and no other system: what is shown of others stays as it is.
+
     def started_from(self) -> str:
-        """The names of systems that others start from, as a pattern of wildcards: they are trained first."""
-        names = {needed for name in self.experiment.systems for needed in self.experiment.needs(name)}
-        return "|".join(sorted(names)) or NOTHING
+        """Systems that others start from: they are trained first."""
+        return _pattern(self.trained & self._sources)
 
     def not_started_from(self) -> str:
-        """The names of all other systems, as a pattern."""
-        names = set(self.experiment.systems) - set(self.started_from().split("|"))
-        return "|".join(sorted(names)) or NOTHING
+        """All other systems that are trained."""
+        return _pattern(self.trained - self._sources)
+
+    def any_trained(self) -> str:
+        """All systems that are trained: the sensitivity of any may be asked for."""
+        return _pattern(self.trained)
+
+    def any_asked(self) -> str:
+        """The systems that are decoded and measured."""
+        return _pattern(self.asked.systems)
+
+    @property
+    def _sources(self) -> set[str]:
+        return {needed for name in self.experiment.systems for needed in self.experiment.needs(name)}
 
     def sources_of(self, wildcards: Any) -> list[str]:
         """The systems that this one starts from, known by the digests of their weights, and their sensitivity where it

@@ -14,7 +14,7 @@ from pathlib import Path
 from common.errors import run
 from common.files import write_json
 from workflows.experiment import load_experiment
-from workflows.part import joined, part_of
+from workflows.part import part_of
 from workflows.why import SHOWN_OF_SYSTEMS, Plan
 
 SCHEMA = 1
@@ -44,7 +44,7 @@ def main() -> None:
     others: dict[str, str | None] = {}
     if len(made.systems) < len(experiment.systems):
         plan = Plan(experiment, arguments.out.parent)
-        made = joined(experiment, made, plan.made())
+        made = plan.shown(made)
         others = {name: what_changed(plan, name) for name in experiment.systems if name not in made.systems}
     found = {"systems": made.systems, "studies": made.studies, "not_made": others}
     write_json(arguments.out, {"schema": SCHEMA, **found})

@@ -61,6 +61,18 @@ def joined(experiment: Experiment, one: Part, other: Part) -> Part:
     return part_of(experiment, (*one.systems, *other.systems), (*one.studies, *other.studies))
 
 
+def trained_for(experiment: Experiment, part: Part) -> set[str]:
+    """The systems of a part, and all that they start from."""
+    found: set[str] = set()
+    waiting = [*part.systems, *(kind_and_system(study)[1] for study in part.studies)]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += experiment.needs(name)
+    return found
+
+
 def names_of(text: str) -> list[str]:
     """`table1, figure2` as names."""
     return [name.strip() for name in str(text).split(",") if name.strip()]

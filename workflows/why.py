@@ -104,6 +104,10 @@ class Plan:
         systems = [name for name in self.experiment.systems if is_made(*(f"{kind} {name}" for kind in kinds))]
         return part_of(self.experiment, systems, [study for study in all_studies(self.experiment) if is_made(study)])
 
+    def shown(self, asked: Part) -> Part:
+        """What analysis shows after a run that was asked for a part: that, and what is up to date already."""
+        return joined(self.experiment, asked, self.made())
+
     def _reasons(self, names: Collection[str]) -> dict[str, Reason]:
         found: dict[str, Reason] = {}
         for name, product in self.products.items():
@@ -279,8 +283,7 @@ def files_to_force(plan: Plan, part: Part) -> list[str]:
     reasons, named = plan.reasons_of(part), plan.results / MADE
     files = [str(plan.products[name].made) for name, reason in reasons.items() if reason.changed]
     said = read_json(named).get("systems") if named.is_file() else None
-    shown = joined(plan.experiment, part, plan.made()).systems
-    if said != list(shown) or any(reason.missing for reason in reasons.values()):
+    if said != list(plan.shown(part).systems) or any(reason.missing for reason in reasons.values()):
         files.append(str(named))
     return files
 

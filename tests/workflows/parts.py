@@ -42,6 +42,6 @@ def running_beside(said: str, what: str) -> Iterator[tuple[str, list[str]]]:
             running[number] = message
         elif ended := re.match(r"Finished jobid: (\d+)", line):
             number = ended.group(1)
-            message = running.pop(number)
+            message = running.pop(number, "")  # the goal itself has none
             if message.startswith(what):
                 yield message, beside[number]

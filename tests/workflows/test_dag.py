@@ -190,8 +190,11 @@ def test_a_change_in_one_family_and_a_new_one_leave_the_others(run):
 A4_CHANGED = "a4: {method: baselines.all_physical, backbone: {layer_drop: 0.2}}"
 
 
-def test_a_failed_job_leaves_the_earlier_results(run):
-    """Snakemake would delete a job's outputs before it starts; ours stay until there are better ones."""
+def test_a_failed_job_leaves_the_earlier_results(run, tmp_path):
+    """Snakemake would delete a job's outputs before it starts; ours stay until there are better ones. In a copy, for
+    what Snakemake notes of a job is gone after a failure."""
+    shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    run = shutil.copytree(run, tmp_path / "tiny")
     damaged = {
         run / "systems/f2/seed0/eval/greedy/test_a/d02_00.trn": "analyse",
         run / "data/synth/tokenizer.json": "train_system",

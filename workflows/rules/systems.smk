@@ -51,6 +51,8 @@ use rule train_system as train_source_system with:
 rule evaluate_system:
     message:
         "Decode all points of {wildcards.system}, seed {wildcards.seed}"
+    wildcard_constraints:
+        system=edges.any_asked(),
     input:
         # The weights are known by the digest in it.
         system="<results>/systems/{system}/seed{seed}/system.json",
@@ -81,6 +83,8 @@ rule evaluate_system:
 rule measure_sensitivity:
     message:
         "Leave out each layer of {wildcards.system}, seed {wildcards.seed}, one at a time"
+    wildcard_constraints:
+        system=edges.any_trained(),
     input:
         # The weights are known by the digest in it.
         system="<results>/systems/{system}/seed{seed}/system.json",
@@ -111,6 +115,8 @@ rule measure_sensitivity:
 rule measure_weight_errors:
     message:
         "Add errors to the weights of {wildcards.system}, seed {wildcards.seed}"
+    wildcard_constraints:
+        system=edges.any_trained(),
     input:
         # The weights are known by the digest in it.
         system="<results>/systems/{system}/seed{seed}/system.json",
@@ -139,6 +145,8 @@ rule measure_weight_errors:
 rule measure_costs:
     message:
         "Measure parameters, bytes, MACs, speed and memory of {wildcards.system}, seed {wildcards.seed}, nothing beside it"
+    wildcard_constraints:
+        system=edges.any_asked(),
     input:
         # The weights are known by the digest in it.
         system="<results>/systems/{system}/seed{seed}/system.json",
