@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from methods.shared.derived import Derived
-from methods.shared.matrices import matrices, packed_matrices
+from methods.shared.matrices import matrices
 
 
 class Magnitude(Derived):
     """The source with the given share of each matrix set to zero by magnitude, and trained on."""
 
     kind = "pruned"
+    needs_dense = True
 
     class Config(Derived.Config):
         sparsity: float = Field(0.5, ge=0, lt=1)
@@ -27,8 +28,6 @@ class Magnitude(Derived):
 
     @torch.no_grad()
     def prepare(self, module: nn.Module) -> nn.Module:
-        if packed_matrices(module):
-            raise UserError(f"settings.source: the weights of '{self.config.source.system}' are packed; prune first")
         if not (parts := matrices(module)):
             raise UserError(f"settings.source: '{self.config.source.system}' has no physical layers to prune")
         for part in parts.values():

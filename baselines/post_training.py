@@ -19,7 +19,7 @@ from asr.settings import TrainingSettings
 from common.errors import UserError
 from methods.contract import Stage
 from methods.shared.derived import Derived
-from methods.shared.matrices import matrices, output_matrices, packed_matrices
+from methods.shared.matrices import matrices, output_matrices
 from methods.shared.packed import Packed
 
 OUTPUT_BITS = 8
@@ -30,6 +30,7 @@ class PostTraining(Derived):
     """The source with packed weights."""
 
     kind = "quantised"
+    packs = needs_dense = True
 
     class Config(Derived.Config):
         bits: Literal[8, 4] = 8
@@ -37,8 +38,6 @@ class PostTraining(Derived):
         """Inputs that share a scale, of 4 bits."""
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        if packed_matrices(module):
-            raise UserError(f"settings.source: the weights of '{self.config.source.system}' are packed already")
         return self._with(module, Packed.of)
 
     def stages(self, training: TrainingSettings) -> list[Stage]:

@@ -56,9 +56,10 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as JSON with sorted keys, so that equal content gives equal bytes."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+def write_json(path: Path | str, value: Any, in_order: bool = False) -> None:
+    """Write `value` as JSON with sorted keys, so that equal content gives equal bytes; or with its keys in their own
+    order, where that says something."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=not in_order) + "\n")
 
 
 def read_json(path: Path | str) -> Any:

@@ -62,7 +62,8 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
             "settings": config.model_dump(mode="json"),
             "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
         }
-    for name, method in methods.items():
+    for name in sorted(methods, key=lambda name: len(experiment.lineage(name))):  # a source before what derives from it
+        method = methods[name]
         try:
             method.check_sources({role: methods[other] for role, other in method.needs(method.config).items()})
         except UserError as error:
@@ -123,7 +124,7 @@ def main() -> None:
         systems = {name: {**entry, **full[name]} for name, entry in experiment.resolved["systems"].items()}
         corpus = {"name": experiment.corpus.name, "settings": corpus_settings(experiment, where)}
         everything = {"systems": systems, "corpus": corpus, "normaliser": normaliser.model_dump()}
-        write_json(arguments.out, {**experiment.resolved, **everything})
+        write_json(arguments.out, {**experiment.resolved, **everything}, in_order=True)  # tables and rows in theirs
         recipe = Identities(experiment, arguments.out.parent).check_recipe()
         write_json(arguments.out.parent / "check.identity.json", identity(recipe, {}))
 

@@ -217,9 +217,11 @@ class Identities:
         return " ".join(map(str, read_json(path)["drop_order"])) if path.is_file() else None
 
     def _modules(self, step: str, system: str) -> list[str]:
-        """What a step runs for a system: the step, the system's method, the backbone."""
+        """What a step runs for a system: the step, the system's method and those of what it is derived from, whose
+        points and losses it has, the backbone."""
         backbone = self.experiment.family_of(system).backbone.name
-        return [f"workflows.steps.{step}", self.experiment.systems[system].method, f"asr.backbones.{backbone}"]
+        methods = [self.experiment.systems[name].method for name in self.experiment.lineage(system)]
+        return [f"workflows.steps.{step}", *methods, f"asr.backbones.{backbone}"]
 
     @cached_property
     def _entry(self) -> Entry | None:

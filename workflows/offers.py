@@ -70,7 +70,7 @@ def check_offers(experiment: Experiment, methods: "Mapping[str, Method]", where:
         if entry.sensitivity is not None:
             _check_sensitivity(offers[entry.sensitivity], f"{where}: figures.{figure}.sensitivity")
     for system in experiment.shown_weight_errors:
-        _check_recognises(offers[system], f"{where}: figures: weight errors")
+        _check_disturbed(offers[system], methods[system], f"{where}: figures: weight errors")
     for name in experiment.systems:
         for source in experiment.needs_sensitivity(name):
             _check_sensitivity(offers[source], f"{where}: systems.{name}.settings")
@@ -120,6 +120,14 @@ def _check_curve(offer: Offer, key: str) -> None:
         raise UserError(
             f"{key}: '{offer.system}' has no depths that a curve could be drawn over; its points: {offer.shown_points}"
         )
+
+
+def _check_disturbed(offer: Offer, method: "Method", key: str) -> None:
+    _check_recognises(offer, key)
+    if method.packed:
+        raise UserError(f"{key}: the weights of '{offer.system}' are packed; errors are added to dense ones")
+    if offer.points is not None and not any(point.trained and point.path is not None for point in offer.points):
+        raise UserError(f"{key}: '{offer.system}' is trained at no path; its points: {offer.shown_points}")
 
 
 def _check_sensitivity(offer: Offer, key: str) -> None:

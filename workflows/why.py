@@ -282,8 +282,9 @@ def files_to_force(plan: Plan, part: Part) -> list[str]:
     one that says what is made, where that is another part than it says, or something is missing."""
     reasons, named = plan.reasons_of(part), plan.results / MADE
     files = [str(plan.products[name].made) for name, reason in reasons.items() if reason.changed]
-    said = read_json(named).get("systems") if named.is_file() else None
-    if said != list(plan.shown(part).systems) or any(reason.missing for reason in reasons.values()):
+    said, shown = read_json(named) if named.is_file() else {}, plan.shown(part)
+    same = (said.get("systems"), said.get("studies")) == (list(shown.systems), list(shown.studies))
+    if not same or any(reason.missing for reason in reasons.values()):
         files.append(str(named))
     return files
 

@@ -59,15 +59,19 @@ def headlines(results) -> list[Headline]:
     if experiment.headline is not None and experiment.headline not in dict(asked):
         asked.append((experiment.headline, _whole_decode(results, experiment.headline)))
     asked = sorted(dict.fromkeys(asked), key=lambda pair: pair[0] != experiment.headline)
-    several = [pair for pair in asked if _runs_at_several(results, pair[0])]
+    several = [pair for pair in asked if len(_depths(results, *pair)) > 1]
     if not several:
-        others = [system for system in experiment.systems if _runs_at_several(results, system)]
-        several = [(system, _whole_decode(results, system)) for system in others]
+        others = [(system, _whole_decode(results, system)) for system in experiment.systems]
+        several = [pair for pair in others if len(_depths(results, *pair)) > 1]
     return [_headline(results, system, decode) for system, decode in several]
 
 
-def _runs_at_several(results, system: str) -> bool:
-    return len(results.points(system, results.experiment.seeds[0]).depths) > 1
+def _depths(results, system: str, decode: str) -> list[int]:
+    """The depths that a system offers and that were decoded: of some only those of table rows are."""
+    found = results.points(system, results.experiment.seeds[0])
+    sets = results.experiment.test_sets
+    decoded = [point for point in found.points if all(results.decoded(point, decode, name) for name in sets)]
+    return sorted({point.depth for point in decoded if point.offered and point.depth})
 
 
 def _whole_decode(results, system: str) -> str:
@@ -83,7 +87,7 @@ def _whole_decode(results, system: str) -> str:
 def _headline(results, system: str, decode: str) -> Headline:
     from analysis.tables.rows import measure_depth
 
-    depths = results.points(system, results.experiment.seeds[0]).depths
+    depths = _depths(results, system, decode)
     deepest, shallowest = (measure_depth(results, system, depth, decode) for depth in (max(depths), min(depths)))
     return Headline(
         system=system,

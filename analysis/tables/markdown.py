@@ -30,7 +30,7 @@ def results_md(
     parts += [] if experiment.evidence else [NOT_EVIDENCE]
     lacking = not_made(results.whole, results.made)
     parts += [escape_markdown(lacking)] if lacking else []
-    parts += _headline_section(headlines, experiment.evidence)
+    parts += _headline_section(headlines, experiment.evidence, bool(lacking))
     for name in experiment.figures:
         parts += _figure_section(results, name)
     parts += _cost_section() if costs_drawn else []
@@ -39,9 +39,10 @@ def results_md(
     return "\n\n".join(part.rstrip() for part in [*parts, *claims, *_run_section(results)]) + "\n"
 
 
-def _headline_section(headlines: list[Headline], evidence: bool) -> list[str]:
+def _headline_section(headlines: list[Headline], evidence: bool, part: bool) -> list[str]:
+    of = "the systems made so far" if part else "this experiment's systems"
     answers = "\n".join(f"- {escape_markdown(headline.sentence)}" for headline in headlines)
-    section = ["## Is deeper better?", answers or "No system of this experiment runs at several depths."]
+    section = ["## Is deeper better?", answers or f"None of {of} runs at several depths."]
     if headlines and not evidence:
         section.append("Small models, little data: the sign of such a difference is worth a look, its size is not.")
     return section

@@ -28,5 +28,7 @@ def own_table(content: Content) -> Table:
         cells = {"row": name, "against": content.spec.reference_of(name)}
         body.append(cells | row_cells(row, []) | wer_cells(row, test_sets, comparisons.get(name, {})))
     title = f"{content.spec.title or content.name} ({content.experiment.name}, {content.name})"
+    compares = sum(content.spec.reference_of(name) is not None for name in rows)
+    columns = [Column(each.key, "Holm p" if compares > 1 else "") if each.key == "p_holm" else each for each in columns]
     needed = ["row", "depth", "bits_a_weight", "stored_bytes", "wer", "star", "against", "difference", "p", "p_holm"]
     return Table(content.name, title, brief(columns, *needed), body, notes_of_own(content))

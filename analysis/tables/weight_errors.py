@@ -66,10 +66,11 @@ def weight_error_table(results: Results) -> Table:
     notes = [note for note in notes if note]
     if rows:
         notes += [
-            "Dev set, greedy CTC. Noise: normal, in each matrix of the physical layers as large (root mean square) as "
-            "what rounding to so many bits leaves. same: a layer has it at all its executions, as it has any error of "
-            "stored weights; each: a new draw for each execution, which no stored weights could have; the first "
-            "execution gets the same draw in both. KL: of the CTC distributions, true to disturbed.",
+            "Dev set, greedy CTC, words as they were recognised. Noise: normal, in each matrix of the physical layers "
+            "as large (root mean square) as what rounding to so many bits leaves. same: a layer has it at all its "
+            "executions, as it has any error of stored weights; each: a new draw for each execution, which no stored "
+            "weights could have; the first execution gets the same draw in both. KL: of the CTC distributions, true to "
+            "disturbed.",
             *results.experiment.family_notes(results.experiment.shown_weight_errors),
         ]
     title = f"{TITLE} ({results.experiment.name})"

@@ -121,14 +121,15 @@ def section(verdicts: Verdicts) -> list[str]:
     judged = ((claim.paper, (claim, outcome)) for claim, outcome in verdicts.judged)
     for heading, some in by_paper(judged, verdicts.papers):
         parts += [f"### {escape_markdown(heading)}", _markdown(some, verdicts.evidence)]
+    now = f" ({verdicts.test_words:,} words now)" if verdicts.test_words else ""
     notes = [
         "An interval points for a claim when the whole of it lies on the claimed side of its bound, against it when it "
         "lies on the other side and holds no effect that the paper found. From three trainings on that is the verdict, "
         "reproduced or contradicted; with fewer the verdict on a WER is inconclusive, for another seed moves a system "
         "by more than the test speakers do. Fewer than 10 speakers point nowhere; no loss is never read out of a "
         "missing significance.",
-        "Words that would settle a verdict assume that the effect stays and that speakers are added "
-        f"({verdicts.test_words:,} words now); they and the trainings that would settle it are for a power of 80 %. "
+        "Words that would settle a verdict assume that the effect stays and that speakers are added"
+        f"{now}; they and the trainings that would settle it are for a power of 80 %. "
         f"{VARIANCES[verdicts.seed_variance]}",
     ]
     parts += ["\n".join(f"- {escape_markdown(note)}" for note in notes)]

@@ -61,6 +61,8 @@ class Method(ABC):
     """True where the method's own settings say which statistics batch norm has, whatever the experiment says."""
     packages: tuple[str, ...] = ()
     """Packages beside this project that it may have come from, and that the systems it rebuilds may come from."""
+    packs: ClassVar[bool] = False
+    """True where the finished weights of the physical layers are packed, so that nothing prunes or packs them after."""
     source_steps: int = 0
     """Steps that the weights it begins with were trained for with its own losses, known once the module is built: what
     losses schedule by step goes on from there."""
@@ -98,6 +100,11 @@ class Method(ABC):
         """Of the roles that `needs` names, those that the losses read, a teacher for one: by default all but `start`,
         whose weights are only copied."""
         return set(cls.needs(config)) - {"start"}
+
+    @property
+    def packed(self) -> bool:
+        """Whether finished weights are packed, by this method or by what it is derived from."""
+        return self.packs
 
     @property
     def first(self) -> "Method":

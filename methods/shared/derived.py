@@ -13,7 +13,7 @@ needs no other file.
 
 import dataclasses
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ class Derived(Method):
     class Config(Settings):
         source: SystemReference
 
+    needs_dense: ClassVar[bool] = False
+    """True where it prunes or packs, and so refuses a source whose weights are packed."""
     made_by: Method
     """The method of the source, known once the module is built or rebuilt, or the experiment was checked."""
     _zeros: Mapping[str, Tensor] = {}
@@ -70,6 +72,10 @@ class Derived(Method):
                 f"settings.source: the backbone of '{self.config.source.system}' is another (different: "
                 f"{', '.join(keys) or 'name'}); leave out `backbone` and `family`, they are the source's"
             )
+        if self.needs_dense and self.made_by.packed:
+            raise UserError(
+                f"settings.source: the weights of '{self.config.source.system}' are packed; name a source of dense ones"
+            )
 
     @classmethod
     def needs_in_training(cls, config: Settings) -> set[str]:
@@ -86,6 +92,10 @@ class Derived(Method):
         zeros = {name: part.weight == 0 for name, part in matrices(module).items()}
         self._zeros = {name: found for name, found in zeros.items() if found.any()}
         return module
+
+    @property
+    def packed(self) -> bool:
+        return self.packs or (hasattr(self, "made_by") and self.made_by.packed)
 
     @property
     def first(self) -> Method:

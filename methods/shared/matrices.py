@@ -3,6 +3,7 @@
 from torch import nn
 
 from asr.backbones import Backbone
+from methods.contract.points import HoldsWeights
 from methods.shared.packed import Packed
 
 
@@ -16,18 +17,29 @@ def matrices(module: nn.Module) -> dict[str, nn.Linear | nn.Conv1d]:
 
 
 def bits_a_weight(module: nn.Module) -> float | None:
-    """Bits on disk for each weight of the matrices of the physical layers, packed or not, scales and padding included,
-    biases not; None where there are no such matrices."""
+    """Bits on disk for each weight of the matrices of the physical layers, held in whatever way: scales, codebooks and
+    padding included, biases not. None where there are no such matrices, or one that does not say what it holds."""
     if not isinstance(module, Backbone):
         return None
-    weights = bits = 0
-    for layer in range(module.layers):
-        for part in module.layer_module(layer).modules():
-            if isinstance(part, Packed):
-                weights, bits = weights + part.outputs * part.inputs, bits + part.packed_bits()
-            elif is_matrix(part):
-                weights, bits = weights + part.weight.numel(), bits + 8 * part.weight.nbytes
-    return bits / weights if weights else None
+    layers = [module.layer_module(layer) for layer in range(module.layers)]
+    parts = [part for layer in layers for part in layer.modules()]
+    if any(_is_unknown(part) for part in parts):
+        return None
+    holders = [part for part in parts if isinstance(part, HoldsWeights) or is_matrix(part)]
+    weights = sum(part.weight_count()[0] if isinstance(part, HoldsWeights) else part.weight.numel() for part in holders)
+    return sum(map(stored_bits, holders)) / weights if weights else None
+
+
+def stored_bits(part: nn.Module) -> int:
+    """Of one matrix in the file: everything that it holds itself but its bias."""
+    tensors = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
+    return 8 * sum(tensor.nbytes for name, tensor in tensors if name != "bias")
+
+
+def _is_unknown(part: nn.Module) -> bool:
+    """Whether a module has codes, and does not say for how many weights."""
+    codes = [each for each in part.buffers(recurse=False) if each.dim() > 1 and not each.is_floating_point()]
+    return bool(codes) and not isinstance(part, HoldsWeights)
 
 
 def is_matrix(part: nn.Module) -> bool:

@@ -37,10 +37,6 @@ class Packed(PackedMatrix):
         """Weights that are held, and those that are not zero, biases aside: those are parameters."""
         return self.outputs * self.inputs, int(unpack(self.codes, self.bits).count_nonzero())
 
-    def packed_bits(self) -> int:
-        """Of the file: codes, padding and scales."""
-        return 8 * sum(tensor.numel() * tensor.element_size() for tensor in (self.codes, self.scales))
-
 
 @torch.no_grad()
 def rounded(weight: Tensor, bits: int, group: int | None = None) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 from analysis.inputs.results import Results
 from analysis.tables.figures import draw_figure, figure_caption, figure_title
 from analysis.tables.formats import to_csv
+from analysis.tables.headline import headlines
 from analysis.tables.markdown import escape_markdown
 from analysis.tables.papers import build_table
 from analysis.tables.weight_errors import repetition, weight_error_table
@@ -170,3 +171,23 @@ def test_what_was_not_measured_is_named(errors):
 
 def test_titles_are_escaped():
     assert escape_markdown(OWN["title"]) == r"Six layers \| and eight"
+
+
+def test_the_answer_is_about_depths_that_were_decoded(own):
+    """Of some systems only the points of rows are decoded: the answer is about those, and there is none for fewer than
+    two."""
+    path = own.folder / "systems/f6/seed0/eval/points.json"
+    content = json.loads(path.read_text())
+    by_depth = {point["id"]: point["depth"] for point in content["points"]}
+
+    def keep(*depths):
+        for found in content["decodes"]["greedy"]["sets"].values():
+            found["points"] = [point for point in by_depth if by_depth[point] in depths]
+        path.write_text(json.dumps(content))
+        only = {"figures": {}, "headline": "f6", "tables": {}}
+        results = changed(own.folder, lambda experiment: experiment.update(only))
+        return [answer for answer in headlines(results) if answer.system == "f6"]
+
+    (answer,) = keep(6, 12)
+    assert (answer.seed_depth, answer.deepest_depth) == (6, 12)
+    assert keep(6) == []

@@ -124,7 +124,7 @@ def test_outputs_of_eight_bits_are_near_those_of_the_source_and_four_bits_are_le
 def test_what_is_packed_is_neither_pruned_nor_packed_again():
     packed = derive(foldable("conformer"), "baselines.post_training")
     for name in ("baselines.magnitude", "baselines.post_training"):
-        with pytest.raises(UserError, match="settings.source: the weights of 'f4_post_training' are packed"):
+        with pytest.raises(UserError, match="the weights of 'f4_post_training' are packed; name a source"):
             derive(packed, name)
 
 

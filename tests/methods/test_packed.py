@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from baselines.post_training import PostTraining
-from methods.shared.matrices import bits_a_weight, matrices
+from methods.shared.matrices import bits_a_weight, matrices, stored_bits
 from methods.shared.packed import Packed, largest_code, pack, quantised, rounded, unpack
 from tests.models import conformer, factory
 
@@ -98,7 +98,7 @@ def test_bits_a_weight_are_those_of_the_file(tmp_path):
         packed = Packed.of(dense(16, inputs), bits, group)
         save_file(packed.state_dict(), tmp_path / "packed.safetensors")
         held = sum(t.nbytes for name, t in load_file(tmp_path / "packed.safetensors").items() if name != "bias")
-        assert 8 * held / (16 * inputs) == packed.packed_bits() / (16 * inputs) == pytest.approx(expected)
+        assert 8 * held / (16 * inputs) == stored_bits(packed) / (16 * inputs) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("bits", "group"), [(8, None), (4, 32), (4, 5)])
@@ -128,6 +128,30 @@ def test_bits_a_weight_of_a_model_are_those_of_its_layers_matrices():
         assert bits_a_weight(packed) == pytest.approx(bits + scales / sum(sizes))
         assert group is None or bits_a_weight(packed) == 4.5, "every group is full here"
     assert bits_a_weight(nn.Linear(2, 2)) is None
+
+
+class Shared(nn.Module):
+    """16 values for all weights, as the documented codebook has them."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.bias, self.size = part.bias, part.weight.numel()
+        self.values = nn.Parameter(torch.zeros(16))
+        self.register_buffer("codes", torch.zeros(part.weight.size(0), part.weight.size(1) // 2, dtype=torch.uint8))
+
+    def weight_count(self):
+        return self.size, self.size
+
+
+def test_bits_a_weight_of_other_holders_are_what_they_hold_and_of_silent_ones_not_known():
+    module = conformer(width=32, ffn=64)
+    sizes = [part.weight.numel() for part in matrices(module).values()]
+    for name, part in matrices(module).items():
+        module.set_submodule(name, Shared(part))
+    assert bits_a_weight(module) == pytest.approx(4 + 16 * 32 * len(sizes) / sum(sizes))
+    silent = conformer(width=32, ffn=64)
+    silent.layer_module(0).register_buffer("codes", torch.zeros(2, 2, dtype=torch.int8))
+    assert bits_a_weight(silent) is None
 
 
 def test_other_numbers_of_bits_are_refused():

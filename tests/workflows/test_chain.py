@@ -43,8 +43,8 @@ def test_a_system_whose_rows_alone_are_asked_for_is_decoded_there_alone(run):
 def test_a_table_of_ones_own_says_what_weights_take_and_compares_each_row_with_its_own(run):
     with open(run / "tables/bits.csv", newline="") as file:
         rows = {row["row"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["f2@4", "f2@4 half", "f2@4 half int4", "fw1@2", "fw1@2 int8"]
-    assert [row["against"] for row in rows.values()] == ["", "f2@4", "f2@4 half", "", "fw1@2"]
+    assert list(rows) == ["f2@4", "f2@4 half", "f2@4 half int4", "fw1@1", "fw1@2", "fw1@2 int8"]
+    assert [row["against"] for row in rows.values()] == ["", "f2@4", "f2@4 half", "", "", "fw1@2"]
     assert all((row["difference"] == "") == (row["against"] == "") for row in rows.values())
     for name, row in rows.items():
         if row["against"]:

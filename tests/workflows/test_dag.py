@@ -141,7 +141,7 @@ def measured(system):
     return f"Measure parameters, bytes, MACs, speed and memory of {system}, seed 0, nothing beside it"
 
 
-def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_one_call(run):
+def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_one_call(run, alone):
     experiment = run.parent / "tiny.yaml"
     before = experiment.read_text()
     try:
@@ -157,7 +157,7 @@ def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_o
         experiment.write_text(before)
 
 
-def test_a_change_in_one_family_and_a_new_one_leave_the_others(run):
+def test_a_change_in_one_family_and_a_new_one_leave_the_others(run, alone):
     experiment = run.parent / "tiny.yaml"
     before = experiment.read_text()
     values = yaml.safe_load(before)

@@ -91,7 +91,7 @@ EDITS = {
     "code of the corpus": (appended("asr/corpora/synth.py", "\nREMARK = 1\n"), EVERYTHING),
     "code of a toy": (
         appended("tests/toys/width_slices.py", "\nREMARK = 1\n"),
-        {"check_experiment", "train_system", "evaluate_system", "measure_costs", *TABLES},
+        {"check_experiment", "train_system", "evaluate_system", "measure_costs", "name_what_is_made", *TABLES},
     ),
     "another torch": (another_torch, EVERYTHING - {"prepare_data"}),
 }
@@ -126,7 +126,7 @@ def planned(tree: Path, experiment: Path, results: Path, force: bool = False) ->
 
 
 @pytest.fixture(scope="module")
-def reruns(run, tmp_path_factory) -> dict[str, set[str]]:
+def reruns(run, reading, tmp_path_factory) -> dict[str, set[str]]:
     """Edit -> rules that run again."""
 
     def tried(edit: str) -> set[str]:
@@ -137,7 +137,7 @@ def reruns(run, tmp_path_factory) -> dict[str, set[str]]:
         EDITS[edit][0](tree, experiment)
         return planned(tree, experiment, run.parent)
 
-    with ThreadPoolExecutor(2) as threads:
+    with reading(), ThreadPoolExecutor(2) as threads:
         return dict(zip(EDITS, threads.map(tried, EDITS), strict=True))
 
 
@@ -160,7 +160,7 @@ def test_what_stands_beside_a_result_decides_where_snakemakes_notes_are_gone(run
     assert planned(tree, experiment, run.parent, force=True) == TABLES
 
 
-def test_reversed_recordings_are_heard_by_everything_that_hears(run, tmp_path):
+def test_reversed_recordings_are_heard_by_everything_that_hears(run, alone, tmp_path):
     """Preparation alone ran again and gave other audio under the same settings, as in a run that was interrupted."""
     data = run / "data/synth"
     kept = shutil.copytree(data, tmp_path / "kept")  # with its times
@@ -194,7 +194,7 @@ def first_recording(data):
     return min(path for path in (data / "audio/train").rglob("*") if path.is_file())
 
 
-def test_other_transcripts_are_analysed_again(run, tmp_path):
+def test_other_transcripts_are_analysed_again(run, alone, tmp_path):
     """Decoding alone ran again and gave other words."""
     folder = run / "systems/a2/seed0/eval"
     kept = shutil.copytree(folder, tmp_path / "kept")

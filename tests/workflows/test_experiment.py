@@ -99,6 +99,20 @@ WRONG = [
         put("tables", "bits", "rows", "f2@4 half", "reference", "f2@5"),
         "tables.bits.rows.f2@4 half.reference: unknown row 'f2@5'; did you mean 'f2@4'",
     ),
+    (
+        put("tables", "table1", "rows", "F4", {"system": "f2", "depth": 3, "reference": "F5"}),
+        "tables.table1: rows.F4.ref",
+    ),
+    (put("tables", "bits", "sets", ["dev"]), "tables.bits: sets: a table of kind systems is pooled over the test sets"),
+    (put("tables", "bits", "rows", {}), "tables.bits: rows: Dictionary should have at least 1 item"),
+    (
+        lambda values: values["tables"].update(costs=values["tables"]["bits"]),
+        "tables.costs: analysis makes one of that",
+    ),
+    (
+        lambda values: values["figures"].update(cost_against_wer=values["figures"]["figure2"]),
+        "figures.cost_against_wer: analysis makes one of that name by itself",
+    ),
     (put("systems", "fw1_int8", "decodes", ["greddy"]), "systems.fw1_int8.decodes: unknown decode 'greddy'"),
     (put("systems", "f2", "evaluate", "rows"), "figures.figure2.decode: of 'f2' only the points of rows are decoded"),
     (put("figures", "repeated_errors", "systems", ["f3"]), "figures.repeated_errors: unknown system 'f3'; did you"),
@@ -214,6 +228,12 @@ NOT_OFFERED = [
     (put("figures", "figure2", "systems", ["widths"]), "figures.figure2.systems: 'widths' has no depths"),
     (put("figures", "figure2", "baselines", ["a4", "heard"]), "figures.figure2.baselines: 'heard' recognises nothing"),
     (put("figures", "figure2", "sensitivity", "fw1"), "figures.figure2.sensitivity: 'fw1' has one layer"),
+    (put("figures", "repeated_errors", "systems", ["fw1_int8"]), "weight errors: the weights of 'fw1_int8' are packed"),
+    (put("figures", "repeated_errors", "systems", ["widths"]), "weight errors: 'widths' is trained at no path"),
+    (
+        put("systems", "again", {"method": "baselines.magnitude", "settings": {"source": {"system": "f2_half_int4"}}}),
+        "systems.again: settings.source: the weights of 'f2_half_int4' are packed; name a source of dense ones",
+    ),
     (put("figures", "figure2", "sensitivity", "heard"), "figures.figure2.sensitivity: sensitivity: 'heard' recognises"),
     (
         put("systems", "fw1", "settings", "start", {"system": "heard", "layers": "sensitivity"}),
@@ -510,7 +530,7 @@ def test_null_leaves_out_what_an_extended_experiment_has(tmp_path):
     values = yaml.safe_load(TINY.read_text())
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(values))
     heard = {"method": "baselines.all_physical", "settings": {}, "family": "speech"}
-    changes = {"extends": "base", "systems": {"int8": None, "heard": heard}, "tables": {"table1": None, "table4": None}}
+    changes = {"extends": "base", "systems": {"int8": None, "heard": heard}, "tables": dict.fromkeys(values["tables"])}
     (tmp_path / "less.yaml").write_text(yaml.safe_dump(changes))
     experiment = load_experiment(str(tmp_path / "less.yaml"))
     assert set(experiment.systems) == set(values["systems"]) - {"int8"} and experiment.tables == {}
@@ -538,10 +558,10 @@ def test_which_tables_analysis_writes(tmp_path):
         (tmp_path / "tables.yaml").write_text(yaml.safe_dump(values))
         return Edges(load_experiment(str(tmp_path / "tables.yaml")), "results/tables").table_names()
 
-    assert names() == ["table1", "table4", "costs"]
+    assert sorted(names()) == ["bits", "costs", "table1", "table4", "weight_errors"]
     assert names(tables={}, figures={}) == []
     figure = {"kind": "depth_curves", "decode": "greedy", "systems": ["fw1"], "sensitivity": "w2"}
-    assert names(figures={"figure3": figure}) == ["table1", "table4", "bits", "costs", "sensitivity"]
+    assert sorted(names(figures={"figure3": figure})) == ["bits", "costs", "sensitivity", "table1", "table4"]
 
 
 def test_systems_that_others_start_from_are_told_apart(tmp_path):

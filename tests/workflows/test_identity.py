@@ -218,7 +218,7 @@ def trained_again(run):
     return [line.split(": ")[1] for line in (done.stdout + done.stderr).splitlines() if ": Train " in line], done
 
 
-def test_why_says_what_changed_and_an_accepted_result_is_kept(run):
+def test_why_says_what_changed_and_an_accepted_result_is_kept(run, alone):
     """The workflow, `why` and the first lines of a run agree, before and after a difference was accepted."""
     experiment, folder = run.parent / "tiny.yaml", run / "systems/f2/seed0"
     before = experiment.read_text()
@@ -315,3 +315,30 @@ def test_how_weights_are_packed_concerns_those_who_may_pack_them_alone():
         if "methods/shared/packed.py" in identities.training_recipe(name)["sources"]
     }
     assert concerned == {"f2_half", "f2_half_int4", "fw1_int8"}
+
+
+def test_a_derived_system_follows_the_code_of_what_it_is_derived_from():
+    """Its points and losses are those of the first method of the chain."""
+    identities = Identities(load_experiment(TINY), Path("results/tiny"))
+    for name in ("f2_half", "f2_half_int4", "fw1_int8"):
+        recipes = [identities.training_recipe(name), identities.evaluation_recipe(name), identities.costs_recipe(name)]
+        assert all("methods/unfolding.py" in recipe["sources"] for recipe in recipes), name
+    assert "baselines/magnitude.py" in identities.training_recipe("f2_half_int4")["sources"]
+    assert "methods/unfolding.py" not in identities.training_recipe("a4")["sources"]
+
+
+def test_in_which_order_rows_stand_and_how_many_show_a_point_decides_nothing(tmp_path):
+    values = yaml.safe_load(Path(TINY).read_text())
+
+    def recipes(name):
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+        identities = Identities(load_experiment(str(path)), tmp_path)
+        return identities.evaluation_recipe(name), identities.costs_recipe(name)
+
+    before = recipes("f2")
+    values["tables"] = dict(reversed(values["tables"].items()))
+    values["tables"]["more"] = {"kind": "systems", "decode": "greedy", "rows": {"x": {"system": "f2", "depth": 4}}}
+    assert recipes("f2") == before
+    values["tables"]["more"]["rows"]["x"] = {"system": "f2", "path": "1 2"}
+    assert recipes("f2") != before

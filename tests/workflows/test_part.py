@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from tests.workflows.parts import ONLY, files_of, running_beside
 from workflows.experiment import load_experiment
 from workflows.identity import Identities
 from workflows.part import Part, chosen_part, joined, shown_by
-from workflows.why import Plan
+from workflows.why import Plan, files_to_force
 
 ANALYSED = [
     "Name what is made and up to date",
@@ -84,7 +85,7 @@ def test_a_part_shows_what_is_made_and_names_the_rest(both):
     assert read(both.run / "made.json")["not_made"] == {}
 
 
-def test_what_is_out_of_date_is_not_shown_and_not_made_again_by_a_part(run, tmp_path):
+def test_what_is_out_of_date_is_not_shown_and_not_made_again_by_a_part(run, alone, tmp_path):
     experiment = run.parent / "tiny.yaml"
     before = experiment.read_text()
     copy = shutil.copytree(run, tmp_path / "tiny", ignore=shutil.ignore_patterns("audio"))
@@ -186,3 +187,12 @@ def test_a_system_is_measured_for_itself(experiment, run):
 def test_a_plan_knows_what_is_up_to_date(experiment, run, tmp_path):
     assert Plan(experiment, run).made() == chosen_part(experiment)
     assert Plan(experiment, tmp_path / "nothing").made() == Part((), ())
+
+
+def test_a_study_that_is_out_of_date_is_named_anew(experiment, run, tmp_path):
+    """Where Snakemake has no notes, what `made.json` says of studies counts too."""
+    copy = Path(shutil.copytree(run, tmp_path / "tiny", ignore=shutil.ignore_patterns("audio")))
+    plan, part = Plan(experiment, copy), chosen_part(experiment, "table4")
+    assert files_to_force(plan, part) == []
+    (copy / "systems/f2/seed0/weight_errors.identity.json").unlink()
+    assert files_to_force(Plan(experiment, copy), part) == [str(copy / "made.json")]

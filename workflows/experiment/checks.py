@@ -72,7 +72,14 @@ def _check_sets(experiment: Experiment) -> None:
             raise ValueError(f"further_sets: '{name}' is the dev set or a test set already")
 
 
+OF_ANALYSIS = {"costs", "points", "decodes", "sensitivity", "weight_errors", "cost_against_wer"}
+"""Tables and figures that analysis makes by itself."""
+
+
 def _check_tables_and_figures(experiment: Experiment) -> None:
+    for key, names in (("tables", experiment.tables), ("figures", experiment.figures)):
+        if taken := sorted(OF_ANALYSIS & set(names)):
+            raise ValueError(f"{key}.{taken[0]}: analysis makes one of that name by itself; take another name")
     for table, entry in experiment.tables.items():
         _must_exist("decode", entry.decode, experiment.decodes, f"tables.{table}.decode")
         if entry.reference is not None:

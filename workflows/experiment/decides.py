@@ -1,5 +1,6 @@
 """Which settings of an experiment decide what: the corpus, a trained system, its transcripts."""
 
+import json
 from typing import Any
 
 from methods.paths import format_path
@@ -52,7 +53,7 @@ def evaluation_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
         "dev_set": experiment.dev_set,
         "further_sets": experiment.further_sets,
         "paths": [format_path(path) for path in experiment.further_paths(system)],
-        "rows": [row.model_dump(exclude={"reference"}) for row in rows],
+        "rows": sorted({json.dumps([row.depth, row.path, row.point]) for row in rows}),
         "evaluate": experiment.systems[system].evaluate,
         "threads": experiment.threads,
     }

@@ -74,7 +74,7 @@ class Row(Settings):
     path: str | None = None
     point: str | None = None
     reference: str | None = None
-    """The row that it is compared with; None: the table's."""
+    """The row that it is compared with, in a table of one's own; None: the table's."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Row":
@@ -95,19 +95,26 @@ class TableEntry(Settings):
     """Sets with a column each; None: the test sets."""
     reference: str | None = None
     """The row that the others are tested against (System 1); in a table of one's own rows may name another, or none."""
-    rows: dict[str, Row]
+    rows: dict[str, Row] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _of_a_paper_or_ones_own(self) -> "TableEntry":
         if self.kind == "systems":
             if self.published is not None:
                 raise ValueError("published: a table of kind systems is one's own; nothing was published beside it")
+            if self.sets is not None:
+                raise ValueError("sets: a table of kind systems is pooled over the test sets")
             return self
         if self.title is not None:
             raise ValueError(f"title: a table of kind {self.kind} has the paper's; one's own is of kind systems")
         for key in ("published", "reference"):
             if getattr(self, key) is None:
                 raise ValueError(f"{key}: a table of kind {self.kind} needs it")
+        for name, row in self.rows.items():
+            if row.reference is not None:
+                raise ValueError(
+                    f"rows.{name}.reference: in a table of kind {self.kind} all have the table's reference"
+                )
         return self
 
 

@@ -66,11 +66,15 @@ class Experiment(Settings):
     def needs(self, system: str) -> list[str]:
         """Systems that training this one reads: every mapping with a `system` in its settings, and what the training of
         its `source` read, whose losses it may train with."""
-        found, waiting = set(self.starts_from(system)), [source_of(self.systems[system].settings)]
-        while (source := waiting.pop()) in self.systems and source != system:
-            found |= set(self.starts_from(source))
-            waiting.append(source_of(self.systems[source].settings))
+        found = {name for each in self.lineage(system) for name in self.starts_from(each)}
         return sorted(found - {system})
+
+    def lineage(self, system: str) -> list[str]:
+        """A system and what it is derived from, one `source` after the other."""
+        found = [system]
+        while (source := source_of(self.systems[found[-1]].settings)) in self.systems and source not in found:
+            found.append(source)
+        return found
 
     def starts_from(self, system: str) -> list[str]:
         """Systems that this one names."""

@@ -123,6 +123,7 @@ rule measure_weight_errors:
         corpus=edges.read_by_studies,
     output:
         update("<results>/systems/{system}/seed{seed}/weight_errors.json"),
+    priority: 10
     params:
         experiment=experiment_argument,
         recipe=edges.weight_errors,

@@ -39,7 +39,7 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
     points = wanted_points(experiment, name, offered) if experiment.systems[name].evaluate == "rows" else offered
     sets = experiment.decoded_sets
     references = {each: {u.id: u.text for u in data.utterances(each)} for each in sets}
-    chooser = Chooser(experiment, points, references)
+    chooser = Chooser(experiment, offered, references)
     decoded: dict[str, dict[str, Transcripts]] = {}
     choices: dict[str, list[Choice]] = {}
     # A model that recognises nothing yet has no points, and nothing is decoded.

@@ -9,12 +9,14 @@ rise of the CTC loss, and the words. The errors are
   first execution gets is the same draw in both, so that they differ in nothing but the repetition.
 - rounding itself, to 8, 4, 3 and 2 bits, as `methods.shared.packed` does it.
 
-Were the layers linear and the errors small, twice the same error would weigh twice as much in the divergence as two
-independent ones.
+Small errors add up in the logits, and the divergence grows with their square. Where a layer passes on what its first
+execution did as its second one does it (as residual layers near the identity do), the same error twice weighs twice as
+much as two independent ones; where what the executions do is unrelated, it weighs as much.
 """
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +32,7 @@ from asr.corpora.content import check_audio
 from asr.decoding import greedy
 from common.errors import UserError
 from common.files import write_json
-from methods.contract import Point
+from methods.contract import AtPath, Point
 from methods.paths import Path as LayerPath
 from methods.shared.matrices import matrices
 from methods.shared.packed import rounded
@@ -48,10 +50,8 @@ GROUP = 32
 DRAWS = 6
 SAME, EACH = "same", "each"
 
-Errors = Mapping[str, Tensor]
-"""What is added to a matrix, by its name in the module."""
-At = Callable[[int], Errors]
-"""The errors of a layer's execution, numbered from 0."""
+At = Callable[[str, int], Tensor]
+"""What is added to a matrix, given by its name in the module, at an execution of its layer, numbered from 0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,8 @@ def measure_weight_errors(experiment: Experiment, name: str, data_folder: Path, 
     module, set_name = system.module, experiment.dev_set
     if not isinstance(module, Backbone) or not matrices(module):
         raise UserError(f"{model}: errors are added to the dense matrices of physical layers, and there are none")
-    points = [point for point in system.method.points(module) if point.trained and point.path is not None]
+    trained = [point for point in system.method.points(module) if point.trained]
+    points = [point for point in trained if isinstance(system.method.at(module, point), AtPath)]
     if not points:
         raise UserError(f"{model}: '{name}' was trained at no path")
     check_audio(data_folder, [set_name])
@@ -124,22 +125,17 @@ def measure_weight_errors(experiment: Experiment, name: str, data_folder: Path, 
 
 def noises(module: Backbone, seed: int) -> Iterator[Condition]:
     """Normal noise as large as the rounding to NOISE_BITS: the same at all executions of a layer, and a draw for
-    each."""
+    each. It is drawn when it is asked for, and always alike."""
     parts = matrices(module)
     sizes = {name: _error(part.weight, NOISE_BITS).square().mean().sqrt() for name, part in parts.items()}
 
-    def drawn(draw: int, execution: int) -> Errors:
-        return {
-            name: sizes[name] * _normal(part.weight, f"{seed} {draw} {execution} {name}")
-            for name, part in parts.items()
-        }
+    def drawn(draw: int, name: str, execution: int) -> Tensor:
+        return sizes[name] * _normal(parts[name].weight, f"{seed} {draw} {execution} {name}")
 
     for draw in range(DRAWS):
-        first = drawn(draw, 0)
         about = {"error": "noise", "bits": NOISE_BITS, "draw": draw}
-        yield Condition({**about, "executions": SAME}, lambda execution, first=first: first)
-        each = _remembered(lambda execution, draw=draw: drawn(draw, execution))
-        yield Condition({**about, "executions": EACH}, each)
+        yield Condition({**about, "executions": SAME}, lambda name, _, draw=draw: drawn(draw, name, 0))
+        yield Condition({**about, "executions": EACH}, functools.partial(drawn, draw))
 
 
 def roundings(module: Backbone) -> Iterator[Condition]:
@@ -147,18 +143,7 @@ def roundings(module: Backbone) -> Iterator[Condition]:
     for bits in BITS:
         errors = {name: _error(part.weight, bits) for name, part in matrices(module).items()}
         about = {"error": "rounding", "bits": bits, "draw": 0, "executions": SAME}
-        yield Condition(about, lambda execution, errors=errors: errors)
-
-
-def _remembered(make: At) -> At:
-    known: dict[int, Errors] = {}
-
-    def at(execution: int) -> Errors:
-        if execution not in known:
-            known[execution] = make(execution)
-        return known[execution]
-
-    return at
+        yield Condition(about, lambda name, _, errors=errors: errors[name])
 
 
 def _matters(condition: Condition, point: Point) -> bool:
@@ -205,17 +190,17 @@ def run_with_errors(module: Backbone, path: LayerPath, state: EncoderState, at: 
         inside = {id(part) for part in module.layer_module(layer).modules()}
         own = {name: part for name, part in parts.items() if id(part) in inside}
         for execution in range(count):
-            with _added(own, at(execution) if at else {}):
+            with _added(own, at, execution):
                 state = module.run_layer(layer, state)
     return state
 
 
 @contextlib.contextmanager
-def _added(parts: Mapping[str, nn.Module], errors: Errors) -> Iterator[None]:
-    """Matrices with errors inside this context."""
-    kept = {name: part.weight.detach().clone() for name, part in parts.items() if name in errors}
+def _added(parts: Mapping[str, nn.Module], at: At | None, execution: int) -> Iterator[None]:
+    """Matrices with the errors of an execution inside this context."""
+    kept = {name: part.weight.detach().clone() for name, part in parts.items()} if at else {}
     for name in kept:
-        parts[name].weight += errors[name]
+        parts[name].weight += at(name, execution)
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from asr.backbones import Backbone, BackboneFactory
 from asr.portable.packed import place_packed
-from methods.shared.matrices import packed_matrices
+from methods.shared.matrices import packed_matrices, stored_bits
 from methods.shared.packed import Packed
 
 
@@ -49,7 +49,7 @@ def packed_by_bits(module: nn.Module) -> dict[int, list[Packed]]:
 
 def bits_a_weight(parts: Sequence[Packed]) -> float:
     """Of the weights of several packed matrices in the file: codes, padding and scales."""
-    return sum(part.packed_bits() for part in parts) / sum(part.outputs * part.inputs for part in parts)
+    return sum(map(stored_bits, parts)) / sum(part.outputs * part.inputs for part in parts)
 
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
