@@ -59,7 +59,7 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any, in_order: bool = False) -> None:
     """Write `value` as JSON with sorted keys, so that equal content gives equal bytes; or with its keys in their own
     order, where that says something."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=not in_order) + "\n")
+    write_text(path, json.dumps(value, indent=1, sort_keys=not in_order, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path | str) -> Any:
