@@ -104,7 +104,7 @@ WRONG = [
         "tables.table1: rows.F4.ref",
     ),
     (put("tables", "bits", "sets", ["dev"]), "tables.bits: sets: a table of kind systems is pooled over the test sets"),
-    (put("tables", "bits", "rows", {}), "tables.bits: rows: Dictionary should have at least 1 item"),
+    (put("tables", "bits", "rows", {}), "tables.bits.rows: Dictionary should have at least 1 item"),
     (
         lambda values: values["tables"].update(costs=values["tables"]["bits"]),
         "tables.costs: analysis makes one of that",

@@ -69,9 +69,9 @@ def test_measuring_comes_last(both):
 def test_a_part_shows_what_is_made_and_names_the_rest(both):
     text = (both.shown / "RESULTS.md").read_text()
     lacking = (
-        "Not made so far: table1 (needs a2, f2, f2_half_int4, int8, 1 more), bits (needs f2, f2_half_int4, fw1, "
+        "Not made so far: table1 (needs a2, f2, widths, int8, 1 more), bits (needs f2, f2_half_int4, fw1, "
         "fw1_int8), figure2 (needs f2, a2), repeated_errors (needs f2, the weight errors of f2, the weight errors of "
-        "a4), heard, student, w2."
+        "a4), student, heard, w2."
     )
     assert lacking in text.replace("\\", "") and lacking in (both.shown / "report.html").read_text()
     assert "## Table 4" in text and "## Table 1" not in text and "## Figure" not in text
