@@ -239,12 +239,15 @@ class Identities:
         files: dict[str, str] | None = None,
         without: tuple[str, ...] = PREPARED,
     ) -> Recipe:
+        code = self._code(frozenset(modules), without)
+        return {"settings": json.loads(json.dumps(settings)), **code, "files": files or {}}
+
+    @cache  # noqa: B019 - one object a command: many systems run the same code
+    def _code(self, modules: frozenset[str], without: tuple[str, ...]) -> Recipe:
         packages = tuple(self.experiment.packages)
         return {
-            "settings": json.loads(json.dumps(settings)),
             "sources": module_hashes(modules, without, packages),
             "packages": package_versions(modules, without, packages),
-            "files": files or {},
         }
 
 

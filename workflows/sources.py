@@ -212,10 +212,14 @@ class _Source:
         return _tree_hash(self.tree)
 
     @cached_property
+    def _nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def imports(self) -> tuple[str, ...]:
         """Modules, and what may be modules, as they are written: relative ones begin with dots."""
         names = []
-        for node in ast.walk(self.tree):
+        for node in self._nodes:
             if isinstance(node, ast.Import):
                 names += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -227,7 +231,7 @@ class _Source:
     @cached_property
     def data_beside(self) -> set[Path]:
         """Files beside a module that a string in it names: a list of checksums, a word list."""
-        named = {node.value for node in ast.walk(self.tree) if isinstance(node, ast.Constant)}
+        named = {node.value for node in self._nodes if isinstance(node, ast.Constant)}
         names = [name for name in named if isinstance(name, str) and FILE_NAME.fullmatch(name)]
         return {self.path.parent / name for name in names if (self.path.parent / name).is_file()}
 

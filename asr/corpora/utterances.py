@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asr.corpora.acoustics import change_rate
 from common.errors import UserError
 
 AGAIN = "restore the file, or prepare the corpus again"
@@ -68,6 +67,8 @@ def read_audio(utterance: Utterance) -> np.ndarray:
     samples = samples[:, utterance.channel]
     check_finite(samples, where)
     if rate != utterance.sampling_rate:
+        from asr.corpora.acoustics import change_rate  # scipy: not for the many commands that resample nothing
+
         say_resampled(utterance.audio, rate, utterance.sampling_rate)
         samples = fit(change_rate(samples, rate, utterance.sampling_rate), utterance.samples)
     return np.ascontiguousarray(samples)
