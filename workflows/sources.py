@@ -8,11 +8,15 @@ is executed.
 import ast
 import hashlib
 import importlib.metadata
+import json
 import re
 from collections.abc import Iterable
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from common.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("common", "asr", "methods", "baselines", "analysis", "workflows", "tests")
@@ -33,6 +37,8 @@ DECIDES_NOTHING = (
     "workflows.normaliser",
 )
 """Modules whose code is in no hash, and neither is what they alone import."""
+
+REMEMBERED = ROOT / ".snakemake" / "sources.json"
 
 FILE_NAME = re.compile(r"[\w-]+\.[a-z0-9]+")
 
@@ -201,39 +207,44 @@ def _absolute(name: str, package: str) -> str:
 
 
 class _Source:
-    """What one file says, worked out as far as somebody asks."""
+    """What one file says, worked out as far as somebody asks; `known` is what was worked out before."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, known: dict[str, Any] | None):
         self.path = path
-        self.tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.known = known
 
     @cached_property
+    def facts(self) -> dict[str, Any]:
+        """A hash of the code, the imports, and strings that may name files beside it, as JSON."""
+        return self.known or self._worked_out()
+
+    @property
     def code_hash(self) -> str:
-        return _tree_hash(self.tree)
+        return self.facts["code"]
 
-    @cached_property
-    def _nodes(self) -> list[ast.AST]:
-        return list(ast.walk(self.tree))
-
-    @cached_property
-    def imports(self) -> tuple[str, ...]:
+    @property
+    def imports(self) -> list[str]:
         """Modules, and what may be modules, as they are written: relative ones begin with dots."""
-        names = []
-        for node in self._nodes:
+        return self.facts["imports"]
+
+    @property
+    def data_beside(self) -> set[Path]:
+        """Files beside a module that a string in it names: a list of checksums, a word list."""
+        return {path for name in self.facts["names"] if (path := self.path.parent / name).is_file()}
+
+    def _worked_out(self) -> dict[str, Any]:
+        tree = ast.parse(self.path.read_text(encoding="utf-8"))
+        imports, names = [], set()
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                names += [alias.name for alias in node.names]
+                imports += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 origin = "." * node.level + (node.module or "")
                 dot = "." if node.module else ""
-                names += [origin, *(f"{origin}{dot}{alias.name}" for alias in node.names)]
-        return tuple(names)
-
-    @cached_property
-    def data_beside(self) -> set[Path]:
-        """Files beside a module that a string in it names: a list of checksums, a word list."""
-        named = {node.value for node in self._nodes if isinstance(node, ast.Constant)}
-        names = [name for name in named if isinstance(name, str) and FILE_NAME.fullmatch(name)]
-        return {self.path.parent / name for name in names if (self.path.parent / name).is_file()}
+                imports += [origin, *(f"{origin}{dot}{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and FILE_NAME.fullmatch(node.value):
+                names.add(node.value)
+        return {"code": _tree_hash(tree), "imports": imports, "names": sorted(names)}
 
 
 def _source(path: Path) -> _Source:
@@ -241,10 +252,39 @@ def _source(path: Path) -> _Source:
     return _source_of(path, status.st_mtime_ns, status.st_size)
 
 
+_asked: dict[str, tuple[list[int], _Source]] = {}
+"""Every file that this process asked about: as of which time and size, and what it says."""
+
+
 @cache
 def _source_of(path: Path, time: int, size: int) -> _Source:
-    """Read once: many systems need the same files."""
-    return _Source(path)
+    """Read once: many systems need the same files. What another command worked out of the same file holds too."""
+    as_of, entry = [time, size], _remembered().get(str(path), {})
+    source = _Source(path, entry.get("facts") if entry.get("as_of") == as_of else None)
+    _asked[str(path)] = as_of, source
+    return source
+
+
+@cache
+def _remembered() -> dict[str, Any]:
+    """What `remember_sources` wrote; nothing where that was by another version of this file."""
+    try:
+        found = json.loads(REMEMBERED.read_text(encoding="utf-8"))
+        return found["files"] if found["by"] == _version_of_this_file() else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def remember_sources() -> None:
+    """Write down what all files say that this process asked about, for the commands of a run, each of which would read
+    them again. A file whose time or size changed is read again all the same."""
+    files = {path: {"as_of": as_of, "facts": source.facts} for path, (as_of, source) in _asked.items()}
+    if REMEMBERED.parent.is_dir() and any(_remembered().get(path) != entry for path, entry in files.items()):
+        write_json(REMEMBERED, {"by": _version_of_this_file(), "files": files})  # the folder is Snakemake's
+
+
+def _version_of_this_file() -> str:
+    return _short(Path(__file__).read_bytes())
 
 
 def _short(content: bytes) -> str:

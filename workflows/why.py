@@ -32,6 +32,7 @@ from workflows.experiment import Experiment, load_experiment
 from workflows.identity import Contents, Identities, Recipe, changes, identity, read_identity, recipe_hash
 from workflows.part import STUDIES, Part, add_arguments, all_studies, chosen_part, joined, part_of
 from workflows.provenance import commit
+from workflows.sources import remember_sources
 
 NEVER_MADE = "not made yet"
 SHOWN = 4
@@ -83,6 +84,7 @@ class Plan:
         self.identities = Identities(self.experiment, self.results)
         for product in self._all():
             self.products[product.name] = product
+        remember_sources()
 
     @cached_property
     def reasons(self) -> dict[str, Reason]:

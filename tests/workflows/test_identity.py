@@ -14,6 +14,7 @@ from asr.corpora import Utterance, write_cuts
 from asr.corpora.content import check_audio, content_file, set_content, write_content
 from common.errors import UserError
 from tests.workflows.commands import TINY, command, one_clear_error, read, snakemake
+from workflows import sources
 from workflows.experiment import load_experiment
 from workflows.identity import Identities, changes, identity
 from workflows.sources import code_hash, module_hashes, package_versions
@@ -342,3 +343,38 @@ def test_in_which_order_rows_stand_and_how_many_show_a_point_decides_nothing(tmp
     assert recipes("f2") == before
     values["tables"]["more"]["rows"]["x"] = {"system": "f2", "path": "1 2"}
     assert recipes("f2") != before
+
+
+def test_what_a_file_says_is_remembered_until_its_time_or_size_changes(tmp_path, monkeypatch):
+    kept, path, read = tmp_path / "kept" / "sources.json", tmp_path / "a.py", []
+    monkeypatch.setattr(sources, "REMEMBERED", kept)
+    worked_out = sources._Source._worked_out
+    monkeypatch.setattr(sources._Source, "_worked_out", lambda self: [read.append(self.path), worked_out(self)][1])
+
+    def asked_by_another_command():
+        for each in (sources._source_of, sources._remembered):
+            each.cache_clear()
+        sources._asked.clear()
+        read.clear()
+        return sources._source(path)
+
+    path.write_text("import math\nLIST = 'list.txt'\n")
+    first = asked_by_another_command()
+    assert (first.imports, first.data_beside, read) == (["math"], set(), [path])
+    sources.remember_sources()
+    assert not kept.exists(), "the folder is Snakemake's, and there is none"
+    kept.parent.mkdir()
+    sources.remember_sources()
+    (tmp_path / "list.txt").write_text("what lies beside is asked for anew")
+    again = asked_by_another_command()
+    assert (again.code_hash, again.imports, again.data_beside) == (first.code_hash, ["math"], {tmp_path / "list.txt"})
+    assert not read
+    path.write_text("import cmath\nLIST = 'list.txt'\n")
+    changed = asked_by_another_command()
+    assert changed.code_hash != first.code_hash and changed.imports == ["cmath"] and read == [path]
+    sources.remember_sources()
+    kept.write_text(kept.read_text().replace('"by": "', '"by": "0'))
+    assert asked_by_another_command().code_hash == changed.code_hash and read == [path], "another version's"
+    kept.write_text("{")
+    assert asked_by_another_command().code_hash == changed.code_hash and read == [path]
+    asked_by_another_command()
