@@ -20,7 +20,6 @@ class Magnitude(Derived):
     """The source with the given share of each matrix set to zero by magnitude, and trained on."""
 
     kind = "pruned"
-    needs_dense = True
 
     class Config(Derived.Config):
         sparsity: float = Field(0.5, ge=0, lt=1)

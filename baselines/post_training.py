@@ -30,7 +30,7 @@ class PostTraining(Derived):
     """The source with packed weights."""
 
     kind = "quantised"
-    packs = needs_dense = True
+    packs = True
 
     class Config(Derived.Config):
         bits: Literal[8, 4] = 8

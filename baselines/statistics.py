@@ -27,6 +27,7 @@ class Statistics(Derived):
     """The source as it is, with the statistics that `use` names."""
 
     kind = "other statistics"
+    needs_dense = False
     backbones = ("conformer",)  # the one that has batch norm
     chooses_statistics = True
 

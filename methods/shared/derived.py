@@ -40,8 +40,8 @@ class Derived(Method):
     class Config(Settings):
         source: SystemReference
 
-    needs_dense: ClassVar[bool] = False
-    """True where it prunes or packs, and so refuses a source whose weights are packed."""
+    needs_dense: ClassVar[bool] = True
+    """Whether a source whose weights are packed is refused: there is nothing left in it to prune or to pack."""
     made_by: Method
     """The method of the source, known once the module is built or rebuilt, or the experiment was checked."""
     _zeros: Mapping[str, Tensor] = {}

@@ -64,6 +64,16 @@ START = """
         return module
 """
 WRONG = {
+    "packed matrices that it does not name": (
+        "check_packing",
+        "hold no dense weights any more: set `packs = True`",
+        """
+    def finish(self, module, calibration):
+        for name, linear in encoder_linears(module).items():
+            module.set_submodule(name, Int8Linear.from_float(linear, 1.0))
+        return module
+""",
+    ),
     "another type after rebuild": (
         "check_file",
         "is torch.float32 and comes back from `rebuild` as torch.float64",

@@ -16,6 +16,7 @@ from methods.contract import Method, ParameterCount, Point, Stage, Step, SystemR
 
 
 class Int8(Method):
+    packs = True
     backbones = ("conformer",)
 
     class Config(Settings):

@@ -27,6 +27,7 @@ from methods.contract import (
     TrainedSystem,
     all_points,
 )
+from methods.shared.matrices import matrices
 from workflows.steps.contract_cases import (
     LENGTHS,
     TRAINING,
@@ -130,6 +131,15 @@ def check_storage(case: Case, folder: Path) -> None:
         if tensor.numel() > 1:
             require(tensor.data_ptr() not in names, f"{name} and {names.get(tensor.data_ptr())} are one tensor")
             names[tensor.data_ptr()] = name
+
+
+def check_packing(case: Case, folder: Path) -> None:
+    """What holds its matrices otherwise than dense says so, and nothing prunes or packs them after."""
+    method, module = finished(case)
+    now, parts = list(matrices(module)), dict(module.named_modules())
+    dense = {*now, *(name.rpartition(".")[0] for name in now)}  # two factors in the place of a matrix are dense too
+    packed = [name for name in matrices(case.backbone.build()) if name in parts and name not in dense]
+    require(not packed or method.packs, f"{', '.join(packed[:3])} hold no dense weights any more: set `packs = True`")
 
 
 def check_file(case: Case, folder: Path) -> None:
@@ -255,6 +265,7 @@ CHECKS: tuple[Callable[[Case, Path], None], ...] = (
     check_sources,
     check_without_inputs,
     check_storage,
+    check_packing,
     check_file,
     check_points,
     check_statistics,
