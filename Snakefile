@@ -29,7 +29,7 @@ except UserError as error:
 
 RESULTS = f"{config.get('results', 'results')}/{experiment.name}"
 plan = Plan(experiment, Path(RESULTS))
-edges = Edges(experiment, RESULTS, asked, plan.shown(asked))
+edges = Edges(experiment, RESULTS, asked, plan.shown(asked), plan.identities)
 # How the experiment was named decides nothing: Snakemake compares texts and numbers among parameters, not paths.
 experiment_argument = Path(EXPERIMENT)
 if workflow.is_main_process:

@@ -41,7 +41,14 @@ class Edges:
     """What the rules of one experiment ask for, by wildcards `system` and `seed`. `results` is the experiment's
     folder, `asked` the part that is made (default: everything), `shown` what analysis shows (default: that part)."""
 
-    def __init__(self, experiment: Experiment, results: str, asked: Part | None = None, shown: Part | None = None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        results: str,
+        asked: Part | None = None,
+        shown: Part | None = None,
+        identities: Identities | None = None,
+    ):
         self.experiment = experiment
         self.asked = asked or chosen_part(experiment)
         self.shown = shown or self.asked
@@ -49,7 +56,7 @@ class Edges:
         self.tables, self.figures = shown_by(experiment, self.shown)
         self.results = results
         self.data = f"{results}/data/{experiment.corpus.name}"
-        self.identities = Identities(experiment, results)
+        self.identities = identities or Identities(experiment, results)  # a plan's own, where there is one
 
     def folder(self, system: str, seed: int | str) -> str:
         """The folder of a trained system."""
