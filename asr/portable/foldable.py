@@ -26,7 +26,7 @@ class PathsConfig:
 
     `paths` lists the allowed paths of each depth, `chosen` the one that stands for it. `depth` is what a loaded model
     runs at, or `path` where one is named; both can be given to `from_pretrained`. `packed` names the matrices that are
-    stored in few bits, each with `bits` and `group`, the inputs that share a scale.
+    stored in few bits or of which few weights are, each with its form (`PackedMatrix.form`).
     """
 
     def __post_init__(
@@ -35,7 +35,7 @@ class PathsConfig:
         chosen: dict[str, str] | None = None,
         depth: int | None = None,
         path: str | None = None,
-        packed: dict[str, dict[str, int]] | None = None,
+        packed: dict[str, dict[str, int | None]] | None = None,
         **kwargs: Any,
     ) -> None:
         self.paths = paths or {}

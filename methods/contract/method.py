@@ -147,6 +147,11 @@ class Method(ABC):
         statistics of batch norm are not its business."""
         return module
 
+    def as_trained(self, module: nn.Module) -> nn.Module:
+        """A finished module as its last stage trained it, so that a step can be measured: what `finish` packed is dense
+        again. By default the module itself."""
+        return module
+
     def statistics_points(self, module: nn.Module, step: Step) -> list[Point]:
         """The points over which the statistics of batch norm are estimated again after `finish`, asked once a batch:
         by default those that were trained, or all where none says so. None at all: the statistics stay as they are."""
