@@ -33,8 +33,8 @@ def bits_a_weight(module: nn.Module) -> float | None:
 
 
 def matrix_counts(module: nn.Module) -> list[dict[str, Any]]:
-    """Of each matrix of the physical layers, held in whatever way: its name, its layer, numbered from 1, how many weights
-    it has, and how many of them are not zero; biases aside. Empty for a module that is no backbone."""
+    """Of each matrix of the physical layers, held in whatever way: its name, its layer, numbered from 1, how many
+    weights it has, and how many of them are not zero; biases aside. Empty for a module that is no backbone."""
     if not isinstance(module, Backbone):
         return []
     layers = range(module.layers)
