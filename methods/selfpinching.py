@@ -56,7 +56,7 @@ class SelfPinching(Derived):
         """Share of the steps in which the wanted sparsity rises to the target."""
         penalty: float = Field(200.0, ge=0)
         """Weight of the squared distance from the wanted sparsity, in units of the source's loss."""
-        multiplier_rate: float = Field(400.0, ge=0)
+        multiplier_rate: float = Field(100.0, ge=0)
         """How fast lambda follows the distance, times the steps of the stage."""
         storage: Storage = "bitmap"
         """How the file holds the matrices: a bit for each weight and those that are not zero, or all as they are."""

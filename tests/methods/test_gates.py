@@ -219,9 +219,9 @@ def test_the_sparsity_follows_the_ramp_to_the_target():
     module = method.build()
     target = gone_at(of.module, 0.5) / pruned_weights(of.module)
     found = []
-    rows = train(method, module, case, 60, rate=1e-3, every=lambda m, _: found.append(float(gates_of(m).sparsity(m))))
+    rows = train(method, module, case, 40, rate=1e-3, every=lambda m, _: found.append(float(gates_of(m).sparsity(m))))
     assert rows[0]["sparsity"] == pytest.approx(0.08, abs=0.03) and found[-1] == pytest.approx(target, abs=0.02)
-    assert found[8] < 0.75 * target, "it does not jump there"
+    assert found[5] < 0.75 * target, "it does not jump there"
 
 
 def test_zeros_of_the_source_stay_and_count():
@@ -290,7 +290,7 @@ LARGE = {"layers": 24, "width": 1024, "heads": 16, "ffn": 4096, "conv_norm": "la
 
 def test_a_target_above_what_is_gated_is_refused_before_any_work():
     of = source()
-    with pytest.raises(UserError, match=r"settings.target: 0.95 of the encoder's .* cannot go; .* 0.77"):
+    with pytest.raises(UserError, match=r"settings.target: 0.95 of the encoder's .* cannot go; .* 0.76"):
         make_method("methods.selfpinching", {"source": {"system": "f4"}, "target": 0.95}, factory()).check_sources(
             {"source": of.method}
         )

@@ -20,6 +20,7 @@ import asr.exported.huggingface  # noqa: F401
 from asr.decoding import greedy
 from asr.features import make_extractor
 from asr.portable.speech import ctc_logits
+from methods.shared.bitmap import bitmaps
 from methods.shared.matrices import packed_matrices
 from tests.systems import chain_folder, derived_folder, speech, system_folder
 from tests.workflows.commands import ROOT
@@ -31,7 +32,7 @@ from workflows.systems import load_system
 
 LENGTHS = (0.9, 2.1, 1.4)
 """Seconds of the utterances of a batch."""
-MODULES = {"foldable.py", "packed.py", "speech.py"}
+MODULES = {"bitmap.py", "foldable.py", "packed.py", "speech.py"}
 ELSEWHERE = """
 import importlib.util, json, sys
 import numpy, torch, transformers
@@ -100,7 +101,10 @@ def systems(run, tmp_path_factory):
         "hubert_half": hubert.parents[1] / "f3_half/seed0",
         "hubert_int4": hubert,
         "large_int4": chain_folder(root / "large", "wav2vec2", **large),
-        "wav2vec2_int8": chain_folder(root / "wav2vec2", "wav2vec2", bits=8),
+        "wav2vec2_int8": (chained := chain_folder(root / "wav2vec2", "wav2vec2", bits=8)),
+        "wav2vec2_gated": derived_folder(
+            chained.parents[1] / "f3/seed0", "f3_gated", "methods.selfpinching", target=0.5
+        ),
     }
 
 
@@ -118,7 +122,7 @@ def elsewhere(systems, tmp_path_factory):
     return root, np.load(root / "found.npz")
 
 
-NAMES = ("w2", "fw1", "fw1_int8", "hubert_half", "hubert_int4", "large_int4", "wav2vec2_int8")
+NAMES = ("w2", "fw1", "fw1_int8", "hubert_half", "hubert_int4", "large_int4", "wav2vec2_int8", "wav2vec2_gated")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -186,8 +190,12 @@ def test_the_file_holds_the_weights_as_they_are_stored(systems, elsewhere, name)
         assert all(torch.equal(stored[key], state[key]) and stored[key].dtype == state[key].dtype for key in state)
     packed = packed_matrices(system.module)
     assert bool(packed) == ("int" in name)
-    dense = sum(4 * value.numel() for key, value in state.items() if not key.endswith((".codes", ".scales")))
-    assert claimed == dense + sum(part.codes.nbytes + part.scales.nbytes for part in packed.values())
+    pruned = bitmaps(system.module)
+    assert bool(pruned) == ("gated" in name)
+    held = (".codes", ".scales", ".bitmap", ".values")
+    dense = sum(4 * value.numel() for key, value in state.items() if not key.endswith(held))
+    few = sum(part.codes.nbytes + part.scales.nbytes for part in packed.values())
+    assert claimed == dense + few + sum(part.outputs * part.inputs // 8 + 4 * part.kept for part in pruned.values())
 
 
 def test_the_card_says_the_chain_and_what_a_weight_takes(elsewhere, systems):
@@ -204,6 +212,14 @@ def test_the_card_says_the_chain_and_what_a_weight_takes(elsewhere, systems):
     size = (root / "hubert_int4/model.safetensors").stat().st_size
     system = load_system(systems["hubert_int4"])
     assert f"{size:,} bytes, {system.method.stored_bytes(system.module, []):,} of them" in card
+    gated = load_system(systems["wav2vec2_gated"])
+    parts = bitmaps(gated.module).values()
+    bits = 1 + 32 * sum(part.kept for part in parts) / sum(part.outputs * part.inputs for part in parts)
+    said = (root / "wav2vec2_gated/README.md").read_text()
+    assert (
+        f"Of 18 matrices the weights that are not zero are stored, in float32, with a bit for each weight: {bits:.2f}"
+        in said
+    )
     half = load_system(systems["hubert_half"])
     nonzero = sum(int(parameter.count_nonzero()) for parameter in half.module.parameters())
     assert f"{nonzero:,} parameters are not zero" in (root / "hubert_half/README.md").read_text()
