@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.portable.bitmap import BitmapMatrix, place_bitmaps
+from methods.contract import TrainedSystem
 from methods.shared.matrices import matrices
 
 Storage = Literal["dense", "bitmap"]
@@ -68,6 +69,13 @@ def dense_again(module: nn.Module) -> nn.Module:
     for name, part in bitmaps(module).items():
         module.set_submodule(name, part.dense())
     return module
+
+
+def dense_copy(system: TrainedSystem) -> nn.Module:
+    """A copy of a trained system's module, trainable, with dense matrices in the place of bitmaps."""
+    module = system.method.rebuild(system.method.architecture(system.module))
+    module.load_state_dict(system.module.state_dict())
+    return dense_again(module)
 
 
 def bitmaps(module: nn.Module) -> dict[str, Bitmap]:

@@ -34,7 +34,7 @@ from methods.contract import (
     TrainedSystem,
     make_method,
 )
-from methods.shared.bitmap import dense_again
+from methods.shared.bitmap import dense_again, dense_copy
 from methods.shared.matrices import matrices
 
 
@@ -90,9 +90,7 @@ class Derived(Method):
         source: TrainedSystem = self.inputs["source"]
         self.check_sources({"source": source.method})
         self.source_steps = source.steps
-        module = source.method.rebuild(source.method.architecture(source.module))
-        module.load_state_dict(source.module.state_dict())
-        module = self.prepare(dense_again(module))
+        module = self.prepare(dense_copy(source))
         self.keep_zeros(module)
         return module
 
