@@ -271,6 +271,16 @@ class PointCosts(Read):
         return 0.0 if step is None else max(step.max - step.median, step.median - step.min) / step.median
 
 
+class MatrixWeights(Read):
+    """A matrix of a physical layer, numbered from 1: its weights, and those of them that are not zero; without its
+    bias."""
+
+    name: str
+    layer: int
+    weights: int
+    nonzero: int
+
+
 class Costs(Read):
     """`costs.json`: what was measured with nothing else running."""
 
@@ -278,6 +288,8 @@ class Costs(Read):
     device: str
     threads: int
     audio_seconds: float
+    matrices: list[MatrixWeights] = []
+    """Empty where there are none, and in files of earlier versions."""
     points: dict[str, PointCosts]
 
     @field_validator("version")

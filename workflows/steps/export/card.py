@@ -12,6 +12,7 @@ from asr.backbones.conformer import Conformer
 from methods.contract import Point
 from methods.paths import Path as Counts
 from methods.paths import format_path
+from methods.shared.bitmap import bitmaps
 from methods.shared.matrices import packed_matrices
 from methods.shared.packed import Packed
 from workflows.steps.export.loading import how_to_load
@@ -83,16 +84,25 @@ def _weights(system: ExportedSystem, size: int) -> str:
     lines = [f"`model.safetensors` has {size:,} bytes, {stored:,} of them tensors with {count.stored:,} parameters."]
     if held:
         lines.append(f"Packed, scales included: {held}; everything else is float32. They are unpacked when they run.")
+    if pruned := list(bitmaps(system.module).values()):
+        lines.append(
+            f"Of {_matrices(pruned)} the weights that are not zero are stored, in float32, with a bit for each weight: "
+            f"{bits_a_weight(pruned):.2f} bits a weight. They are unpacked when they run."
+        )
     if len(system.chain) > 1:
         sparse = any(part.m is not None for part in packed_matrices(system.module).values())
-        zeros = "of N:M matrices only what is kept is stored" if sparse else "zeros are stored as all others are"
+        others = "other zeros" if pruned else "zeros"
+        zeros = "of N:M matrices only what is kept is stored" if sparse else f"{others} are stored as all others are"
         lines.append(f"{count.nonzero:,} parameters are not zero; {zeros}.")
     return " ".join(lines) + "\n"
 
 
 def _few_bits(held: str, parts: list[Packed]) -> str:
-    matrices = "1 matrix" if len(parts) == 1 else f"{len(parts)} matrices"
-    return f"{matrices} in {held}, {bits_a_weight(parts):.2f} a weight"
+    return f"{_matrices(parts)} in {held}, {bits_a_weight(parts):.2f} a weight"
+
+
+def _matrices(parts: list[Any]) -> str:
+    return "1 matrix" if len(parts) == 1 else f"{len(parts)} matrices"
 
 
 def _depths(system: ExportedSystem) -> str:
