@@ -189,8 +189,13 @@ class Point(Read):
     trained: bool
     system: str
     seed: int
-    settings: dict[str, Any] = {}
-    """A width, a precision: what is run beside the path, or instead of one."""
+    settings: tuple[tuple[str, Any], ...] = ()
+    """A width, a precision: what is run beside the path, or instead of one. A mapping in the file."""
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _as_pairs(cls, settings: Any) -> Any:
+        return tuple(sorted(settings.items())) if isinstance(settings, dict) else settings
 
     @property
     def shown(self) -> str:

@@ -22,7 +22,9 @@ from methods.shared.subnets import layer_matrices
 from tests.models import SMALL, SMALL_ENCODER, STILL, batch, waves
 from tests.systems import system_folder
 from tests.workflows.test_experiment import changed, refused_by_check
+from workflows.experiment import load_experiment
 from workflows.steps import contract_cases
+from workflows.steps.choice import Chooser, table_points
 from workflows.steps.contract_checks import CHECKS
 from workflows.steps.export.folder import export_system
 from workflows.steps.training_step import measurable_stages
@@ -601,3 +603,17 @@ def test_layers_that_are_computed_again_are_refused():
     with pytest.raises(UserError, match="backbone.checkpoint_layers"):
         allinone("wav2vec2", {"checkpoint_layers": True})
     allinone("wav2vec2", {"checkpoint_layers": True}, widths=[1], bits=[32])
+
+
+def test_rows_name_points_and_no_median_is_taken_over_widths_and_precisions(tmp_path):
+    def change(values):
+        values["systems"]["aio"] = {"method": NAME, "settings": GRID, "evaluate": "rows"}
+        rows = {f"X{point}": {"system": "aio", "point": point} for point in ("n04w100b32", "n02w050b08")}
+        values["tables"]["table1"]["rows"] |= rows
+
+    experiment = load_experiment(str(changed(tmp_path, change)))
+    method, module = allinone()
+    points = method.points(module)
+    assert Chooser(experiment, points, {}).candidates == {}
+    shown = table_points(experiment, "aio", points, {})
+    assert [point.id for point in shown] == ["n04w100b32", "n02w050b08"]

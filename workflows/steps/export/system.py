@@ -119,7 +119,7 @@ class Evaluation:
     def scored(self, point: Point) -> schemas.Point | None:
         """The evaluated point of the same path, and of the same settings where there are any."""
         points = self.results.points(self.system, self.seed).points
-        wanted = (point.path, dict(point.settings))
+        wanted = (point.path, tuple(sorted(point.settings.items())))
         return next((each for each in points if (each.path, each.settings) == wanted), None)
 
     def chosen_on_dev(self, candidates: Sequence[Point]) -> Point | None:
