@@ -64,6 +64,7 @@ OWN_TESTS = {
     "methods/usmlite.py": ["tests/methods/test_usmlite.py"],
     "methods/shared/derived.py": ["tests/methods/test_derived.py"],
     "methods/unfolding.py": ["tests/methods/test_unfolding.py", "tests/methods/test_passes_that_decide.py"],
+    "methods/shared/divergence.py": ["tests/methods/test_passes_that_decide.py"],
     "asr/training.py": ["tests/asr/test_training.py", "tests/asr/test_steps_that_decide.py"],
     "asr/checkpoints.py": ["tests/asr/test_training.py", "tests/asr/test_checkpoints.py"],
     "asr/batch_norm.py": ["tests/asr/test_batch_norm.py"],

@@ -154,6 +154,12 @@ class Derived(Method):
     def stored_bytes(self, module: nn.Module, points: Sequence[Point]) -> int:
         return self.made_by.stored_bytes(module, points)
 
+    def bits_a_weight(self, module: nn.Module, point: Point) -> float | None:
+        return self.made_by.bits_a_weight(module, point)
+
+    def plain(self, module: nn.Module) -> nn.Module:
+        return self.made_by.plain(module)
+
     def architecture(self, module: nn.Module) -> dict[str, Any]:
         """How the source is rebuilt without it, and the form of the finished module."""
         if "source" in self.inputs:

@@ -8,6 +8,7 @@ the n kept of every m are held, with their positions. How they run stands in `as
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,20 @@ SMALLEST = 2.0**-24
 
 
 class Packed(PackedMatrix):
-    """A packed matrix that is made of a dense one, and counted."""
+    """A packed matrix that is made of a dense one, and counted.
+
+    `view`, where there is one, runs in place of the weights: for the length of one call (`methods.shared.views`), never
+    in a file."""
+
+    view: Tensor | None
+
+    def __init__(self, *form: Any, **further: Any):
+        super().__init__(*form, **further)
+        self.register_buffer("view", None, persistent=False)
+
+    @property
+    def weight(self) -> Tensor:
+        return super().weight if self.view is None else self.view
 
     @classmethod
     def of(cls, part: nn.Linear | nn.Conv1d, bits: int, group: int | None = None) -> "Packed":
