@@ -14,7 +14,6 @@ from pydantic import Field
 from asr.backbones import Backbone, BackboneFactory
 from common.errors import UserError
 from methods.contract import SystemReference, TrainedSystem
-from methods.shared.bitmap import bitmaps, dense_copy
 
 
 class Start(SystemReference):
@@ -36,8 +35,7 @@ def build_from(backbone: BackboneFactory, start: Start | None, inputs: Mapping[s
             )
         kept = kept_layers(start, source, module.layers)
         try:
-            held = dense_copy(source) if bitmaps(source.module) else source.module
-            module.take_weights(held, [layer - 1 for layer in kept])
+            module.take_weights(source.module, [layer - 1 for layer in kept])
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(

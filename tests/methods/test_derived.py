@@ -130,14 +130,6 @@ def test_fold_then_gate_then_quantise_and_gate_again(backbone, tmp_path):
         assert file.stat().st_size == header + system.method.stored_bytes(system.module, points)
 
 
-def test_layers_that_start_from_bitmaps_start_from_their_weights():
-    gated = derive(foldable("conformer"), "methods.selfpinching", target=0.5)
-    backbone = factory("conformer")
-    method = make_method("baselines.all_physical", {"start": {"system": "f4_gate"}}, backbone, {"start": gated})
-    for name, part in matrices(method.build()).items():
-        assert torch.equal(part.weight, bitmaps(gated.module)[name].weight)
-
-
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_with_nothing_compressed_outputs_are_those_of_the_source_bit_for_bit(backbone):
     source = foldable(backbone)

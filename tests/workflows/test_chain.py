@@ -1,14 +1,11 @@
 """Fold, prune, quantise through the real commands: each link trained or converted, evaluated, measured, exported."""
 
 import csv
-import json
 
 import pytest
 import torch
 
-from methods.shared.bitmap import bitmaps
 from methods.shared.matrices import matrices, packed_matrices
-from methods.shared.pruning import encoder_weights, pruned_weights
 from tests.workflows.commands import command, one_clear_error, read
 from workflows.experiment import load_experiment
 from workflows.steps.export.folder import export_system
@@ -46,8 +43,8 @@ def test_a_system_whose_rows_alone_are_asked_for_is_decoded_there_alone(run):
 def test_a_table_of_ones_own_says_what_weights_take_and_compares_each_row_with_its_own(run):
     with open(run / "tables/bits.csv", newline="") as file:
         rows = {row["row"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["f2@4", "f2@4 half", "f2@4 half int4", "f2@4 gated", "fw1@1", "fw1@2", "fw1@2 int8"]
-    assert [row["against"] for row in rows.values()] == ["", "f2@4", "f2@4 half", "f2@4", "", "", "fw1@2"]
+    assert list(rows) == ["f2@4", "f2@4 half", "f2@4 half int4", "fw1@1", "fw1@2", "fw1@2 int8"]
+    assert [row["against"] for row in rows.values()] == ["", "f2@4", "f2@4 half", "", "", "fw1@2"]
     assert all((row["difference"] == "") == (row["against"] == "") for row in rows.values())
     for name, row in rows.items():
         if row["against"]:
@@ -67,26 +64,6 @@ def test_what_was_pruned_is_zero_in_every_link_that_follows(run):
         zeros = part.weight == 0
         assert int(zeros.sum()) == round(0.5 * part.weight.numel()), "after training too"
         assert torch.all(codes[name].weight[zeros] == 0)
-
-
-def test_gates_are_gone_and_leave_what_the_target_leaves(run):
-    folder = run / "systems/f2_gated/seed0"
-    costs = read(folder / "measured/costs.json")
-    (point,) = costs["points"].values()
-    system, source = load_system(folder), load_system(run / "systems/f2/seed0")
-    gone = round(0.4 * encoder_weights(source.module))
-    weights, nonzero = (sum(each[key] for each in costs["matrices"]) for key in ("weights", "nonzero"))
-    assert weights == pruned_weights(source.module) and weights - nonzero == gone
-    assert [each["name"] for each in costs["matrices"]] == list(matrices(source.module))
-    assert len({each["nonzero"] / each["weights"] for each in costs["matrices"]}) > 1, "matrices differ"
-    assert point["bits_a_weight"] == pytest.approx(1 + 32 * nonzero / weights)
-    before = read(run / "systems/f2/seed0/measured/costs.json")["points"]["d04_00"]
-    assert before["stored_bytes"] - point["stored_bytes"] == 4 * gone - weights // 8
-    assert 0 <= (folder / "model.safetensors").stat().st_size - point["stored_bytes"] < 30_000
-    assert point["training_seconds"] > 0 and list(bitmaps(system.module)) == list(matrices(source.module))
-    assert not [name for name in system.module.state_dict() if "gates" in name]
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    assert any("sparsity" in row for row in log)
 
 
 def test_speech_encoders_are_packed_too(run):
@@ -109,7 +86,7 @@ def test_the_chain_says_where_it_comes_from(run):
 
 
 def test_every_link_is_exported_and_weighs_what_was_measured(run, tmp_path):
-    for name in (*CHAIN, "f2_gated", "fw1_int8"):
+    for name in (*CHAIN, "fw1_int8"):
         folder = run / f"systems/{name}/seed0"
         export_system(folder, tmp_path / name, None, None, None)
         costs = read(folder / "measured/costs.json")["points"]

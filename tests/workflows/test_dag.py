@@ -226,14 +226,8 @@ def test_report_holds_the_summary_and_needs_no_network(run, tmp_path):
         ("f2", "stage0/checkpoint.pt", []),
         ("student", "stage1/checkpoint.pt", ["a4"]),
         ("f2_half", "stage0/checkpoint.pt", ["f2"]),
-        ("f2_gated", "stage0/checkpoint.pt", ["f2"]),
     ],
-    ids=[
-        "in the only stage",
-        "in the second stage, with a teacher and a changed shape",
-        "of a derived system",
-        "with gates",
-    ],
+    ids=["in the only stage", "in the second stage, with a teacher and a changed shape", "of a derived system"],
 )
 def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(run, tmp_path, system, checkpoint, inputs):
     """SIGKILL after a checkpoint; the rerun resumes and is bit-identical to the run that was not killed, also where
