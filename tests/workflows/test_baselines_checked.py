@@ -1,10 +1,14 @@
 """Baselines in an experiment: what cannot work is refused by the check, and their edges and offers are seen by it."""
 
 import pytest
+import torch
 
+from asr.backbones import BackboneFactory
+from methods.contract import TrainedSystem, make_method
 from tests.workflows.test_experiment import changed, put, refused_by_check
 from workflows.check import check_systems
 from workflows.experiment import load_experiment
+from workflows.steps.training_step import measurable_stages
 
 
 def system(method, **entry):
@@ -83,3 +87,20 @@ def test_what_a_student_reads_is_read_by_what_derives_from_it(tmp_path):
     assert experiment.needs("new") == ["a4"] and experiment.needs("thin") == ["a4", "new"]
     assert experiment.needs_sensitivity("new") == ["a4"]
     assert experiment.backbone_of("thin")["settings"]["layers"] == 2
+
+
+@pytest.mark.parametrize(("source", "measured"), [("f2", True), ("student", False), ("taught", False)])
+def test_a_training_step_is_measured_unless_its_losses_read_a_teacher(tmp_path, source, measured):
+    """Its own, or those of the method at the beginning of its chain: measuring has no teacher at hand."""
+    taught = put("systems", "taught", {"method": "baselines.distillation", "settings": TEACHER})
+    entry = system("magnitude", settings={"source": {"system": source}}, training={"steps": 3})
+    path = changed(tmp_path, both(taught, entry))
+    experiment, trained = load_experiment(str(path)), {}
+    for name in (source, "new"):
+        asked = experiment.systems[name]
+        backbone = BackboneFactory(**experiment.backbone_of(name), vocabulary=12)
+        method = make_method(asked.method, asked.settings, backbone, packages=["tests.toys"])
+        trained[name] = TrainedSystem(name, torch.nn.Module(), method)
+    trained["new"].method.check_sources({"source": trained[source].method})
+    stages = measurable_stages(trained["new"], experiment)
+    assert [stage.training.steps for stage in stages] == ([3] if measured else [])
