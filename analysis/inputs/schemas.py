@@ -313,13 +313,13 @@ class Costs(Read):
     """`costs.json`: what was measured with nothing else running."""
 
     version: int = Field(COSTS_SCHEMA, alias="schema")
+    encoder_parameters: int | None = None
+    """Of the encoder, front end and norms among them: what shares of all encoder parameters are of."""
     device: str
     threads: int
     audio_seconds: float
     matrices: list[MatrixWeights] = []
     """Empty where there are none, and in files of earlier versions."""
-    encoder_parameters: int | None = None
-    """Of the encoder, front end and norms among them: what shares of all encoder parameters are of."""
     points: dict[str, PointCosts]
 
     @field_validator("version")
