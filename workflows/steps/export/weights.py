@@ -65,7 +65,7 @@ def _held(part: Packed) -> str:
 
 
 def bits_a_weight(parts: Sequence[Packed | Bitmap]) -> float:
-    """Of the weights of several packed matrices in the file: codes, padding, scales and positions, or bits and values."""
+    """Of the weights of several packed matrices in the file: codes, padding, scales, positions, or bits and values."""
     return sum(map(stored_bits, parts)) / sum(part.outputs * part.inputs for part in parts)
 
 
