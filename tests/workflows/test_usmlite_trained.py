@@ -73,7 +73,7 @@ def test_a_training_that_was_killed_ends_with_the_same_bytes_and_is_measured(run
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("bits: 4", "bits: 5"), "systems.f2_int4_24: settings: bits: Input should be 8, 4 or 2"),
+        (("bits: 4", "bits: 5"), "systems.f2_int4_24.settings: bits: Input should be 8, 4 or 2"),
         (("n: 2, m: 4", "n: 2, m: 5"), "systems.f2_int4_24: settings.m: groups of 5 do not divide the 32 inputs of"),
         (("system: f2", "system: f2_half_int4"), "settings.source: the weights of 'f2_half_int4' are packed"),
     ],
