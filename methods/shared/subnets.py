@@ -8,6 +8,7 @@ never run: they are put in place of the module's own, as weights are, and traini
 """
 
 import contextlib
+import copy
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -153,10 +154,10 @@ class SubNets:
 
 
 def without_statistics(module: Backbone) -> Backbone:
-    """The module with the batch-norm statistics of the largest sub-net alone."""
-    if hasattr(module, BANK):
-        delattr(module, BANK)
-    return module
+    """The same module with the batch-norm statistics of the largest sub-net alone; the given one keeps all."""
+    plain = copy.copy(module)
+    plain._modules = {name: part for name, part in module._modules.items() if name != BANK}
+    return plain
 
 
 def layer_matrices(module: Backbone) -> dict[str, nn.Module]:
