@@ -30,8 +30,9 @@ from common.errors import UserError
 from common.settings import Settings
 from methods.contract import Method, Point, Step, SystemReference, path_points
 from methods.paths import Path
+from methods.shared.divergence import KL, divergence
 from methods.shared.start import Start, build_from
-from methods.unfolding import KL, Unfolding, divergence
+from methods.unfolding import Unfolding
 
 LENGTHS = range(100, 30000, 997)
 """Of utterances, in frames or samples, of which teacher and student must leave as many frames."""
