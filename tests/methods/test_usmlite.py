@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -149,6 +150,20 @@ def test_the_pull_is_a_term_of_training_alone():
     method, module = compressing(foldable("conformer"), **JOINT, sr_ste=2e-4)
     assert "sr_ste" in method.losses(module, batch(), Step("train", 0, 7))
     assert "sr_ste" not in method.losses(module, batch(), Step("train", 0, 7, training=False))
+
+
+def test_errors_of_weights_are_those_of_the_page():
+    """Rows of the table in docs/methods/usmlite.md: its numbers, and the share that 2 bits leave."""
+    rows = re.findall(r"^\| (64|768) \| (.*) \|$", (ROOT / "docs/methods/usmlite.md").read_text(), re.MULTILINE)
+    forms = [(8, None, None), (4, None, None), (None, 2, 4), (4, 2, 4), (None, 1, 4), (2, None, None)]
+    assert [inputs for inputs, _ in rows] == ["64", "768"]
+    for inputs, cells in rows:
+        weight = weights(2000, int(inputs))
+        said = re.findall(r"[\d.]+", cells)
+        values = [compressed(weight, bits, n=n, m=m) for bits, n, m in forms]
+        found = [float((value - weight).square().sum() / weight.square().sum()) for value in values]
+        assert [f"{error:.2f}" for error in found] == said[:-1]
+        assert f"{100 * float((values[-1] != 0).float().mean()):.0f}" == said[-1]
 
 
 # What is packed is what was trained.
