@@ -3,8 +3,7 @@
 #   snakemake --cores all                            run it
 #   snakemake -n                                     show what would run
 #   snakemake -n --config experiment=smoke_real      another experiment, config/smoke_real.yaml
-#   snakemake -n --config only=table1,figure2        what some tables and figures need; or systems=f6,a12
-#   snakemake -n --config only=sisters               a part that the experiment names; or only=all
+#   snakemake -n --config only=table1,sisters        what tables, figures and parts need; or only=all, systems=f6,a12
 
 import sys
 from pathlib import Path
