@@ -10,40 +10,19 @@ trained; `points` offers every path of every depth that the unfolding rule allow
 """
 
 from collections.abc import Collection
-from typing import Literal
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from asr.backbones import Backbone, Batch, EncoderState, LayerDrop, Outputs
+from asr.backbones import Backbone, Batch, EncoderState, LayerDrop
 from asr.paths import parse_path
-from asr.precision import no_autocast
 from common.errors import UserError
 from common.settings import Settings
 from methods.contract import Method, Point, Step, path_points
 from methods.paths import Path, check_rule, enumerate_paths, format_path, offered_paths
+from methods.shared.divergence import KL, divergence
 from methods.shared.start import Start, build_from
-
-
-class KL(Settings):
-    """The regulariser. The paper states neither distributions nor reduction; its alpha only means something with
-    them."""
-
-    distributions: list[Literal["ctc", "decoder"]] = Field(["ctc", "decoder"], min_length=1)
-    """Both are mixed with the backbone's lambda as the losses are; one alone counts fully."""
-    reduction: Literal["batch", "sum", "mean"] = "batch"
-    """Summed over positions and classes, then: divided by the batch size, left, or divided by the number of
-    positions."""
-    start_step: int = Field(0, ge=0)
-    """The term sets in at this step: 0, or after the all-blank plateau of short runs."""
-
-    @field_validator("distributions")
-    @classmethod
-    def _each_once(cls, names: list[str]) -> list[str]:
-        if len(set(names)) < len(names):
-            raise ValueError(f"each distribution counts once, not {names}")
-        return names
 
 
 class Unfolding(Method):
@@ -181,24 +160,3 @@ class Unfolding(Method):
         """The trained points; of random deep paths one, drawn a batch as it is drawn a step in training."""
         seed, deep = (1,) * self.backbone.config.layers, self.deepest_path(step)
         return [point for point in super().statistics_points(module, step) if point.path in (seed, deep)]
-
-
-def divergence(deep: Outputs, seed: Outputs, ctc_weight: float, kl: KL, batch: Batch) -> Tensor:
-    """L_Reg = KL(stopgrad(p_deep) || p_seed), padded frames and tokens left out; no gradient reaches the teacher."""
-    frames = torch.arange(deep.ctc_logits.size(1), device=deep.lengths.device) < deep.lengths[:, None]
-    parts = {"ctc": (deep.ctc_logits, seed.ctc_logits, frames)}
-    if deep.decoder_logits is not None:
-        tokens = torch.arange(deep.decoder_logits.size(1), device=deep.lengths.device)
-        parts["decoder"] = (deep.decoder_logits, seed.decoder_logits, tokens < batch.target_lengths[:, None] + 1)
-    chosen = [name for name in kl.distributions if name in parts]
-    weights = {"ctc": ctc_weight, "decoder": 1 - ctc_weight} if len(chosen) > 1 else dict.fromkeys(chosen, 1.0)
-    total = 0.0
-    for name in chosen:
-        teacher, student, valid = parts[name]
-        with no_autocast(teacher.device):
-            teacher = torch.log_softmax(teacher.detach().float(), -1)[valid]
-            student = torch.log_softmax(student.float(), -1)[valid]
-            value = torch.nn.functional.kl_div(student, teacher, reduction="sum", log_target=True)
-        scale = {"batch": len(valid), "sum": 1, "mean": max(1, int(valid.sum()))}[kl.reduction]
-        total = total + weights[name] * value / scale
-    return total

@@ -36,8 +36,8 @@ class Offer:
 
     @property
     def depths(self) -> list[int]:
-        """Depths that the method itself offers."""
-        return sorted({point.depth for point in self.points or [] if point.offered and point.depth is not None})
+        """Depths that the method itself offers, and that say which path is run; widths and precisions have names."""
+        return sorted({point.depth for point in self.points or [] if point.offered and point.is_path})
 
     @property
     def takes_paths(self) -> bool:
@@ -54,7 +54,7 @@ class Offer:
         """What is offered, as the end of a message."""
         if self.depths:
             return f"its depths: {', '.join(map(str, self.depths))}"
-        return f"its points have no depths, name one of them with `point`: {self.shown_points}"
+        return f"a depth names none of its points, name one of them with `point`: {self.shown_points}"
 
 
 def check_offers(experiment: Experiment, methods: "Mapping[str, Method]", where: str) -> None:

@@ -52,7 +52,7 @@ def _chosen(results: Results, row: Row, seed: int, decode: str) -> ChosenPoint |
 
 def offered_at(results: Results, system: str, seed: int, depth: int) -> list[Point]:
     """The points a system itself offers at a depth, in path order."""
-    points = [point for point in results.points(system, seed).points if point.offered and point.depth == depth]
+    points = [point for point in results.points(system, seed).points if point.stands_for_depth and point.depth == depth]
     return sorted(points, key=lambda point: point.path or ())
 
 

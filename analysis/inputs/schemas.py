@@ -205,11 +205,23 @@ class Point(Read):
     trained: bool
     system: str
     seed: int
+    settings: tuple[tuple[str, Any], ...] = ()
+    """A width, a precision: what is run beside the path, or instead of one. A mapping in the file."""
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _as_pairs(cls, settings: Any) -> Any:
+        return tuple(sorted(settings.items())) if isinstance(settings, dict) else settings
 
     @property
     def shown(self) -> str:
-        """What a table calls it: the path as repeat counts, or for methods without paths the label."""
-        return " ".join(map(str, self.path)) if self.path else self.label or self.id
+        """What a table calls it: the path as repeat counts where that is all there is to it, else the label."""
+        return " ".join(map(str, self.path)) if self.path and not self.settings else self.label or self.id
+
+    @property
+    def stands_for_depth(self) -> bool:
+        """Whether it is one of the points that its depth names: offered, and nothing but a path."""
+        return self.offered and self.depth is not None and not self.settings
 
 
 class DecodedSet(Read):
@@ -246,7 +258,7 @@ class SystemPoints(Read):
     @property
     def depths(self) -> list[int]:
         """The depths at which the system itself offers a point, in order."""
-        return sorted({point.depth for point in self.points if point.offered and point.depth})
+        return sorted({point.depth for point in self.points if point.stands_for_depth})
 
 
 class RealTimeFactor(Read):

@@ -27,10 +27,11 @@ COLUMNS = [
 
 def cost_table(results: Results) -> Table:
     """One line for each point that stands in a table, first seed, once. Points without measured costs show none."""
-    rows, measured_on, audio_seconds = {}, set(), set()
+    rows, named, measured_on, audio_seconds = {}, [], set(), set()
     for name, spec in results.experiment.tables.items():
         for row in measure(results, name, spec).values():
             point = row.first.point
+            named.append(point.depth is not None and not point.settings)
             costs = point_costs(results, row.first)
             rows.setdefault((point.system, point.id), _cells(point, costs, row))
             if costs:
@@ -60,7 +61,7 @@ def cost_table(results: Results) -> Table:
         )
     notes += results.experiment.family_notes(system for system, _ in rows)
     title = f"Costs of the points in the tables ({results.experiment.name})"
-    unnamed = any(cells["depth"] is None for cells in rows.values())  # only its label tells such a point from others
+    unnamed = not all(named)  # only its label tells such a point from others
     needed = ["system", "path", *NEEDED[1:]] if unnamed else NEEDED
     return Table("costs", title, brief(COLUMNS, *needed), [*rows.values()], notes)
 

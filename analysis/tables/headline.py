@@ -71,7 +71,7 @@ def _depths(results, system: str, decode: str) -> list[int]:
     found = results.points(system, results.experiment.seeds[0])
     sets = results.experiment.test_sets
     decoded = [point for point in found.points if all(results.decoded(point, decode, name) for name in sets)]
-    return sorted({point.depth for point in decoded if point.offered and point.depth})
+    return sorted({point.depth for point in decoded if point.stands_for_depth})
 
 
 def _whole_decode(results, system: str) -> str:

@@ -83,7 +83,7 @@ class Evidence:
         except NotTestedHere:
             return name
         point = found.first.point
-        return f"{point.system}@{point.depth or point.shown}"
+        return f"{point.system}@{point.id if point.settings else point.depth or point.shown}"
 
     @property
     def known_sets(self) -> set[str]:

@@ -147,6 +147,11 @@ class Method(ABC):
         statistics of batch norm are not its business."""
         return module
 
+    def as_trained(self, module: nn.Module) -> nn.Module:
+        """A finished module, rebuilt and with its weights, in the form that the last stage trains, in place or another:
+        on it the time and the memory of a training step are measured. By default the finished form itself."""
+        return module
+
     def statistics_points(self, module: nn.Module, step: Step) -> list[Point]:
         """The points over which the statistics of batch norm are estimated again after `finish`, asked once a batch:
         by default those that were trained, or all where none says so. None at all: the statistics stay as they are."""
@@ -188,8 +193,7 @@ class Method(ABC):
         self, module: nn.Module, inputs: Tensor, lengths: Tensor, points: Sequence[Point]
     ) -> Iterator[tuple[Point, Encoded]]:
         """Encoder outputs of all points. Paths share every layer execution that they have in common."""
-        plain = all(point.path is not None and not point.settings for point in points)
-        if isinstance(module, Backbone) and plain:
+        if isinstance(module, Backbone) and all(point.is_path for point in points):
             by_path = {point.path: point for point in points}
             state = module.front_end(inputs, lengths)
             for path, end in run_paths(by_path, state, module.run_layer):
@@ -222,6 +226,15 @@ class Method(ABC):
         """Bytes of weights and buffers that must be shipped to run `points`; equal to the tensors of
         `model.safetensors`."""
         return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+
+    def bits_a_weight(self, module: nn.Module, point: Point) -> float | None:
+        """Bits on disk, scales included, for each weight of the layers' matrices that `point` needs; None: those in
+        which the module holds them."""
+        return None
+
+    def plain(self, module: nn.Module) -> nn.Module:
+        """A finished module without what only points with settings need: what is exported."""
+        return module
 
 
 def all_points(method: Method, module: nn.Module, further: Iterable[Path]) -> list[Point]:

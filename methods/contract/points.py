@@ -28,6 +28,11 @@ class Point:
         """Logical depth: layer executions."""
         return None if self.path is None else sum(self.path)
 
+    @property
+    def is_path(self) -> bool:
+        """Whether a path is all there is to it, so that it is one of those that stand for its depth."""
+        return self.path is not None and not self.settings
+
 
 @dataclasses.dataclass(frozen=True)
 class ParameterCount:

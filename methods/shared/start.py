@@ -35,7 +35,7 @@ def build_from(backbone: BackboneFactory, start: Start | None, inputs: Mapping[s
             )
         kept = kept_layers(start, source, module.layers)
         try:
-            module.take_weights(source.module, [layer - 1 for layer in kept])
+            module.take_weights(source.method.plain(source.module), [layer - 1 for layer in kept])
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(

@@ -191,3 +191,23 @@ def test_the_answer_is_about_depths_that_were_decoded(own):
     (answer,) = keep(6, 12)
     assert (answer.seed_depth, answer.deepest_depth) == (6, 12)
     assert keep(6) == []
+
+
+def test_a_point_with_settings_has_a_name_and_is_not_meant_by_its_depth(own):
+    path = own.folder / "systems/a12/seed0/eval/points.json"
+    content = json.loads(path.read_text())
+    content["points"][0] |= {"settings": {"width": 0.5, "bits": 2}, "label": "half of 12 layers"}
+    path.write_text(json.dumps(content))
+    name = content["points"][0]["id"]
+    rows = {"six": {"system": "f6", "depth": 6}, "half": {"system": "a12", "point": name, "reference": "six"}}
+    results = changed(own.folder, lambda content: content["tables"]["own"].update(rows=rows))
+    _, found = built(results)
+    assert (found["half"]["path"], found["half"]["depth"], found["half"]["against"]) == (
+        "half of 12 layers",
+        "12",
+        "six",
+    )
+    assert results.points("a12", 0).depths == []
+    results = changed(own.folder, lambda content: content["tables"]["own"]["rows"]["half"].update(point=None, depth=12))
+    with pytest.raises(UserError, match=r"system 'a12' \(seed 0\) has no point of depth 12 \(offered depths: none\)"):
+        built(results)

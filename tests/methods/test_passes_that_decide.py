@@ -7,7 +7,7 @@ import torch
 
 from asr.backbones import Outputs
 from methods.contract import Step
-from methods.unfolding import KL, divergence
+from methods.shared.divergence import KL, divergence
 from tests.methods.test_unfolding import STEP, unfolding
 from tests.models import STILL, batch
 

@@ -16,7 +16,7 @@ ORDER = (2, 5, 1, 4, 3)
 
 def source(module=None, drop_order=ORDER):
     module = module or small_encoder(layers=5).eval()
-    return TrainedSystem("w5", module, None, drop_order)
+    return TrainedSystem("w5", module, AllPhysical(AllPhysical.Config(), encoders(5)), drop_order)
 
 
 def encoders(layers, name="wav2vec2"):

@@ -6,7 +6,7 @@ import torch
 from asr.backbones import BackboneFactory, Outputs
 from common.errors import UserError
 from methods.contract import Step, make_method
-from methods.unfolding import KL, divergence
+from methods.shared.divergence import KL, divergence
 from tests.models import SMALL_ENCODER, STILL, batch, conformer, factory, waves
 
 STEP = Step("train", 3, 0)

@@ -223,8 +223,8 @@ NOT_OFFERED = [
     (put("tables", "table1", "rows", "1", "depth", 3), "tables.table1.rows.1.depth: 'a4' is not offered at depth 3"),
     (
         put("tables", "table1", "rows", "W1", {"system": "widths", "depth": 4}),
-        "tables.table1.rows.W1.depth: 'widths' is not offered at depth 4; its points have no depths, name one of them "
-        "with `point`: width100, width050",
+        "tables.table1.rows.W1.depth: 'widths' is not offered at depth 4; a depth names none of its points, name one "
+        "of them with `point`: width100, width050",
     ),
     (
         put("tables", "table1", "rows", "W1", "point", "width10"),

@@ -53,7 +53,7 @@ class Chooser:
 
     def __init__(self, experiment: Experiment, points: Sequence[Point], references: Mapping[str, Mapping[str, str]]):
         self.experiment, self.references = experiment, references
-        offered = [point for point in points if point.offered and point.path is not None]
+        offered = [point for point in points if point.offered and point.is_path]
         ordered = sorted(offered, key=lambda point: (point.depth, point.path))
         groups = {depth: tuple(group) for depth, group in groupby(ordered, key=lambda point: point.depth)}
         self.candidates = {depth: group for depth, group in groups.items() if len(group) > 1}

@@ -22,12 +22,13 @@ def counted_costs(system: TrainedSystem, point: Point, speech: Speech) -> dict[s
     with eager_attention(system.module):
         macs = count_macs(lambda: recogniser.ctc_log_probs(recogniser.encode(features, lengths)))
     count = system.method.parameters(system.module, point)
+    bits = system.method.bits_a_weight(system.module, point)
     return {
         "parameters_stored": count.stored,
         "parameters_nonzero": count.nonzero,
         "parameters_executed": count.executed,
         "stored_bytes": system.method.stored_bytes(system.module, [point]),
-        "bits_a_weight": bits_a_weight(system.module),
+        "bits_a_weight": bits_a_weight(system.module) if bits is None else bits,
         "macs": macs,
     }
 

@@ -32,9 +32,14 @@ def export_system(
         if onnx_path is not None:
             onnx_file = write_onnx(system, onnx_path, stage / "onnx" / "model.onnx")
         write_card(system, stage, out.name, onnx_file, espnet_path)
+    left_out = [point.id for point in system.method.points(system.module) if point not in system.offered]
     depths = ", ".join(map(str, system.chosen))
     size = (out / "model.safetensors").stat().st_size / 1e6
     print(f"{out}: physical layers {system.module.layers}, {size:.2f} MB; depths {depths}")
+    if left_out:
+        print(
+            f"{out}: without {len(left_out)} points that are more than a path of these weights: {left_out[0]} and so on"
+        )
     if onnx_file is not None:
         size = (out / "onnx" / "model.onnx").stat().st_size / 1e6
         print(

@@ -117,9 +117,10 @@ class Evaluation:
         return next(iter([*greedy, *decoded]), None)
 
     def scored(self, point: Point) -> schemas.Point | None:
-        """The evaluated point of the same path."""
+        """The evaluated point of the same path, and of the same settings where there are any."""
         points = self.results.points(self.system, self.seed).points
-        return next((each for each in points if each.path == point.path), None)
+        wanted = (point.path, tuple(sorted(point.settings.items())))
+        return next((each for each in points if (each.path, each.settings) == wanted), None)
 
     def chosen_on_dev(self, candidates: Sequence[Point]) -> Point | None:
         """The candidate that the evaluation found to have the median errors on the development set; None where it chose
@@ -136,8 +137,9 @@ def read_system(folder: Path, data: Path | None, packages: Sequence[str] = ()) -
     folder = folder.resolve()
     system = load_system(folder, packages=packages)
     description = read_json(folder / "system.json")
-    offered = [point for point in system.method.points(system.module) if point.offered]
-    _check_exportable(folder, description, system.method, system.module, offered)
+    module = system.method.plain(system.module)
+    offered = _exported_points(system.method, module)
+    _check_exportable(folder, description, system.method, module, offered)
     provenance = read_json(folder / "provenance.json")
     configuration = provenance["configuration"]
     features = parse(FeatureSettings, configuration["features"], str(folder / "provenance.json"))
@@ -148,11 +150,11 @@ def read_system(folder: Path, data: Path | None, packages: Sequence[str] = ()) -
     return ExportedSystem(
         name=system.name,
         seed=description["seed"],
-        module=system.module,
+        module=module,
         method=system.method,
         tokenizer=Tokenizer.load(prepared / "tokenizer.json"),
         features=features,
-        normaliser=None if isinstance(system.module, SpeechEncoder) else Normaliser.load(prepared / "cmvn.json"),
+        normaliser=None if isinstance(module, SpeechEncoder) else Normaliser.load(prepared / "cmvn.json"),
         corpus=read_json(corpus),
         provenance=provenance,
         ancestors=find_ancestors(folder, configuration),
@@ -193,6 +195,13 @@ def choose_points(offered: Sequence[Point], evaluation: Evaluation | None) -> di
     return chosen
 
 
+def _exported_points(method: Method, module: nn.Module) -> list[Point]:
+    """Of what is offered the paths of the module as it is; all where there are none."""
+    offered = [point for point in method.points(module) if point.offered]
+    paths = [point for point in offered if point.path is not None]
+    return [point for point in paths if isinstance(method.at(module, point), AtPath)] or offered
+
+
 def _check_exportable(
     folder: Path, description: dict[str, Any], method: Method, module: nn.Module, offered: list[Point]
 ) -> None:
@@ -203,8 +212,8 @@ def _check_exportable(
             f"{name} has no operating points: it recognises nothing before it is fine-tuned; export a system that "
             "starts from it"
         )
-    if any(point.path is None for point in offered):
-        labels = ", ".join(point.label for point in offered[:3])
+    if others := [point.label for point in offered if point.path is None]:
+        labels = ", ".join(others[:3])
         raise UserError(
             f"{name}: the points of {description['method']} are no paths ({labels}); only systems that run at depths "
             "can be exported"
