@@ -86,7 +86,7 @@ def _draw_family(axes, points: Sequence[CostPoint], looks: dict, experiment: Exp
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
-    axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.tick_params(axis="x", which="both", labelsize=8)
     axes.set_ylabel("WER (%)")
     axes.grid(linewidth=0.4, alpha=0.6)
 
