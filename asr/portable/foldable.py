@@ -27,7 +27,7 @@ class PathsConfig:
 
     `paths` lists the allowed paths of each depth, `chosen` the one that stands for it. `depth` is what a loaded model
     runs at, or `path` where one is named; both can be given to `from_pretrained`. `packed` names the matrices that are
-    stored in few bits, each with `bits` and `group`, the inputs that share a scale.
+    stored in few bits or of which few weights are, each with its form (`PackedMatrix.form`).
     `bitmaps` names those of which only the weights that are not zero are stored, each with their number.
     """
 
@@ -37,7 +37,7 @@ class PathsConfig:
         chosen: dict[str, str] | None = None,
         depth: int | None = None,
         path: str | None = None,
-        packed: dict[str, dict[str, int]] | None = None,
+        packed: dict[str, dict[str, int | None]] | None = None,
         bitmaps: dict[str, int] | None = None,
         **kwargs: Any,
     ) -> None:

@@ -148,8 +148,8 @@ class Method(ABC):
         return module
 
     def as_trained(self, module: nn.Module) -> nn.Module:
-        """A finished module, rebuilt and with its weights, in the form that the last stage trains, in place or another:
-        on it the time and the memory of a training step are measured. By default the finished form itself."""
+        """A finished module as its last stage trained it, so that a step can be measured: what `finish` packed is dense
+        again. By default the module itself."""
         return module
 
     def statistics_points(self, module: nn.Module, step: Step) -> list[Point]:

@@ -93,13 +93,16 @@ def systems(run, tmp_path_factory):
     and chains."""
     root = tmp_path_factory.mktemp("systems")
     hubert = chain_folder(root / "hubert", "hubert")
+    half = hubert.parents[1] / "f3_half/seed0"
     large = {"layers": 6, "settings": {"depth": 12}, "conv_norm": "layer", "pre_norm": True}
     return {
         "w2": run / "systems/w2/seed0",
         "fw1": run / "systems/fw1/seed0",
         "fw1_int8": run / "systems/fw1_int8/seed0",
-        "hubert_half": hubert.parents[1] / "f3_half/seed0",
+        "hubert_half": half,
         "hubert_int4": hubert,
+        "hubert_int4_24": derived_folder(half, "f3_int4_24", "methods.usmlite", bits=4, n=2, m=4),
+        "hubert_38": derived_folder(half, "f3_38", "methods.usmlite", n=3, m=8),
         "large_int4": chain_folder(root / "large", "wav2vec2", **large),
         "wav2vec2_int8": (chained := chain_folder(root / "wav2vec2", "wav2vec2", bits=8)),
         "wav2vec2_gated": derived_folder(
@@ -122,7 +125,9 @@ def elsewhere(systems, tmp_path_factory):
     return root, np.load(root / "found.npz")
 
 
-NAMES = ("w2", "fw1", "fw1_int8", "hubert_half", "hubert_int4", "large_int4", "wav2vec2_int8", "wav2vec2_gated")
+DENSE = ("w2", "fw1", "hubert_half")
+PRUNED = ("wav2vec2_gated",)
+NAMES = (*DENSE, *PRUNED, "fw1_int8", "hubert_int4", "hubert_int4_24", "hubert_38", "large_int4", "wav2vec2_int8")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -188,14 +193,12 @@ def test_the_file_holds_the_weights_as_they_are_stored(systems, elsewhere, name)
         stored = load_file(file)
         assert stored.keys() == state.keys()
         assert all(torch.equal(stored[key], state[key]) and stored[key].dtype == state[key].dtype for key in state)
-    packed = packed_matrices(system.module)
-    assert bool(packed) == ("int" in name)
-    pruned = bitmaps(system.module)
-    assert bool(pruned) == ("gated" in name)
-    held = (".codes", ".scales", ".bitmap", ".values")
-    dense = sum(4 * value.numel() for key, value in state.items() if not key.endswith(held))
-    few = sum(part.codes.nbytes + part.scales.nbytes for part in packed.values())
-    assert claimed == dense + few + sum(part.outputs * part.inputs // 8 + 4 * part.kept for part in pruned.values())
+    packed, pruned = packed_matrices(system.module), bitmaps(system.module)
+    assert bool(packed) == (name not in (*DENSE, *PRUNED)) and bool(pruned) == (name in PRUNED)
+    parts = {**packed, **pruned}.items()
+    held = {f"{place}.{key}": tensor for place, part in parts for key, tensor in part.named_buffers()}
+    dense = sum(4 * value.numel() for key, value in system.module.state_dict().items() if key not in held)
+    assert claimed == dense + sum(tensor.nbytes for tensor in held.values())
 
 
 def test_the_card_says_the_chain_and_what_a_weight_takes(elsewhere, systems):
@@ -222,7 +225,15 @@ def test_the_card_says_the_chain_and_what_a_weight_takes(elsewhere, systems):
     )
     half = load_system(systems["hubert_half"])
     nonzero = sum(int(parameter.count_nonzero()) for parameter in half.module.parameters())
-    assert f"{nonzero:,} parameters are not zero" in (root / "hubert_half/README.md").read_text()
+    assert f"{nonzero:,} parameters are not zero; zeros are stored" in (root / "hubert_half/README.md").read_text()
+    # A scale for each output, 208 a layer; positions of 3 bits fill up to whole bytes of a row.
+    sparse = (root / "hubert_int4_24/README.md").read_text()
+    scales = 16 * (4 * 32 + 48 + 32) / sum(weights)
+    assert f"18 matrices in 4 bits, 2 of 4 weights with their positions, {3 + scales:.2f} a weight" in sparse
+    assert "of N:M matrices only what is kept is stored" in sparse
+    values = (weights[0] * (12 * 32 + 40) / 32 + weights[1] * (18 * 32 + 56) / 48) / sum(weights)
+    said = (root / "hubert_38/README.md").read_text()
+    assert f"18 matrices in float32, 3 of 8 weights with their positions, {values:.2f} a weight" in said
 
 
 @torch.inference_mode()

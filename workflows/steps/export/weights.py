@@ -13,7 +13,7 @@ from methods.shared.matrices import packed_matrices, stored_bits
 from methods.shared.packed import Packed
 
 
-def packed_forms(module: nn.Module) -> dict[str, dict[str, int]]:
+def packed_forms(module: nn.Module) -> dict[str, dict[str, int | None]]:
     """The form of each packed matrix, by name; one of a subclass may unpack otherwise and is none."""
     return {name: part.form for name, part in module.named_modules() if type(part) is Packed}
 
@@ -42,24 +42,31 @@ def dense(module: Backbone, backbone: BackboneFactory) -> Backbone:
     state = module.state_dict()
     for name in names:
         part = module.get_submodule(name)
-        for buffer, _ in part.named_buffers():
-            del state[f"{name}.{buffer}"]
+        for key, _ in part.named_buffers():
+            del state[f"{name}.{key}"]
         state[f"{name}.weight"] = part.weight
     made = backbone.build()
     made.load_state_dict(state)
     return made.eval().requires_grad_(False)
 
 
-def packed_by_bits(module: nn.Module) -> dict[int, list[Packed]]:
-    """The packed matrices, those of the fewest bits first."""
-    found: dict[int, list[Packed]] = {}
+def packed_alike(module: nn.Module) -> dict[str, list[Packed]]:
+    """The packed matrices by how they are held, in words, those of the fewest bits a weight first."""
+    found: dict[str, list[Packed]] = {}
     for part in packed_matrices(module).values():
-        found.setdefault(part.bits, []).append(part)
-    return dict(sorted(found.items()))
+        found.setdefault(_held(part), []).append(part)
+    return dict(sorted(found.items(), key=lambda item: bits_a_weight(item[1])))
+
+
+def _held(part: Packed) -> str:
+    """`4 bits`, say, or `4 bits, 2 of 4 weights with their positions`."""
+    number = "float32" if part.bits is None else f"{part.bits} bits"
+    return number if part.m is None else f"{number}, {part.n} of {part.m} weights with their positions"
 
 
 def bits_a_weight(parts: Sequence[Packed | Bitmap]) -> float:
-    """Of the weights of several packed matrices in the file: codes, padding and scales, or bits and values."""
+    """Of the weights of several packed matrices in the file: codes, padding, scales, positions, or bits
+    and values."""
     return sum(map(stored_bits, parts)) / sum(part.outputs * part.inputs for part in parts)
 
 
