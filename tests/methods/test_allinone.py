@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from workflows.steps import contract_cases
 from workflows.steps.choice import Chooser, table_points
 from workflows.steps.contract_checks import CHECKS
 from workflows.steps.export.folder import export_system
+from workflows.steps.operations import counted_costs
 from workflows.steps.training_step import measurable_stages
 
 BACKBONES = ("conformer", "wav2vec2")
@@ -466,6 +468,23 @@ def test_bytes_grow_with_what_is_asked_for_and_end_at_the_file(name, bits):
     stored = method.parameters(module, by_id[order[0]]).stored
     assert stored == executed[0] > executed[1] > executed[2]
     assert stored == sum(p.numel() for p in backbone(name).build().parameters())
+
+
+def test_costs_are_those_of_the_point():
+    """Fewer layers and units are fewer multiplications; fewer bits are not: weights are floats when they are run."""
+    method, module = allinone()
+    system, data = TrainedSystem("aio", finished(method, module), method), batch()
+    speech = SimpleNamespace(features=lambda: (data.inputs, data.input_lengths))
+    costs = {key: counted_costs(system, point, speech) for key, point in named(method, module).items()}
+    macs = [costs[key]["macs"] for key in ("n04w100b32", "n04w050b32", "n02w050b32")]
+    assert macs == sorted(macs, reverse=True) and len(set(macs)) == 3
+    assert costs["n04w100b02"]["macs"] == macs[0]
+    rows = sum(len(part.weight) for part in matrices(module).values())
+    weights = sum(part.weight.numel() for part in matrices(module).values())
+    assert costs["n04w100b02"]["bits_a_weight"] == pytest.approx(2 + 16 * rows / weights)
+    assert costs["n04w050b32"]["bits_a_weight"] == 32
+    keys = {method.cost_key(point) for point in method.points(module)}
+    assert len(keys) == len(costs), "each is measured itself"
 
 
 def times_smaller(factory, bits_of):
