@@ -2,14 +2,15 @@
 #
 #   make reproduce                          the smoke experiment, from speech to tables, in minutes on two cores
 #   make reproduce EXPERIMENT=smoke_real    another file of config/
-#   make reproduce ONLY=table1,figure2      a part: what these tables and figures need; SYSTEMS=f6,a12 for systems
+#   make reproduce ONLY=table1,figure2      what these tables and figures need; SYSTEMS=f6,a12 for systems
+#   make reproduce ONLY=sisters             a part that the experiment names: the grids of the sister papers; ONLY=all
 #   make reproduce CORES=8                  more jobs at once
 #   make snakemake-report                   Snakemake's own report of that run, beside ours
 #   make mutants                            how many wrong lines the tests notice: an hour; docs/reliability.md gets the table
 
 EXPERIMENT ?= smoke
 CORES ?= all
-# A part of the experiment, names with commas between them; all of it where both are empty.
+# A part of the experiment, names with commas between them; what is in no part where both are empty.
 ONLY ?=
 SYSTEMS ?=
 WORKERS ?= 2

@@ -3,7 +3,7 @@
 #   snakemake --cores all                            run it
 #   snakemake -n                                     show what would run
 #   snakemake -n --config experiment=smoke_real      another experiment, config/smoke_real.yaml
-#   snakemake -n --config only=table1,figure2        a part: what some tables and figures need; or systems=f6,a12
+#   snakemake -n --config only=table1,sisters        tables, figures, parts that have a name, all; or systems=f6,a12
 
 import sys
 from pathlib import Path

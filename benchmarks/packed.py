@@ -36,19 +36,21 @@ def measure(inputs: int, outputs: int, frames: int, repeats: int, threads: int) 
 
     from benchmarks.encoders import spread
     from methods.shared.packed import Packed
+    from methods.usmlite import packed
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     dense = nn.Linear(inputs, outputs)
-    int8, int4 = Packed.of(dense, 8), Packed.of(dense, 4, 32)
+    int8, int4, sparse = Packed.of(dense, 8), Packed.of(dense, 4, 32), packed(dense, 4, n=2, m=4)
     scales, x = int8.scales.float().flatten(), torch.randn(frames, inputs)
     ways = {
         "dense": lambda: dense(x),
         "int8, unpacked": lambda: int8(x),
         "int4, unpacked": lambda: int4(x),
+        "int4 with 2:4, unpacked": lambda: sparse(x),
         "int8, torch's kernel": lambda: torch._weight_int8pack_mm(x, int8.codes, scales) + int8.bias,
     }
-    weights = {"dense": dense.weight, "int4, unpacked": int4.weight}
+    weights = {"dense": dense.weight, "int4, unpacked": int4.weight, "int4 with 2:4, unpacked": sparse.weight}
     with torch.inference_mode():
         difference = {
             name: float((way() - (x @ weights.get(name, int8.weight).T + dense.bias)).abs().max())

@@ -74,7 +74,7 @@ def derived_folder(source: Path, name: str, method: str, **settings) -> Path:
     settings = {"source": {"system": system.name}, **settings}
     made = make_method(method, settings, system.method.backbone)
     made.inputs = {"source": system}
-    module = made.build().eval()
+    module = made.finish(made.build().eval(), iter(())).eval()
     folder = source.parents[1] / name / source.name
     description = {"name": name, "seed": 0, "method": method, "settings": settings, "vocabulary": earlier["vocabulary"]}
     save_system(folder, module, made, description)

@@ -3,6 +3,9 @@
     snakemake --config only=table1,figure2          what two tables or figures need
     snakemake --config systems=f6,a12               two systems, each with its points and costs
     make reproduce ONLY=table1,figure2 SYSTEMS=f6   both together
+    make reproduce ONLY=sisters                     a part that the experiment names; ONLY=all: the whole
+
+What the experiment names under `parts` is made when it is asked for; a run that is asked for nothing makes the rest.
 
 A part is a choice of targets and decides nothing else: what each system is, and which of its points are decoded and
 measured, follows from the whole experiment, so that a part followed by the whole makes nothing twice.
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 
 from common.errors import unknown
 from workflows.experiment import Experiment
-from workflows.experiment.entries import FigureEntry, TableEntry, WeightErrorsEntry
+from workflows.experiment.entries import WHOLE, AnyFigure, FigureEntry, TableEntry, WeightErrorsEntry
 
 STUDIES = {"sensitivity": "sensitivity.json", "weight errors": "weight_errors.json"}
 """What figures show of systems beside WERs -> the file beside the system."""
@@ -30,21 +33,45 @@ class Part:
 
 
 def chosen_part(experiment: Experiment, only: str = "", systems: str = "") -> Part:
-    """What `only` (tables and figures) and `systems` ask for, names with commas between them; everything where both
-    are empty. Raises `UserError` with the closest name."""
-    tables, figures = experiment.tables, experiment.figures
+    """What `only` (tables, figures and parts; `all`) and `systems` ask for, names with commas between them; what is in
+    no part where both are empty. Raises `UserError` with the closest name."""
+    entries = {**experiment.tables, **experiment.figures}
     shown, named = names_of(only), names_of(systems)
     for name in shown:
-        if name not in (*tables, *figures):
-            raise unknown("table or figure", name, [*tables, *figures], "only")
+        if name not in (known := [WHOLE, *experiment.parts, *entries]):
+            raise unknown("table, figure or part", name, known, "only")
     for name in named:
         if name not in experiment.systems:
             raise unknown("system", name, experiment.systems, "systems")
     if not shown and not named:
-        return part_of(experiment, experiment.systems, all_studies(experiment))
-    for name in shown:
-        named += [system for each in (tables, figures) if name in each for system in systems_of(each[name])]
-    return part_of(experiment, named, [each for name in shown if name in figures for each in studies_of(figures[name])])
+        return in_no_part(experiment)
+    if WHOLE in shown:
+        return the_whole(experiment)
+    asked = [each for name in shown for each in experiment.parts.get(name, [name])]
+    return joined(experiment, part_of(experiment, named, []), _part_that_shows(experiment, asked))
+
+
+def the_whole(experiment: Experiment) -> Part:
+    """Everything."""
+    return part_of(experiment, experiment.systems, all_studies(experiment))
+
+
+def in_no_part(experiment: Experiment) -> Part:
+    """What is made unless something is asked for: what tables and figures in no part show and need, and what nothing
+    shows."""
+    in_parts = {name for names in experiment.parts.values() for name in names}
+    rest = [name for name in (*experiment.tables, *experiment.figures) if name not in in_parts]
+    always, on_request = (_part_that_shows(experiment, names) for names in (rest, in_parts))
+    left_out = trained_for(experiment, on_request) - trained_for(experiment, always)
+    return part_of(experiment, (name for name in experiment.systems if name not in left_out), always.studies)
+
+
+def _part_that_shows(experiment: Experiment, names: Iterable[str]) -> Part:
+    """The systems and studies of some tables and figures."""
+    entries = {**experiment.tables, **experiment.figures}
+    asked = [entries[name] for name in names]
+    systems = [system for entry in asked for system in systems_of(entry)]
+    return part_of(experiment, systems, [study for entry in asked for study in studies_of(entry)])
 
 
 def part_of(experiment: Experiment, systems: Iterable[str], studies: Iterable[str]) -> Part:
@@ -78,18 +105,19 @@ def names_of(text: str) -> list[str]:
     return [name.strip() for name in str(text).split(",") if name.strip()]
 
 
-def systems_of(entry: TableEntry | FigureEntry | WeightErrorsEntry) -> list[str]:
+def systems_of(entry: TableEntry | AnyFigure) -> list[str]:
     """The systems that a table or a figure shows."""
     if isinstance(entry, TableEntry):
         return [row.system for row in entry.rows.values()]
     return [*entry.systems, *entry.baselines] if isinstance(entry, FigureEntry) else entry.systems
 
 
-def studies_of(entry: FigureEntry | WeightErrorsEntry) -> list[str]:
+def studies_of(entry: TableEntry | AnyFigure) -> list[str]:
     """What a figure shows beside WERs: `sensitivity of w12`."""
     if isinstance(entry, WeightErrorsEntry):
         return [f"weight errors of {system}" for system in entry.systems]
-    return [] if entry.sensitivity is None else [f"sensitivity of {entry.sensitivity}"]
+    shown = entry.sensitivity if isinstance(entry, FigureEntry) else None
+    return [] if shown is None else [f"sensitivity of {shown}"]
 
 
 def all_studies(experiment: Experiment) -> list[str]:
@@ -117,5 +145,6 @@ def shown_by(experiment: Experiment, part: Part) -> tuple[list[str], list[str]]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`--only` and `--systems`, as `make reproduce` passes them on."""
-    parser.add_argument("--only", default="", metavar="NAMES", help="tables and figures, with commas between them")
+    asked = "tables, figures and parts, with commas between them; all: everything; default: what is in no part"
+    parser.add_argument("--only", default="", metavar="NAMES", help=asked)
     parser.add_argument("--systems", default="", metavar="NAMES", help="systems, with commas between them")

@@ -56,9 +56,10 @@ def load_system(folder: Path, device: torch.device | str = "cpu", packages: Sequ
 
 
 def load_trainable(folder: Path, device: torch.device | str = "cpu", packages: Sequence[str] = ()) -> TrainedSystem:
-    """Rebuild a finished system as it was trained: parameters that the module was built with frozen, or that the last
-    stage froze, have no gradient. Raises `UserError` as `load_system` does."""
+    """Rebuild a finished system as it was trained: in the form that was, and parameters that the module was built with
+    frozen, or that the last stage froze, have no gradient. Raises `UserError` as `load_system` does."""
     system = _rebuild(folder, packages)
+    system = dataclasses.replace(system, module=system.method.as_trained(system.module))
     frozen = set(read_json(folder / "system.json").get("frozen", ()))
     for name, parameter in system.module.named_parameters():
         if name in frozen:

@@ -1,7 +1,7 @@
 """What a run would make again, and which part of its identity changed; and results that are kept all the same.
 
     python -m workflows.why --experiment smoke                     what would be made again, and why
-    python -m workflows.why --experiment smoke --only table1       the same of a part
+    python -m workflows.why --experiment smoke --only table1       the same of a part; --only all: of everything
     python -m workflows.why --experiment smoke --accept f6         keep f6 as it was trained
     snakemake $(python -m workflows.why --experiment smoke --force)
 

@@ -45,17 +45,20 @@ def missing(spec: TableSpec | FigureSpec, made: Made) -> list[str]:
 
 
 def not_made(whole: Experiment, made: Made | None) -> str:
-    """One line that names the tables and figures that are not shown, with what they need, and the systems that no table
-    or figure shows; empty where everything is made."""
+    """One line that names the parts of which nothing is shown, the other tables and figures that are not shown, with
+    what they need, and the systems that no table or figure shows; empty where everything is made."""
     named = [] if made is None else [*_not_made(whole, made)]
     return f"Not made so far: {', '.join(named)}." if named else ""
 
 
 def _not_made(whole: Experiment, made: Made) -> Iterator[str]:
     specs = {**whole.tables, **whole.figures}
-    for name, spec in specs.items():
-        needed = missing(spec, made)
-        if needed:
+    lacking = {name: needed for name, spec in specs.items() if (needed := missing(spec, made))}
+    untouched = {part: names for part, names in whole.parts.items() if names and lacking.keys() >= {*names}}
+    for part, names in untouched.items():
+        yield f"the part {part} (make reproduce ONLY={part}: {', '.join(names)})"
+    for name, needed in lacking.items():
+        if not any(name in names for names in untouched.values()):
             more = [f"{len(needed) - FEW} more"] if len(needed) > FEW else []
             yield f"{name} (needs {', '.join([*needed[:FEW], *more])})"
     in_some = {system for spec in whole.tables.values() for system in (row.system for row in spec.rows.values())}

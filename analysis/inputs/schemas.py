@@ -51,11 +51,12 @@ class TableSpec(Read):
 
 class FigureSpec(Read):
     """One figure. Of kind `depth_curves`: curves of systems that run at several depths, and baselines that run at one.
-    Of kind `weight_errors`: what errors in the weights of systems do."""
+    Of kind `weight_errors`: what errors in the weights of systems do; `matrix_sparsity`: the zeros of each matrix of
+    systems; `pareto`: bytes against WER of systems, or of all where none is named."""
 
     kind: str
     decode: str = ""
-    systems: list[str]
+    systems: list[str] = []
     baselines: list[str] = []
     table: str | None = None
     """The table whose published rows are drawn beside ours; None: the first of kind table1."""
@@ -88,6 +89,11 @@ class System(Read):
         """The systems in memory while this one trains, by role: a teacher, say, but not what it starts from."""
         found = {role: value.get("system") for role, value in self.settings.items() if isinstance(value, dict)}
         return {role: name for role, name in found.items() if isinstance(name, str) and role != "start"}
+
+    @property
+    def source(self) -> str | None:
+        """The system that this one is derived from; None for one that is derived from none."""
+        return self.helpers.get("source")
 
 
 class CorpusName(Read):
@@ -127,6 +133,8 @@ class Experiment(Read):
     headline: str | None = None
     tables: dict[str, TableSpec] = {}
     figures: dict[str, FigureSpec] = {}
+    parts: dict[str, list[str]] = {}
+    """Tables and figures that are made when their part is asked for."""
 
     @property
     def decoded_sets(self) -> list[str]:
@@ -143,6 +151,14 @@ class Experiment(Read):
         """Systems of which a figure shows what errors in their weights do."""
         found = [figure for figure in self.figures.values() if figure.kind == "weight_errors"]
         return list(dict.fromkeys(system for figure in found for system in figure.systems))
+
+    @property
+    def shown_by_parts_alone(self) -> set[str]:
+        """Systems that tables of parts show, and no other table does."""
+        in_parts = {name for names in self.parts.values() for name in names}
+        shown = {name: {row.system for row in spec.rows.values()} for name, spec in self.tables.items()}
+        always = {system for name, systems in shown.items() if name not in in_parts for system in systems}
+        return {system for systems in shown.values() for system in systems} - always
 
     def sets_of(self, spec: TableSpec) -> list[str]:
         """The sets with a column each in a table."""
@@ -283,13 +299,27 @@ class PointCosts(Read):
         return 0.0 if step is None else max(step.max - step.median, step.median - step.min) / step.median
 
 
+class MatrixWeights(Read):
+    """A matrix of a physical layer, numbered from 1: its weights, and those of them that are not zero; without its
+    bias."""
+
+    name: str
+    layer: int
+    weights: int
+    nonzero: int
+
+
 class Costs(Read):
     """`costs.json`: what was measured with nothing else running."""
 
     version: int = Field(COSTS_SCHEMA, alias="schema")
+    encoder_parameters: int | None = None
+    """Of the encoder, front end and norms among them: what shares of all encoder parameters are of."""
     device: str
     threads: int
     audio_seconds: float
+    matrices: list[MatrixWeights] = []
+    """Empty where there are none, and in files of earlier versions."""
     points: dict[str, PointCosts]
 
     @field_validator("version")

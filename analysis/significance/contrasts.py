@@ -28,8 +28,6 @@ from analysis.scoring.alignment import Alignment
 from analysis.significance.intervals import FEW_UNITS, LEVEL, drawn_sums, number_units
 from analysis.significance.variances import Pool, Variance, half_width, two_sided_p
 
-TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -114,22 +112,25 @@ def drawn_rates(errors: np.ndarray, words: np.ndarray) -> np.ndarray:
     return 100.0 * sums[:, :-1] / sums[:, -1:]
 
 
-def contrast(errors: SystemErrors, coefficients: Sequence[float], pool: Pool | None = None) -> Estimate:
+def contrast(
+    errors: SystemErrors, coefficients: Sequence[float], pool: Pool | None = None, level: float = LEVEL
+) -> Estimate:
     """The sum of the systems' WERs times `coefficients`, averaged over seeds, in points.
 
-    `pool` is the variance over seeds to take instead of the contrast's own, if its assumption holds.
+    `pool` is the variance over seeds to take instead of the contrast's own, if its assumption holds; `level` that of
+    the interval, where several are looked at.
     """
     weights = np.asarray(coefficients, dtype=np.float64)
     observed = weights @ errors.wers
     drawn = drawn_rates(np.einsum("skj,s->j", errors.errors, weights)[None] / len(observed), errors.words)[:, 0]
     value, seeds = float(observed.mean()), len(observed)
-    found = _over_speakers(errors, value, drawn, seeds)
+    found = _over_speakers(errors, value, drawn, seeds, level)
     if seeds == 1:
         return found
     floor = 0.0 if (weights >= 0).all() else -np.inf  # a WER is never negative
 
     def interval(parts: tuple[Variance, Variance]) -> tuple[float, float]:
-        half = float(half_width(parts))
+        half = float(half_width(parts, level))
         return max(value - half, floor), value + half
 
     parts = (speakers_variance(drawn, len(errors.words)), seeds_variance(observed))
@@ -140,7 +141,7 @@ def contrast(errors: SystemErrors, coefficients: Sequence[float], pool: Pool | N
     return _replaced(found, interval(parts), parts, pool=pool, own=own, p=two_sided_p(value, parts))
 
 
-def spread(errors: SystemErrors) -> Estimate:
+def spread(errors: SystemErrors, level: float = LEVEL) -> Estimate:
     """The standard deviation of the WER over two or more systems, in points, without what the test set's chance adds.
 
     Systems that are equally good still differ on a finite test set, and a resampled test set doubles that chance. By
@@ -152,11 +153,11 @@ def spread(errors: SystemErrors) -> Estimate:
     chance = drawn.mean(axis=0) - observed
     without, replicates = observed - chance, (drawn - 2 * chance).mean(axis=1)
     squared, seeds = float(without.mean()), len(observed)
-    found = _over_speakers(errors, _root(squared), _root(replicates), seeds, squared=squared)
+    found = _over_speakers(errors, _root(squared), _root(replicates), seeds, level, squared)
     if seeds == 1:
         return found
     parts = (speakers_variance(replicates, len(errors.words)), seeds_variance(without))
-    half = float(half_width(parts))
+    half = float(half_width(parts, level))
     return _replaced(found, (_root(squared - half), _root(squared + half)), parts)
 
 
@@ -172,15 +173,20 @@ def seeds_variance(observed: np.ndarray) -> Variance:
     return Variance(observed.var(axis=-1, ddof=1) / seeds, seeds - 1)
 
 
+def tails(level: float = LEVEL) -> list[float]:
+    """The quantiles at which an interval of a level ends."""
+    return [(1 - level) / 2, (1 + level) / 2]
+
+
 def _root(variance):
     return np.sqrt(np.maximum(variance, 0.0))
 
 
 def _over_speakers(
-    errors: SystemErrors, value: float, drawn: np.ndarray, seeds: int, squared: float | None = None
+    errors: SystemErrors, value: float, drawn: np.ndarray, seeds: int, level: float, squared: float | None = None
 ) -> Estimate:
     """The estimate with the percentiles of its replicates, all there is to one seed."""
-    low, high = map(float, np.quantile(drawn, TAILS))
+    low, high = map(float, np.quantile(drawn, tails(level)))
     units, words = len(errors.words), int(errors.words.sum())
     p = min(1.0, 2 * float(min(np.mean(drawn <= 0), np.mean(drawn >= 0))))
     return Estimate(float(value), low, high, low, high, seeds, units, words, p, errors.named, squared=squared)

@@ -62,18 +62,19 @@ def combined(parts: Sequence[Variance]) -> Variance:
     return Variance(total, freedom)
 
 
-def widest(parts: Sequence[Variance]) -> Variance:
+def widest(parts: Sequence[Variance], level: float = LEVEL) -> Variance:
     """Of the parts and their sum the one whose t interval is the longest."""
     found = combined(parts)
     for part in parts:
-        longer = _reach(part) > _reach(found)
+        longer = _reach(part, level) > _reach(found, level)
         found = Variance(np.where(longer, part.value, found.value), np.where(longer, part.freedom, found.freedom))
     return found
 
 
-def half_width(parts: Sequence[Variance]) -> np.ndarray:
-    """How far the 95 % interval reaches to either side, in the unit whose squares the variances are."""
-    return _reach(widest(parts))
+def half_width(parts: Sequence[Variance], level: float = LEVEL) -> np.ndarray:
+    """How far the interval of a level (default: 95 %) reaches to either side, in the unit whose squares the variances
+    are."""
+    return _reach(widest(parts, level), level)
 
 
 def two_sided_p(figure: float, parts: Sequence[Variance]) -> float:
@@ -85,11 +86,11 @@ def two_sided_p(figure: float, parts: Sequence[Variance]) -> float:
     return 2 * max(tails) if any(one.value > 0 for one in each) else float(figure == 0)
 
 
-def critical(freedom) -> np.ndarray:
-    """The quantile of Student's t that bounds a two-sided 95 % interval."""
+def critical(freedom, level: float = LEVEL) -> np.ndarray:
+    """The quantile of Student's t that bounds a two-sided interval of a level (default: 95 %)."""
     from scipy.special import stdtrit  # most experiments have one seed and need none of it
 
-    return stdtrit(freedom, (1 + LEVEL) / 2)
+    return stdtrit(freedom, (1 + level) / 2)
 
 
 def pooled(wers: np.ndarray, trainings: Sequence[str]) -> Pool:
@@ -119,5 +120,5 @@ def equality_p(wers: np.ndarray) -> np.ndarray:
     return np.where(every, p, np.where(some, 0.0, 1.0))  # without variance the statistic is not defined
 
 
-def _reach(one: Variance) -> np.ndarray:
-    return critical(one.freedom) * np.sqrt(one.value)
+def _reach(one: Variance, level: float = LEVEL) -> np.ndarray:
+    return critical(one.freedom, level) * np.sqrt(one.value)

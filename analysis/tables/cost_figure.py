@@ -17,8 +17,10 @@ CAPTION = (
 
 
 def cost_figure(results: Results) -> dict[str, bytes]:
-    """The figure as `{"svg": bytes, "pdf": bytes}`, of the points in the tables; empty without costs."""
-    points = [point for point in cost_points(results) if point.in_table]
+    """The figure as `{"svg": bytes, "pdf": bytes}`, of the points in the tables that are in no part; empty
+    without costs."""
+    apart = results.whole.shown_by_parts_alone
+    points = [point for point in cost_points(results) if point.in_table and point.system not in apart]
     if not points:
         return {}
     import matplotlib

@@ -14,13 +14,14 @@ from analysis.inputs.published import published_table
 from analysis.inputs.results import Results
 from analysis.inputs.schemas import Experiment, FigureSpec
 from analysis.inputs.studies import Sensitivity
-from analysis.tables import weight_errors
+from analysis.tables import matrix_sparsity, pareto, weight_errors
 from analysis.tables.drawing import COLOURS, MARKERS, SETTINGS, saved
 from analysis.tables.rows import measure_depth
 from common.errors import UserError, unknown
 
-DEPTHS, ERRORS = "depth_curves", "weight_errors"
-"""Kinds of figures."""
+DEPTHS = "depth_curves"
+OTHERS = {"weight_errors": weight_errors, "matrix_sparsity": matrix_sparsity, "pareto": pareto}
+"""Kinds of figures: WER against depth, and those that have a module, with title, caption and drawing."""
 BASELINE_COLOUR = "#444444"
 BAR_COLOUR = "#999999"
 LAYOUTS = {1: (1, 1, (6.0, 4.4)), 2: (1, 2, (9.6, 4.4)), 3: (1, 3, (13.2, 4.4)), 4: (2, 2, (9.6, 8.2))}
@@ -62,7 +63,8 @@ class Published:
 
 def draw_figure(results: Results, name: str) -> dict[str, bytes]:
     """A figure as `{"svg": bytes, "pdf": bytes, "png": bytes}`. Raises `UserError` for a kind that is not known."""
-    draw, kind = {DEPTHS: depth_curves, ERRORS: weight_errors.draw}, results.experiment.figures[name].kind
+    draw = {DEPTHS: depth_curves, **{kind: module.draw for kind, module in OTHERS.items()}}
+    kind = results.experiment.figures[name].kind
     if kind not in draw:
         raise unknown("kind", kind, [*draw], f"{results.folder / 'experiment.json'}: figures.{name}.kind")
     return draw[kind](results, name)
@@ -70,8 +72,8 @@ def draw_figure(results: Results, name: str) -> dict[str, bytes]:
 
 def figure_title(experiment: Experiment, name: str) -> str:
     """The paper's figure that this one reproduces, and its own name where that is another."""
-    if experiment.figures[name].kind == ERRORS:
-        return f"{weight_errors.TITLE} ({name})"
+    if (kind := experiment.figures[name].kind) in OTHERS:
+        return OTHERS[kind].TITLE + ("" if name == kind else f" ({name})")
     table = experiment.figures[name].table
     number = 3 if table is not None and experiment.tables[table].published == "paper_table2" else 2
     return f"Figure {number}: WER against executed depth" + ("" if name == f"figure{number}" else f" ({name})")
@@ -79,8 +81,8 @@ def figure_title(experiment: Experiment, name: str) -> str:
 
 def figure_caption(results: Results, name: str) -> str:
     """How the figure is to be read."""
-    if results.experiment.figures[name].kind == ERRORS:
-        return weight_errors.caption(results, name)
+    if (kind := results.experiment.figures[name].kind) in OTHERS:
+        return OTHERS[kind].caption(results, name)
     sensitivity = figure_sensitivity(results, results.experiment.figures[name])
     published = [panel.title for panel in published_panels(results, name)]
     seeds = len(results.experiment.seeds)

@@ -59,7 +59,8 @@ def notes_of_methods(content: Content, test_set: str) -> list[str]:
     return [*notes, *_common_notes(content, holm)]
 
 
-def notes_of_own(content: Content) -> list[str]:
+def notes_of_own(content: Content, zeros: bool) -> list[str]:
+    """`zeros`: whether the table has shares of zeros."""
     experiment, spec, rows = content.experiment, content.spec, content.rows
     notes = [
         f"WER in percent, from errors pooled over {', '.join(experiment.test_sets)} (decode: {spec.decode}), aligned "
@@ -67,6 +68,15 @@ def notes_of_own(content: Content) -> list[str]:
         "Bits a weight: of the matrices of the physical layers on disk, scales included. kB: all weights and buffers "
         "that the point needs, decoder and CTC layer among them; 1 kB = 1000 bytes.",
     ]
+    if zeros:
+        notes.append(
+            "Zeros: of the weights of these matrices as they run, and of all encoder parameters, of which papers count "
+            "them; of the whole system, whatever part of it a point executes. Rounding leaves zeros too."
+        )
+    notes.append(
+        "Few bits and zeros change bytes here, not operations: what runs are dense products of unpacked weights. "
+        "Times, memory and multiply-accumulates as they were measured stand in the table of costs."
+    )
     pairs = [name for name in rows if spec.reference_of(name) is not None]
     if pairs:
         notes.append(_star(content, "the row named under 'against'", "all test sets pooled"))

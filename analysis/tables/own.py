@@ -1,23 +1,29 @@
 """A table of one's own: any rows, with nothing published beside them, each compared with a row of its own choice.
 
-What a row needs to be kept stands in front: bits a weight, parameters, bytes on disk.
+What a row needs to be kept stands in front: bits a weight, which share of the weights is zero, parameters, bytes on
+disk.
 """
 
 from analysis.tables.cells import compared, pooled_columns, row_cells, wer_cells
 from analysis.tables.content import Content
 from analysis.tables.formats import Column, Table, brief
 from analysis.tables.notes import notes_of_own
+from analysis.tables.rows import MeasuredRow
 
 
 def own_table(content: Content) -> Table:
     """The rows in the experiment's order. `against` names the row that one is compared with."""
     test_sets, rows = content.experiment.test_sets, content.rows
+    zeros = {name: zero_cells(row) for name, row in rows.items()}
+    found = {key for cells in zeros.values() for key in cells}
     columns = [
         Column("row", "row", numeric=False),
         Column("system", "system", numeric=False),
         Column("physical_layers", "physical layers"),
         Column("depth", "depth"),
         Column("bits_a_weight", "bits a weight"),
+        Column("matrix_zeros_pct", "zeros of the matrices %" if "matrix_zeros_pct" in found else ""),
+        Column("encoder_zeros_pct", "of all encoder parameters %" if "encoder_zeros_pct" in found else ""),
         Column("params_millions", "params M"),
         Column("stored_bytes", "stored kB"),
         Column("against", "against", numeric=False),
@@ -25,10 +31,34 @@ def own_table(content: Content) -> Table:
     ]
     comparisons, body = compared(content.spec, rows, test_sets), []
     for name, row in rows.items():
-        cells = {"row": name, "against": content.spec.reference_of(name)}
+        cells = {"row": name, "against": content.spec.reference_of(name), **zeros[name]}
         body.append(cells | row_cells(row, []) | wer_cells(row, test_sets, comparisons.get(name, {})))
     title = f"{content.spec.title or content.name} ({content.experiment.name}, {content.name})"
     compares = sum(content.spec.reference_of(name) is not None for name in rows)
     columns = [Column(each.key, "Holm p" if compares > 1 else "") if each.key == "p_holm" else each for each in columns]
-    needed = ["row", "depth", "bits_a_weight", "stored_bytes", "wer", "star", "against", "difference", "p", "p_holm"]
-    return Table(content.name, title, brief(columns, *needed), body, notes_of_own(content))
+    needed = ["row", "depth", "bits_a_weight", "stored_bytes", "wer", "star", "against", "difference", "p"]
+    needed += ["matrix_zeros_pct"] if found and _pruned(zeros) else []
+    return Table(content.name, title, brief(columns, *needed, "p_holm"), body, notes_of_own(content, bool(found)))
+
+
+MANY = 25.0
+"""Percent of zeros from which a table speaks of pruning: rounding to four bits leaves a fifth of the weights zero."""
+
+
+def _pruned(zeros: dict[str, dict]) -> bool:
+    return any(cells["matrix_zeros_pct"][0] > MANY for cells in zeros.values() if cells)
+
+
+def zero_cells(row: MeasuredRow) -> dict:
+    """The share of zeros among the matrices of the physical layers, and among all parameters of the encoder, of the
+    first seed; nothing where they were not counted."""
+    point = row.first.point
+    costs = row.results.costs(point.system, point.seed)
+    if costs is None or not costs.matrices:
+        return {}
+    weights = sum(matrix.weights for matrix in costs.matrices)
+    zeros = weights - sum(matrix.nonzero for matrix in costs.matrices)
+    shares = {"matrix_zeros_pct": zeros / weights}
+    if costs.encoder_parameters:
+        shares["encoder_zeros_pct"] = zeros / costs.encoder_parameters
+    return {key: (100 * share, f"{100 * share:.1f}") for key, share in shares.items()}

@@ -48,6 +48,8 @@ def read_claims(path: Path) -> ClaimsFile:
             raise unknown("paper", claim.paper, found.papers, f"{path}: claim '{claim.id}'")
     published = [file.stem for file in FOLDER.glob("*.csv") if file.stem != "slips"]
     for table, name in found.tables.items():
+        if name is None:
+            continue
         if name not in published:
             raise unknown("published table", name, published, f"{path}: tables.{table}")
         published_table(name)
@@ -61,9 +63,9 @@ def read_claims(path: Path) -> ClaimsFile:
 def _check_columns(file: ClaimsFile, path: Path) -> None:
     for table, wers in file.published_wers.items():
         where = f"{path}: published_wers.{table}"
-        if table not in file.tables:
-            raise unknown("table", table, file.tables, where)
-        cells = next(iter(published_table(file.tables[table]).values()))
+        if (name := file.tables.get(table)) is None:
+            raise unknown("published table", table, [key for key, name in file.tables.items() if name], where)
+        cells = next(iter(published_table(name).values()))
         for column in wers.named:
             if column not in cells:
                 raise unknown("column", column, cells, where)

@@ -1,6 +1,7 @@
 """What an experiment has for the rows that claims name: counts, differences and costs, each read once."""
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from analysis.inputs.schemas import Point, TableSpec
 from analysis.scoring.alignment import Alignment
 from analysis.significance.comparison import Comparison
 from analysis.significance.contrasts import Estimate, SystemErrors, contrast, spread, system_errors
+from analysis.significance.intervals import LEVEL
 from analysis.significance.variances import Pool, pooled
 from analysis.tables.rows import MeasuredRow, measure, point_costs
 from analysis.verdicts.frame import Frame
@@ -29,6 +31,18 @@ class Evidence:
     def __init__(self, results: Results, frame: Frame):
         self.results, self.frame, self.tables, self.margin = results, frame, frame.tables, frame.margin
         self._measured: dict[str, dict[str, MeasuredRow]] = {}
+        self.comparisons = 1
+
+    def among(self, comparisons: int) -> "Evidence":
+        """The same where one of so many comparisons is asked to hold: intervals and tests are Bonferroni's."""
+        stricter = copy(self)
+        stricter.comparisons = comparisons
+        return stricter
+
+    @property
+    def level(self) -> float:
+        """Of intervals."""
+        return 1 - (1 - LEVEL) / self.comparisons
 
     @property
     def seeds(self) -> list[int]:
@@ -45,7 +59,8 @@ class Evidence:
     def known_rows(self, table: str) -> set[str]:
         """The rows that a claim may name: the published ones, and the experiment's own."""
         _, spec = self._spec(table)
-        return {*published_table(self.tables[table]), *(spec.rows if spec else ())}
+        published = published_table(self.tables[table]) if self.tables[table] else ()
+        return {*published, *(spec.rows if spec else ())}
 
     def row(self, name: str) -> MeasuredRow:
         """What was measured for a row."""
@@ -83,16 +98,18 @@ class Evidence:
         self, names: Sequence[str], coefficients: Sequence[float], seeds: Sequence[int], sets: Sets = None
     ) -> Estimate:
         """The sum of the rows' WERs times `coefficients`, in points."""
-        return contrast(self._errors(names, seeds, sets), coefficients, self._pool(names, seeds, sets))
+        return contrast(self._errors(names, seeds, sets), coefficients, self._pool(names, seeds, sets), self.level)
 
     def p(self, name: str, other: str, seed: int, sets: Sets = None) -> float:
-        """The p of the test of one row against another, which belongs to one seed."""
-        return Comparison(*(self._alignments(row, [seed], sets) for row in (name, other))).p
+        """The p of the test of one row against another, which belongs to one seed; corrected where one of several
+        comparisons is asked to hold."""
+        found = Comparison(*(self._alignments(row, [seed], sets) for row in (name, other))).p
+        return min(1.0, self.comparisons * found)
 
     def published_wer(self, name: str, sets: Sets = None) -> float | None:
         """The row's WER in percent as its table prints it; None for a row or for sets without one."""
         table, _, row = name.partition(".")
-        cells = published_table(self.tables[table]).get(row)
+        cells = published_table(self.tables[table]).get(row) if self.tables[table] else None
         columns = self.frame.published_wers[table].columns(sets) if table in self.frame.published_wers else None
         if cells is None or columns is None:
             return None
@@ -107,7 +124,7 @@ class Evidence:
             raise NotTestedHere(f"{name}: only one path leads to depth {depth} here")
         systems = [[self._decoded(name, p, wanted) for p in same] for same in zip(*paths, strict=True)]
         errors = system_errors(systems)
-        return spread(errors), float(errors.wers.mean())
+        return spread(errors, self.level), float(errors.wers.mean())
 
     def cost(self, name: str, quantity: str) -> float:
         """A measured cost of the row's first seed."""
@@ -118,6 +135,14 @@ class Evidence:
         if found is None:
             raise NotTestedHere(f"{name}: {quantity} was not measured")
         return found
+
+    def matrix_zeros(self, name: str) -> list[float]:
+        """The share of zeros in each matrix of the row's system, of the first seed."""
+        point = self.row(name).first.point
+        costs = self.results.costs(point.system, point.seed)
+        if costs is None or not costs.matrices:
+            raise NotTestedHere(f"{name}: the zeros of its matrices were not counted")
+        return [1 - matrix.nonzero / matrix.weights for matrix in costs.matrices]
 
     def _sets(self, sets: Sets) -> Sequence[str]:
         """The sets that are pooled."""
@@ -163,8 +188,11 @@ class Evidence:
         return pooled(np.array(wers), trainings)
 
     def _spec(self, table: str) -> tuple[str, TableSpec | None]:
-        """The experiment's table that reproduces the one meant; of several the one of that name, else the first."""
-        tables = self.results.whole.tables
-        same = [name for name, spec in tables.items() if spec.published == self.tables[table]]
+        """The experiment's table that reproduces the one meant; of several the one of that name, else the first. One's
+        own is known by its name."""
+        tables, published = self.results.whole.tables, self.tables[table]
+        if published is None:
+            return table, tables.get(table)
+        same = [name for name, spec in tables.items() if spec.published == published]
         name = table if table in same else same[0] if same else table
         return name, tables[name] if same else None

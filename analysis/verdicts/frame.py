@@ -46,13 +46,14 @@ class PublishedWers(Settings):
 
 
 class Frame(Settings):
-    """What claims are judged by. `tables` maps the names that claims use to published tables; `margin` is the default
-    one; `rows` are the rows of ours that claims name beside the published ones, by table."""
+    """What claims are judged by. `tables` maps the names that claims use to published tables, None for a table of one's
+    own, which is found by that name; `margin` is the default one; `rows` are the rows of ours that claims name beside
+    the published ones, by table."""
 
     margin: Margin
     seed_variance: Literal["own", "pooled"] = "own"
     """Whether an interval over seeds has the figure's own variance or one of all systems of its table."""
-    tables: dict[str, str]
+    tables: dict[str, str | None]
     rows: dict[str, list[str]] = {}
     published_wers: dict[str, PublishedWers] = {}
     """By table. Without them nothing counts as published, and only the statement itself can be contradicted."""

@@ -199,6 +199,39 @@ def all_of(parts: Sequence[Outcome]) -> Outcome:
     )
 
 
+def any_of(stricter: Sequence[Outcome], plain: Sequence[Outcome], level: float) -> Outcome:
+    """The verdict on a claim of which one part is enough. `stricter` are the parts as an interval of `level`, corrected
+    for how many there are, judges them: one of them makes it hold. `plain` are the same without a correction, which is
+    not needed to say that none holds; parts that are not tested here leave that open.
+    """
+    tested = [pair for pair in zip(stricter, plain, strict=True) if pair[1].verdict != NOT_TESTED]
+    if not tested:
+        return Outcome(NOT_TESTED, plain[0].reason, parts=tuple(plain))
+    holding = [pair for pair in tested if pair[0].points == FOR]
+    none_holds = len(tested) == len(plain) and all(found.points == AGAINST for _, found in tested)
+    corrected, shown = max(holding or tested, key=lambda pair: (POINTING.index(pair[0].points), pair[0].clearance))
+    among = f"of {counted(len(tested), 'comparison')}, each at {100 * level:.3g} %"
+    if holding:
+        verdict, leans, reason = corrected.verdict, FOR, f"{among}, {len(holding)} hold; {corrected.reason}"
+    elif none_holds:
+        verdicts = {found.verdict for _, found in tested}
+        verdict = CONTRADICTED if verdicts == {CONTRADICTED} else INCONCLUSIVE
+        leans, reason = AGAINST, f"none holds; the closest: {shown.reason}"
+    else:
+        verdict, leans, reason = INCONCLUSIVE, NEITHER, f"{among}, none surely holds; the closest: {corrected.reason}"
+    return Outcome(
+        verdict,
+        reason,
+        leans=leans,
+        trainings=shown.trainings,
+        effect=shown.effect,
+        margin=shown.margin,
+        p=corrected.p,
+        clearance=corrected.clearance,
+        parts=tuple(plain),
+    )
+
+
 def _most(needed: Sequence[int | None], decisive: Outcome) -> int | None:
     """What the hardest of several open parts needs, where the claim is open and each of them can be settled."""
     if decisive.verdict != INCONCLUSIVE or decisive.points == AGAINST or not needed or None in needed:

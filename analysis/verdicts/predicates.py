@@ -9,18 +9,35 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from analysis.verdicts.outcomes import CONTRADICTED, INCONCLUSIVE, REPRODUCED, Effect, Outcome, all_of
+from analysis.verdicts.outcomes import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_TESTED,
+    REPRODUCED,
+    Effect,
+    Outcome,
+    all_of,
+    any_of,
+)
 from analysis.verdicts.statements import Predicate
 from analysis.verdicts.wer_predicates import Better, GainsMore, NoLoss, SpreadBelow, WorseBy
 from common.errors import unknown
 
 Quantity = Literal[
-    "parameters_stored", "parameters_nonzero", "parameters_executed", "stored_bytes", "macs", "peak_memory_bytes",
-    "training_peak_memory_bytes", "training_seconds",
+    "parameters_stored", "parameters_nonzero", "parameters_executed", "stored_bytes", "bits_a_weight", "macs",
+    "peak_memory_bytes", "training_peak_memory_bytes", "training_seconds",
 ]  # fmt: skip
+OF_TRAINING = ("training_peak_memory_bytes", "training_seconds")
+"""What the points of one training have in common: of several of them it counts once."""
 TOLERANCES = {"peak_memory_bytes": 0.02, "training_peak_memory_bytes": 0.02, "training_seconds": 0.1}
 """Shares by which measured costs may differ by chance: a peak repeats to 1 %, so a quotient of two to 2 %; times vary
 more. What is counted is exact."""
+
+
+Rows = Annotated[
+    tuple[str, ...], BeforeValidator(lambda rows: (rows,) if isinstance(rows, str) else rows), Field(min_length=1)
+]
+"""A row, or several."""
 
 
 class FewerParameters(Predicate):
@@ -51,17 +68,22 @@ class FewerParameters(Predicate):
 class CostsAtMost(Predicate):
     """A measured cost of the row is at most `times` that of another.
 
+    Either may be several rows, whose costs are added up: the trainings of systems that one other replaces, say.
+
     A quotient nearer to `times` than the tolerance is inconclusive: another measurement might fall on its other side.
     A tolerance that moved the bound instead would decide just such cases, always for the same side.
     """
 
     kind = "costs_at_most"
     quantity: Quantity
-    row: str
-    of: str
+    row: Rows
+    of: Rows
     times: float = Field(1.0, gt=0)
     tolerance: float | None = Field(None, ge=0, lt=1)
     """As a share of `times`; None: that of `TOLERANCES`, for times at least the spread of the measured steps."""
+
+    def rows(self):
+        yield from ((key, row, ()) for key in ("row", "of") for row in getattr(self, key))
 
     @property
     def noun(self) -> str:
@@ -70,13 +92,14 @@ class CostsAtMost(Predicate):
         return f"{last} {first}".replace("_", " ").strip()
 
     def judged(self, evidence):
-        ours, theirs = (evidence.cost(row, self.quantity) for row in (self.row, self.of))
+        ours, theirs = (self._cost(evidence, rows) for rows in (self.row, self.of))
         tolerance, bound = self._tolerance(evidence), self.times * theirs
         if ours <= bound * (1 - tolerance):
             verdict = REPRODUCED
         else:
             verdict = CONTRADICTED if ours > bound * (1 + tolerance) else INCONCLUSIVE
-        name = f"{self.noun} of {evidence.label(self.row)} by that of {evidence.label(self.of)}"
+        ours_named, theirs_named = (_labels(evidence, rows) for rows in (self.row, self.of))
+        name = f"{self.noun} of {ours_named} by that of {theirs_named}"
         return Outcome(
             verdict,
             self._reason_for(verdict, ours, theirs, tolerance),
@@ -85,13 +108,20 @@ class CostsAtMost(Predicate):
             margin=self.times,
         )
 
+    def _cost(self, evidence, rows: tuple[str, ...]) -> float:
+        """The sum over rows."""
+        found = {row: evidence.cost(row, self.quantity) for row in rows}
+        if self.quantity in OF_TRAINING:
+            found = {evidence.row(row).row.system: cost for row, cost in found.items()}
+        return sum(found.values())
+
     def _tolerance(self, evidence) -> float:
         if self.tolerance is not None:
             return self.tolerance
         stated = TOLERANCES.get(self.quantity, 0.0)
         if self.quantity != "training_seconds":
             return stated
-        return max(stated, *(evidence.cost(row, "training_seconds_spread") for row in (self.row, self.of)))
+        return max(stated, *(evidence.cost(row, "training_seconds_spread") for row in (*self.row, *self.of)))
 
     def _reason_for(self, verdict: str, ours: float, theirs: float, tolerance: float) -> str:
         figures = (f"{value:,.1f}" if isinstance(value, float) else f"{value:,}" for value in (ours, theirs))
@@ -103,13 +133,38 @@ class CostsAtMost(Predicate):
 
     def name(self, evidence):
         times = "no more than" if self.times == 1 else f"at most {self.times:g} times"
-        return f"{self.noun} of {evidence.label(self.row)}: {times} those of {evidence.label(self.of)}"
+        return f"{self.noun} of {_labels(evidence, self.row)}: {times} those of {_labels(evidence, self.of)}"
 
 
-class AllOf(Predicate):
-    """Every one of several statements holds."""
+def _labels(evidence, rows: tuple[str, ...]) -> str:
+    return " + ".join(map(evidence.label, rows))
 
-    kind = "all_of"
+
+class SparsityDiffers(Predicate):
+    """The matrices of the row have unequal shares of zeros: the densest and the sparsest differ by `at_least`."""
+
+    kind = "sparsity_differs"
+    row: str
+    at_least: float = Field(gt=0, lt=1)
+
+    def judged(self, evidence):
+        shares = evidence.matrix_zeros(self.row)
+        found, wanted = 100.0 * (max(shares) - min(shares)), 100.0 * self.at_least
+        return Outcome(
+            REPRODUCED if found >= wanted else CONTRADICTED,
+            f"{100 * min(shares):.1f} to {100 * max(shares):.1f} % zeros in {len(shares)} matrices",
+            name=self.name(evidence),
+            effect=Effect(f"range of the zeros in matrices of {evidence.label(self.row)}", found, "%"),
+            margin=wanted,
+        )
+
+    def name(self, evidence):
+        return f"matrices of {evidence.label(self.row)} differ in sparsity"
+
+
+class Several(Predicate):
+    """A statement made of several."""
+
     parts: tuple["AnyPredicate", ...] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -121,16 +176,56 @@ class AllOf(Predicate):
         for number, part in enumerate(self.parts):
             yield from ((f"{number}.{part.kind}.{key}", row, sets) for key, row, sets in part.rows())
 
+
+class AllOf(Several):
+    """Every one of several statements holds."""
+
+    kind = "all_of"
+
     def judged(self, evidence):
-        outcomes = [part.outcome(evidence) for part in self.parts]
-        return all_of([leaf for outcome in outcomes for leaf in (outcome.parts or (outcome,))])
+        leaves: list[Outcome] = []
+        for part in self.parts:
+            outcome = part.outcome(evidence)
+            leaves += outcome.parts if isinstance(part, AllOf) else [outcome]
+        return all_of(leaves)
 
     def name(self, evidence):
         return "all of them hold"
 
 
+class AnyOf(Several):
+    """At least one of several statements holds.
+
+    Who looks at several finds one by chance more easily: Bonferroni's correction makes the interval, and the test, that
+    each is held against stricter. That none of them holds needs no correction.
+    """
+
+    kind = "any_of"
+
+    def judged(self, evidence):
+        plain = [part.outcome(evidence) for part in self.parts]
+        tested = sum(outcome.verdict != NOT_TESTED for outcome in plain)
+        stricter = evidence.among(max(1, tested))
+        return any_of([part.outcome(stricter) for part in self.parts], plain, stricter.level)
+
+    def name(self, evidence):
+        return "one of them holds"
+
+
 KINDS = {
-    kind.kind: kind for kind in (NoLoss, Better, WorseBy, SpreadBelow, GainsMore, FewerParameters, CostsAtMost, AllOf)
+    kind.kind: kind
+    for kind in (
+        NoLoss,
+        Better,
+        WorseBy,
+        SpreadBelow,
+        GainsMore,
+        FewerParameters,
+        CostsAtMost,
+        SparsityDiffers,
+        AllOf,
+        AnyOf,
+    )
 }
 
 
@@ -148,3 +243,4 @@ def _one_kind(value: Any) -> Any:
 
 AnyPredicate = Annotated[Predicate, BeforeValidator(_one_kind)]
 AllOf.model_rebuild()
+AnyOf.model_rebuild()

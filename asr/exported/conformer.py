@@ -23,6 +23,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from asr.backbones import BackboneFactory
 from asr.features import FeatureExtractor, Normaliser
+from asr.portable.bitmap import place_bitmaps
 from asr.portable.foldable import Foldable, PathsConfig, blank_behind_the_end
 from asr.portable.packed import place_packed
 from asr.settings import FeatureSettings
@@ -55,6 +56,7 @@ class FoldableConformerForCTC(Foldable, PreTrainedModel):
         with torch.device("cpu"):
             self.conformer = BackboneFactory("conformer", config.backbone, config.vocab_size).build()
             place_packed(self.conformer, config.packed)
+            place_bitmaps(self.conformer, config.bitmaps)
         self.start()
         self.post_init()
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import HubertConfig, HubertForCTC, Wav2Vec2Config, Wav2Vec2ForCTC
 from transformers.modeling_outputs import CausalLMOutput
 
+from .bitmap import place_bitmaps
 from .packed import place_packed
 from .speech import close, convolve, ctc_logits, embed, layers_of, output_frames
 
@@ -26,7 +27,8 @@ class PathsConfig:
 
     `paths` lists the allowed paths of each depth, `chosen` the one that stands for it. `depth` is what a loaded model
     runs at, or `path` where one is named; both can be given to `from_pretrained`. `packed` names the matrices that are
-    stored in few bits, each with `bits` and `group`, the inputs that share a scale.
+    stored in few bits or of which few weights are, each with its form (`PackedMatrix.form`). `bitmaps` names those of
+    which only the weights that are not zero are stored, each with their number.
     """
 
     def __post_init__(
@@ -35,7 +37,8 @@ class PathsConfig:
         chosen: dict[str, str] | None = None,
         depth: int | None = None,
         path: str | None = None,
-        packed: dict[str, dict[str, int]] | None = None,
+        packed: dict[str, dict[str, int | None]] | None = None,
+        bitmaps: dict[str, int] | None = None,
         **kwargs: Any,
     ) -> None:
         self.paths = paths or {}
@@ -43,6 +46,7 @@ class PathsConfig:
         self.depth = depth
         self.path = path
         self.packed = packed or {}
+        self.bitmaps = bitmaps or {}
         super().__post_init__(**kwargs)
 
     def path_at(self, depth: int) -> Path:
@@ -148,6 +152,7 @@ class FoldableSpeechEncoder(Foldable):
     def __init__(self, config: FoldableWav2Vec2Config | FoldableHubertConfig):
         super().__init__(config)
         place_packed(self, config.packed)
+        place_bitmaps(self, config.bitmaps)
         self.start()
 
     def forward(self, input_values: Tensor, attention_mask: Tensor | None = None, **_: object) -> CausalLMOutput:

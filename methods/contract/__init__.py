@@ -6,7 +6,8 @@ its module path (`methods.unfolding`); nothing registers it. The steps call it i
     train      build -> for each of stages(): begin_stage, losses and after_step per step -> finish -> architecture;
                then the step estimates the statistics of batch norm again, over statistics_points
     evaluate   rebuild -> points -> encode_points (and `at` for what reads the encoder output)
-    measure    parameters, stored_bytes, `at`; for what training takes rebuild, parameter_groups, losses, after_step
+    measure    parameters, stored_bytes, `at`; for what training takes rebuild, as_trained, parameter_groups, losses,
+               after_step
 
 The module that `build` returns holds physical weights only. A point is data that the forward pass reads, never a copy
 or an alias of weights, so that parameter counts, checkpoints and memory figures are honest. Defaults keep the simple

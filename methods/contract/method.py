@@ -147,6 +147,11 @@ class Method(ABC):
         statistics of batch norm are not its business."""
         return module
 
+    def as_trained(self, module: nn.Module) -> nn.Module:
+        """A finished module, rebuilt and with its weights, in the form that the last stage trains, in place or another:
+        on it the time and the memory of a training step are measured. By default the finished form itself."""
+        return module
+
     def statistics_points(self, module: nn.Module, step: Step) -> list[Point]:
         """The points over which the statistics of batch norm are estimated again after `finish`, asked once a batch:
         by default those that were trained, or all where none says so. None at all: the statistics stay as they are."""

@@ -9,6 +9,9 @@ or `finish`, and `form` with `reshape` where the finished module has another sha
 
 `system.json` holds the description of the source within that of the derived system, to any depth, so that `rebuild`
 needs no other file.
+
+Pruned matrices that the source stores as bitmaps are dense again before anything is done: nothing was lost, and what
+stands on them prunes, quantises and trains them as it would any others.
 """
 
 import dataclasses
@@ -31,6 +34,7 @@ from methods.contract import (
     TrainedSystem,
     make_method,
 )
+from methods.shared.bitmap import dense_again, dense_copy
 from methods.shared.matrices import matrices
 
 
@@ -86,12 +90,14 @@ class Derived(Method):
         source: TrainedSystem = self.inputs["source"]
         self.check_sources({"source": source.method})
         self.source_steps = source.steps
-        module = source.method.rebuild(source.method.architecture(source.module))
-        module.load_state_dict(source.module.state_dict())
-        module = self.prepare(module)
+        module = self.prepare(dense_copy(source))
+        self.keep_zeros(module)
+        return module
+
+    def keep_zeros(self, module: nn.Module) -> None:
+        """From here on `after_step` keeps the weights zero that are zero now."""
         zeros = {name: part.weight == 0 for name, part in matrices(module).items()}
         self._zeros = {name: found for name, found in zeros.items() if found.any()}
-        return module
 
     @property
     def packed(self) -> bool:
@@ -111,7 +117,7 @@ class Derived(Method):
 
     @torch.no_grad()
     def after_step(self, module: nn.Module, step: Step) -> None:
-        """Weights that were zero in what training began with are zero again."""
+        """Weights that were zero in what training began with, or when `keep_zeros` was called last, are zero again."""
         parts = matrices(module)
         for name, zeros in self._zeros.items():
             parts[name].weight.masked_fill_(zeros.to(parts[name].weight.device), 0.0)
@@ -170,4 +176,7 @@ class Derived(Method):
         self._described = source = architecture["source"]
         self.made_by = make_method(source["method"], source["settings"], self.backbone, packages=self.packages)
         self.source_steps = source["steps"]
-        return self.reshape(self.made_by.rebuild(source["architecture"]), architecture["form"])
+        return self.reshape(dense_again(self.made_by.rebuild(source["architecture"])), architecture["form"])
+
+    def as_trained(self, module: nn.Module) -> nn.Module:
+        return dense_again(module)

@@ -2,9 +2,9 @@
 
 Symmetric, weight = code * scale, codes from -(2^(bits-1) - 1) to 2^(bits-1) - 1, one scale for each output channel or
 group of inputs: its largest magnitude stands for the largest code, so nothing is clipped. In 2 bits that leaves three
-values. Codes are rounded half up. Scales are rounded to float16 before codes are taken, as
-`methods.shared.packed` stores them, so that what is trained is what is packed, bit for bit; no gradient goes through
-them.
+values. Codes are rounded half up. Scales are brought to float16, as `methods.shared.packed` stores them, before codes
+are taken, so that what is trained is what is packed, bit for bit; upwards, so that the largest weight fits. No gradient
+goes through them.
 """
 
 import torch
@@ -23,13 +23,20 @@ def half_up(x: Tensor) -> Tensor:
     return (x + 0.5).floor()
 
 
+def stored_above(scale: Tensor) -> Tensor:
+    """The least float16 that is not below a scale, in float32."""
+    nearest = as_stored(scale).half()
+    above = (nearest.view(torch.int16) + 1).view(torch.float16)
+    return torch.where(nearest < scale, above, nearest).float()
+
+
 @torch.no_grad()
 def coded(weight: Tensor, bits: int, group: int | None = None) -> tuple[Tensor, Tensor]:
     """Codes (int8; (outputs, groups, group), the last group padded with zeros) and float16 scales (outputs, groups) of
     a matrix (outputs, inputs[, 1]). `group`: the inputs that share a scale; None: all of an output channel."""
     parts = grouped(weight.detach().float(), group or weight.size(1))
     limit = largest_code(bits)
-    scales = as_stored(parts.abs().amax(-1) / limit)
+    scales = stored_above(parts.abs().amax(-1) / limit)
     codes = half_up(parts / scales[..., None]).clamp(-limit, limit)
     return codes.to(torch.int8), scales.half()
 

@@ -1,6 +1,8 @@
 """The matrices of a model's physical layers: what pruning and quantising work on."""
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 
 from asr.backbones import Backbone
 from methods.contract.points import HoldsWeights
@@ -28,6 +30,25 @@ def bits_a_weight(module: nn.Module) -> float | None:
     holders = [part for part in parts if isinstance(part, HoldsWeights) or is_matrix(part)]
     weights = sum(part.weight_count()[0] if isinstance(part, HoldsWeights) else part.weight.numel() for part in holders)
     return sum(map(stored_bits, holders)) / weights if weights else None
+
+
+def matrix_counts(module: nn.Module) -> list[dict[str, Any]]:
+    """Of each matrix of the physical layers, held in whatever way: its name, its layer, numbered from 1, how many
+    weights it has, and how many of them are not zero; biases aside. Empty for a module that is no backbone."""
+    if not isinstance(module, Backbone):
+        return []
+    layers = range(module.layers)
+    layer_of = {id(part): layer + 1 for layer in layers for part in module.layer_module(layer).modules()}
+    found = []
+    for name, part in module.named_modules():
+        if id(part) in layer_of and (isinstance(part, HoldsWeights) or is_matrix(part)):
+            held = part.weight_count() if isinstance(part, HoldsWeights) else _dense_count(part.weight)
+            found.append({"name": name, "layer": layer_of[id(part)], "weights": held[0], "nonzero": held[1]})
+    return found
+
+
+def _dense_count(weight: Tensor) -> tuple[int, int]:
+    return weight.numel(), int(weight.count_nonzero())
 
 
 def stored_bits(part: nn.Module) -> int:

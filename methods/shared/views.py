@@ -1,4 +1,4 @@
-"""Running a module with other weights than its own, for the length of one call: gates, masks, rounded or sliced weights.
+"""A module with other weights than its own, for the length of one call: gates, masks, rounded or sliced weights.
 
 A method that trains weights behind a mask or a quantiser keeps the module as it is, plain and dense: what is saved,
 averaged and resumed are the weights that the optimiser moves. Only what a loss or a recogniser reads is a view of them,

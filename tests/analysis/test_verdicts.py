@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.significance.contrasts import TAILS, Estimate, drawn_rates, seeds_variance, speakers_variance
+from analysis.significance.contrasts import Estimate, drawn_rates, seeds_variance, speakers_variance, tails
 from analysis.significance.power import power, seeds_needed, shown_words, words_needed, words_needed_by_p
 from analysis.significance.variances import Variance, half_width
 from analysis.verdicts.outcomes import (
@@ -109,7 +109,7 @@ def share_reproduced(rng, value, words, seeds, sd_of_a_speaker, sd_of_a_seed, bo
     rates = value + seed + rng.normal(0, sd_of_a_speaker, (experiments, 1, speakers))
     drawn = drawn_rates(rates.mean(axis=1) * 50 / 100, np.full(speakers, 50))
     if seeds == 1:
-        return (np.quantile(drawn, TAILS[1], axis=0) < bound).mean()
+        return (np.quantile(drawn, tails()[1], axis=0) < bound).mean()
     half = half_width([speakers_variance(drawn, speakers), seeds_variance(rates.mean(axis=2))])
     return (rates.mean(axis=(1, 2)) + half < bound).mean()
 

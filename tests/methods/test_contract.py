@@ -327,7 +327,7 @@ def test_a_right_method_of_somebody_else_passes_every_check(wronglab, tmp_path):
         check(made, tmp_path)
 
 
-@pytest.mark.parametrize(("number", "name"), [(1, "low_rank"), (2, "codebook")])
+@pytest.mark.parametrize(("number", "name"), [(1, "thin_ffn"), (2, "codebook")])
 def test_the_documented_examples_pass_every_check(wronglab, tmp_path, number, name):
     text = (ROOT / "docs/add_a_method.md").read_text()
     example = text.split("```python\n")[number].split("```", 1)[0]

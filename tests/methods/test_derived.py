@@ -10,8 +10,10 @@ from baselines.magnitude import largest
 from common.errors import UserError
 from methods.contract import Step, TrainedSystem, load_method, make_method
 from methods.names import method_names
+from methods.shared.bitmap import bitmaps
 from methods.shared.derived import Derived
 from methods.shared.matrices import matrices, output_matrices, packed_matrices
+from methods.shared.pruning import encoder_weights
 from workflows.steps import contract_cases
 from workflows.steps.contract_cases import SMALL, VOCABULARY, save
 from workflows.steps.contract_checks import CHECKS
@@ -96,6 +98,36 @@ def test_fold_then_prune_then_quantise(backbone, tmp_path):
     for point in points:
         assert torch.equal(frames(loaded, point), frames(packed, point))
     assert (tmp_path / "model.safetensors").stat().st_size < sizes[0] / 2
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_fold_then_gate_then_quantise_and_gate_again(backbone, tmp_path):
+    """Bitmaps lose nothing: what stands on them gets dense matrices, with the zeros, and keeps these."""
+    folded = foldable(backbone)
+    gated = derive(folded, "methods.selfpinching", target=0.5)
+    points = folded.method.points(folded.module)
+    assert bitmaps(gated.module).keys() == matrices(folded.module).keys() and not gated.method.packed
+    packed = derive(gated, "baselines.post_training", bits=4)
+    again = derive(gated, "methods.selfpinching", target=0.6)
+    thinned = derive(gated, "baselines.magnitude", sparsity=0.8)
+    zeros = {name: part.weight == 0 for name, part in bitmaps(gated.module).items()}
+    gone = [round(target * encoder_weights(folded.module)) for target in (0.5, 0.6)]
+    assert sum(int(found.sum()) for found in zeros.values()) == gone[0]
+    assert sum(int((part.weight == 0).sum()) for part in bitmaps(again.module).values()) == gone[1]
+    for name, found in zeros.items():
+        for held in (packed_matrices(packed.module), bitmaps(again.module), matrices(thinned.module)):
+            assert (held[name].weight[found] == 0).all()
+        assert int((matrices(thinned.module)[name].weight == 0).sum()) >= round(0.8 * found.numel())
+    assert not bitmaps(packed.module) and not bitmaps(thinned.module)
+    for number, system in enumerate((gated, packed, again, thinned)):
+        case = contract_cases.case(type(system.method).__module__, backbone)
+        save(case, system.method, system.module, tmp_path / str(number))
+        loaded = load_system(tmp_path / str(number))
+        assert loaded.method.points(loaded.module) == points
+        assert all(torch.equal(frames(loaded, point), frames(system, point)) for point in points)
+        file = tmp_path / str(number) / "model.safetensors"
+        header = 8 + int.from_bytes(file.read_bytes()[:8], "little")
+        assert file.stat().st_size == header + system.method.stored_bytes(system.module, points)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

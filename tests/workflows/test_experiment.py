@@ -118,6 +118,25 @@ WRONG = [
     (put("figures", "repeated_errors", "systems", ["f3"]), "figures.repeated_errors: unknown system 'f3'; did you"),
     (put("figures", "repeated_errors", "kind", "weight_error"), "figures.repeated_errors: "),
     (put("training", "batch_utterances", 0), "training.batch_utterances: Input should be greater than 0"),
+    (
+        put("systems", "a4", "training", {"of_source": {"steps": 0.5}}),
+        "systems.a4.training.of_source: 'a4' has no source",
+    ),
+    (
+        put("systems", "f2_half", "training", {"of_source": {"step": 0.5}}),
+        "systems.f2_half.training.of_source: unknown key 'step'; did you mean 'steps'",
+    ),
+    (
+        put("systems", "f2_half", "training", {"of_source": {"steps": 0}}),
+        "systems.f2_half.training.of_source: steps: Input should be greater than 0",
+    ),
+    (put("parts", {"more": ["tabel4"]}), "parts.more: unknown table or figure 'tabel4'; did you mean 'table4'?"),
+    (put("parts", {"bits": ["table4"]}), "parts.bits: a table, a figure or the whole has that name"),
+    (put("parts", {"all": ["table4"]}), "parts.all: a table, a figure or the whole has that name"),
+    (put("parts", {"more": ["bits", "bits"]}), "parts.more: each may be named once"),
+    (put("parts", {"mo re": ["bits"]}), "'mo re' is not a plain name"),
+    (put("figures", "zeros", {"kind": "matrix_sparsity", "systems": []}), "figures.zeros"),
+    (put("figures", "pareto", {"kind": "pareto", "systems": ["f3"]}), "figures.pareto: unknown system 'f3'; did you"),
 ]
 
 
@@ -308,13 +327,15 @@ def test_extending_with_another_corpus_keeps_none_of_its_settings(tmp_path):
 
 
 def test_the_base_holds_no_size_and_no_experiment_has_another_ones():
-    base = yaml.safe_load(Path("config/base.yaml").read_text())
+    base, sisters = (yaml.safe_load(Path(f"config/{name}.yaml").read_text()) for name in ("base", "sisters"))
     assert base.keys() == {"systems", "headline", "tables", "figures"}
-    for name, system in base["systems"].items():
-        assert system.keys() <= {"family", "method", "backbone", "settings", "evaluate", "decodes"}, name
+    assert sisters.keys() == {"extends", "parts", "systems", "tables", "figures"}
+    for name, system in {**base["systems"], **sisters["systems"]}.items():
+        assert system.keys() <= {"family", "method", "backbone", "settings", "training", "evaluate", "decodes"}, name
         assert system.get("backbone", {}).keys() <= {"layers"}, name
+        assert system.get("training", {"of_source": None}).keys() == {"of_source"}, name
     for experiment in ("smoke", "mini", "paper_librispeech"):
-        assert [path.stem for path, _ in chain_of(Path(f"config/{experiment}.yaml"))] == [experiment, "base"]
+        assert [path.stem for path, _ in chain_of(Path(f"config/{experiment}.yaml"))] == [experiment, "sisters", "base"]
 
 
 def test_every_committed_experiment_is_valid():
@@ -374,6 +395,78 @@ def test_a_family_decides_for_its_systems_only(tmp_path):
     more = {"title": "more", "backbone": {"name": "hubert"}}
     other = load_experiment(str(changed(tmp_path, put("families", "more", more), "tiny")))
     assert {name: training_inputs(other, name) for name in other.systems} == before
+
+
+SHARE = {"of_source": {"steps": 0.25, "learning_rate": 0.2}}
+
+
+def shared(tmp_path, name="shared", **training):
+    """Systems whose training is a share of that of f2: f2_half, and f2_half_int4 as if it were trained too."""
+
+    def change(values):
+        settings = {"kind": "cosine", "warmup_steps": 20}
+        values["systems"]["f2"]["training"] = {
+            "steps": 100,
+            "keep": "last",
+            "schedule": settings,
+            "optimiser": {"learning_rate": 0.003, "clip_norm": 2.0},
+            **training,
+        }
+        values["systems"]["f2_half"]["training"] = SHARE
+        values["systems"]["f2_half_int4"]["training"] = {**SHARE, "keep": "best"}
+
+    return load_experiment(str(changed(tmp_path, change, name)))
+
+
+def test_a_training_is_said_as_a_share_of_that_at_the_beginning_of_the_lineage(tmp_path):
+    experiment = shared(tmp_path)
+    whole, part = (experiment.training_of(name) for name in ("f2", "f2_half"))
+    assert (part.steps, part.schedule.warmup_steps, part.optimiser.learning_rate) == (25, 5, 0.0006)
+    same = {"steps", "schedule", "optimiser", "validate_every", "checkpoint_every", "log_every"}
+    assert part.model_dump(exclude=same) == whole.model_dump(exclude=same)
+    assert part.schedule.model_copy(update={"warmup_steps": 20}) == whole.schedule
+    assert part.optimiser.clip_norm == 2.0
+    second = experiment.training_of("f2_half_int4")
+    assert second == part.model_copy(update={"keep": "best"}), "of f2 too, not of f2_half; its own settings last"
+    written = experiment.resolved["systems"]["f2_half"]["training"]
+    assert written["steps"] == 25 and written["schedule"]["warmup_steps"] == 5 and "of_source" not in written
+
+
+@pytest.mark.parametrize(
+    ("training", "validate_every", "checkpoint_every"),
+    [
+        ({"validate_every": 60, "checkpoint_every": 60}, 25, 25),
+        ({"validate_every": 4, "checkpoint_every": 4}, 4, 4),
+        ({"validate_every": 60, "keep": "average", "keep_states": 5}, 5, 2),
+    ],
+)
+def test_a_shorter_training_is_validated_and_kept_before_it_ends(tmp_path, training, validate_every, checkpoint_every):
+    part = shared(tmp_path, **training).training_of("f2_half")
+    assert (part.validate_every, part.checkpoint_every) == (validate_every, checkpoint_every)
+
+
+def test_the_peak_of_noam_is_that_share_too(tmp_path):
+    from asr.schedules import factor_at
+
+    schedule = {"kind": "noam", "warmup_steps": 40, "noam_factor": 5.0, "noam_width": 64}
+    experiment = shared(tmp_path, schedule=schedule)
+    peaks = []
+    for name in ("f2", "f2_half"):
+        training = experiment.training_of(name)
+        rate = training.optimiser.learning_rate
+        factor = factor_at(training.schedule, training.steps, rate)
+        peaks.append(rate * max(factor(step) for step in range(training.steps)))
+    assert peaks[1] == pytest.approx(0.2 * peaks[0])
+    assert experiment.training_of("f2_half").schedule.warmup_steps == 10
+
+
+def test_a_share_changes_what_it_is_a_share_of(tmp_path):
+    """More steps of the source are more steps of what stands on it: another training, not only other weights."""
+    before, after = shared(tmp_path), shared(tmp_path, "longer", steps=200)
+    for name in ("f2", "f2_half", "f2_half_int4"):
+        assert training_inputs(before, name) != training_inputs(after, name)
+    assert training_inputs(after, "f2_half")["training"]["steps"] == 50
+    assert training_inputs(before, "a4") == training_inputs(after, "a4")
 
 
 def test_training_is_overridden_by_family_then_by_system(tmp_path):

@@ -145,12 +145,71 @@ def test_names_choose_systems_and_whose_sensitivity_is_shown(tmp_path):
     assert joined(experiment, one, other) == Part(("a4", "fw1"), ("sensitivity of w2",))
 
 
+PARTS = {"more": ["bits", "repeated_errors"]}
+
+
+def in_parts(folder, name="tiny"):
+    values = yaml.safe_load((ROOT / TINY).read_text())
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({**values, "parts": PARTS}, sort_keys=False))
+    return load_experiment(str(path))
+
+
+def test_what_is_in_a_part_is_made_when_it_is_asked_for(tmp_path):
+    """f2_half_int4 stands in a table outside of the part too, fw1_int8 does not; `student` in none at all."""
+    experiment = in_parts(tmp_path)
+    always, more, whole = (chosen_part(experiment, only) for only in ("", "more", "all"))
+    left_out = {"fw1", "fw1_int8", "w2", "heard"}
+    assert set(experiment.systems) - set(always.systems) == left_out and always.studies == ()
+    assert more == Part(
+        ("a4", "f2", "fw1", "f2_half", "f2_half_int4", "fw1_int8"), ("weight errors of f2", "weight errors of a4")
+    )
+    assert whole == Part(tuple(experiment.systems), more.studies)
+    assert chosen_part(experiment, "more, table4") == joined(experiment, more, chosen_part(experiment, "table4"))
+    assert chosen_part(experiment, "table4, all") == whole
+    assert shown_by(experiment, always) == (["table1", "table4"], ["figure2"])
+
+
+def test_a_part_decides_nothing_of_what_it_holds(tmp_path):
+    """The same systems, rows and points as without it: what is made with it is what is made without it."""
+    plain, parted = load_experiment(TINY), in_parts(tmp_path)
+    for name in plain.systems:
+        recipes = [
+            (each.training_recipe(name), each.evaluation_recipe(name), each.costs_recipe(name))
+            for each in (Identities(experiment, tmp_path) for experiment in (plain, parted))
+        ]
+        assert recipes[0] == recipes[1], name
+
+
+def test_a_part_of_which_nothing_is_made_is_named_as_a_whole(run, tmp_path):
+    from analysis.inputs.made import not_made
+    from analysis.inputs.schemas import Experiment, Made
+
+    experiment = in_parts(tmp_path)
+    values = Experiment.model_validate(experiment.resolved)
+    made = Made(systems=list(chosen_part(experiment).systems), not_made=dict.fromkeys(("fw1", "fw1_int8", "w2")))
+    said = not_made(values, made)
+    assert "the part more (make reproduce ONLY=more: bits, repeated_errors)" in said and "needs" not in said
+    with_it = Made(systems=made.systems, studies=["weight errors of f2", "weight errors of a4"], not_made=made.not_made)
+    assert "bits (needs fw1, fw1_int8)" in not_made(values, with_it), "some of it is shown"
+
+
+def test_the_workflow_takes_the_names_of_parts(run, tmp_path):
+    shutil.copytree(run, tmp_path / "tiny", ignore=shutil.ignore_patterns("audio"))
+    in_parts(tmp_path)
+    for only in ("", "more", "all"):
+        done = snakemake(tmp_path, "-n", only=only)
+        assert done.returncode == 0, done.stderr
+    done = snakemake(tmp_path, "-n", only="mroe")
+    assert "did you mean 'more'" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("only", "systems", "words"),
     [
-        ("tabel4", "", "only: unknown table or figure 'tabel4'; did you mean 'table4'?"),
+        ("tabel4", "", "only: unknown table, figure or part 'tabel4'; did you mean 'table4'?"),
         ("table4", "f2_hlaf", "systems: unknown system 'f2_hlaf'; did you mean 'f2_half'?"),
-        ("a4", "", "only: unknown table or figure 'a4'"),
+        ("a4", "", "only: unknown table, figure or part 'a4'"),
     ],
 )
 def test_what_nobody_knows_is_refused(experiment, only, systems, words):
@@ -160,7 +219,7 @@ def test_what_nobody_knows_is_refused(experiment, only, systems, words):
 
 def test_the_commands_refuse_it_before_any_work(run, tmp_path):
     done = snakemake(run.parent, "-n", only="tabel4")
-    assert done.returncode != 0 and "error: only: unknown table or figure 'tabel4'" in done.stderr
+    assert done.returncode != 0 and "error: only: unknown table, figure or part 'tabel4'" in done.stderr
     assert "Traceback" not in done.stderr
     done = command("workflows.why", "--experiment", TINY, "--systems", "f3", "--force")
     one_clear_error(done, "systems: unknown system 'f3'")

@@ -20,6 +20,7 @@ import asr.exported.huggingface  # noqa: F401
 from asr.decoding import greedy
 from asr.features import make_extractor
 from asr.portable.speech import ctc_logits
+from methods.shared.bitmap import bitmaps
 from methods.shared.matrices import packed_matrices
 from tests.systems import chain_folder, derived_folder, speech, system_folder
 from tests.workflows.commands import ROOT
@@ -31,7 +32,7 @@ from workflows.systems import load_system
 
 LENGTHS = (0.9, 2.1, 1.4)
 """Seconds of the utterances of a batch."""
-MODULES = {"foldable.py", "packed.py", "speech.py"}
+MODULES = {"bitmap.py", "foldable.py", "packed.py", "speech.py"}
 ELSEWHERE = """
 import importlib.util, json, sys
 import numpy, torch, transformers
@@ -92,15 +93,21 @@ def systems(run, tmp_path_factory):
     and chains."""
     root = tmp_path_factory.mktemp("systems")
     hubert = chain_folder(root / "hubert", "hubert")
+    half = hubert.parents[1] / "f3_half/seed0"
     large = {"layers": 6, "settings": {"depth": 12}, "conv_norm": "layer", "pre_norm": True}
     return {
         "w2": run / "systems/w2/seed0",
         "fw1": run / "systems/fw1/seed0",
         "fw1_int8": run / "systems/fw1_int8/seed0",
-        "hubert_half": hubert.parents[1] / "f3_half/seed0",
+        "hubert_half": half,
         "hubert_int4": hubert,
+        "hubert_int4_24": derived_folder(half, "f3_int4_24", "methods.usmlite", bits=4, n=2, m=4),
+        "hubert_38": derived_folder(half, "f3_38", "methods.usmlite", n=3, m=8),
         "large_int4": chain_folder(root / "large", "wav2vec2", **large),
-        "wav2vec2_int8": chain_folder(root / "wav2vec2", "wav2vec2", bits=8),
+        "wav2vec2_int8": (chained := chain_folder(root / "wav2vec2", "wav2vec2", bits=8)),
+        "wav2vec2_gated": derived_folder(
+            chained.parents[1] / "f3/seed0", "f3_gated", "methods.selfpinching", target=0.5
+        ),
     }
 
 
@@ -118,7 +125,9 @@ def elsewhere(systems, tmp_path_factory):
     return root, np.load(root / "found.npz")
 
 
-NAMES = ("w2", "fw1", "fw1_int8", "hubert_half", "hubert_int4", "large_int4", "wav2vec2_int8")
+DENSE = ("w2", "fw1", "hubert_half")
+PACKED = ("fw1_int8", "hubert_int4", "hubert_int4_24", "hubert_38", "large_int4", "wav2vec2_int8")
+NAMES = (*DENSE, *PACKED, "wav2vec2_gated")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -185,9 +194,16 @@ def test_the_file_holds_the_weights_as_they_are_stored(systems, elsewhere, name)
         assert stored.keys() == state.keys()
         assert all(torch.equal(stored[key], state[key]) and stored[key].dtype == state[key].dtype for key in state)
     packed = packed_matrices(system.module)
-    assert bool(packed) == ("int" in name)
-    dense = sum(4 * value.numel() for key, value in state.items() if not key.endswith((".codes", ".scales")))
-    assert claimed == dense + sum(part.codes.nbytes + part.scales.nbytes for part in packed.values())
+    assert bool(packed) == (name in PACKED)
+    pruned = bitmaps(system.module)
+    assert bool(pruned) == ("gated" in name)
+    held = {
+        f"{place}.{key}": tensor for place, part in (packed | pruned).items() for key, tensor in part.named_buffers()
+    }
+    dense = sum(4 * value.numel() for key, value in state.items() if key not in held)
+    assert claimed == dense + sum(tensor.nbytes for tensor in held.values())
+    bits = {place: part.outputs * part.inputs + 32 * part.kept for place, part in pruned.items()}
+    assert all(8 * sum(held[f"{place}.{key}"].nbytes for key in ("bitmap", "values")) == bits[place] for place in bits)
 
 
 def test_the_card_says_the_chain_and_what_a_weight_takes(elsewhere, systems):
@@ -204,9 +220,25 @@ def test_the_card_says_the_chain_and_what_a_weight_takes(elsewhere, systems):
     size = (root / "hubert_int4/model.safetensors").stat().st_size
     system = load_system(systems["hubert_int4"])
     assert f"{size:,} bytes, {system.method.stored_bytes(system.module, []):,} of them" in card
+    gated = load_system(systems["wav2vec2_gated"])
+    parts = bitmaps(gated.module).values()
+    bits = 1 + 32 * sum(part.kept for part in parts) / sum(part.outputs * part.inputs for part in parts)
+    said = (root / "wav2vec2_gated/README.md").read_text()
+    assert (
+        f"Of 18 matrices the weights that are not zero are stored, in float32, with a bit for each weight: {bits:.2f}"
+        in said
+    )
     half = load_system(systems["hubert_half"])
     nonzero = sum(int(parameter.count_nonzero()) for parameter in half.module.parameters())
-    assert f"{nonzero:,} parameters are not zero" in (root / "hubert_half/README.md").read_text()
+    assert f"{nonzero:,} parameters are not zero; zeros are stored" in (root / "hubert_half/README.md").read_text()
+    # A scale for each output, 208 a layer; positions of 3 bits fill up to whole bytes of a row.
+    sparse = (root / "hubert_int4_24/README.md").read_text()
+    scales = 16 * (4 * 32 + 48 + 32) / sum(weights)
+    assert f"18 matrices in 4 bits, 2 of 4 weights with their positions, {3 + scales:.2f} a weight" in sparse
+    assert "of N:M matrices only what is kept is stored" in sparse
+    values = (weights[0] * (12 * 32 + 40) / 32 + weights[1] * (18 * 32 + 56) / 48) / sum(weights)
+    said = (root / "hubert_38/README.md").read_text()
+    assert f"18 matrices in float32, 3 of 8 weights with their positions, {values:.2f} a weight" in said
 
 
 @torch.inference_mode()

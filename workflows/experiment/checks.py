@@ -7,6 +7,7 @@ from asr.paths import parse_path
 from common.errors import UserError, unknown
 from methods.names import check_method_exists
 from methods.paths import check_shape
+from workflows.experiment.entries import WHOLE
 from workflows.experiment.schema import Experiment
 
 NAME = re.compile(r"[A-Za-z0-9_]+")
@@ -30,11 +31,13 @@ def check_names(experiment: Experiment) -> None:
         _must_exist("system", experiment.headline, experiment.systems, "headline")
     for name, system in experiment.systems.items():
         _check_method(experiment, system.method, f"systems.{name}.method")
-        experiment.training_of(name)
         for needed in experiment.starts_from(name):
             _must_exist("system", needed, experiment.systems, f"systems.{name}.settings")
         _check_paths(experiment, name)
     _check_no_cycle(experiment)
+    for name in experiment.systems:
+        experiment.training_of(name)
+    _check_parts(experiment)
 
 
 def _check_plain(experiment: Experiment) -> None:
@@ -44,6 +47,7 @@ def _check_plain(experiment: Experiment) -> None:
         experiment.tables,
         experiment.figures,
         experiment.families,
+        experiment.parts,
         experiment.test_sets,
     )
     for name in (
@@ -143,6 +147,16 @@ def _check_method(experiment: Experiment, name: str, where: str) -> None:
         check_method_exists(name, where, experiment.packages)
     except UserError as error:
         raise ValueError(str(error)) from None
+
+
+def _check_parts(experiment: Experiment) -> None:
+    shown = {**experiment.tables, **experiment.figures}
+    for part, names in experiment.parts.items():
+        if part in (WHOLE, *shown):
+            raise ValueError(f"parts.{part}: a table, a figure or the whole has that name; take another")
+        _each_once(f"parts.{part}", names)
+        for name in names:
+            _must_exist("table or figure", name, shown, f"parts.{part}")
 
 
 def _check_paths(experiment: Experiment, name: str) -> None:

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from asr.settings import FeatureSettings, TokenizerSettings
 from common.settings import Settings
 
+WHOLE = "all"
+"""What asks for a whole experiment, where parts of it are asked for by name."""
+
 
 class CorpusEntry(Settings):
     name: str
@@ -45,6 +48,15 @@ class FamilyEntry(Settings):
     """Which of the experiment's decodes apply; None: all."""
 
 
+class ShareOfSource(Settings):
+    """A training said as a share of that of the system at the beginning of the lineage, the first `source`."""
+
+    steps: float = Field(gt=0)
+    """Of its steps, warm-up among them."""
+    learning_rate: float = Field(1.0, gt=0)
+    """Of its highest rate."""
+
+
 class SystemEntry(Settings):
     """One system: a method with its settings on the backbone of its family."""
 
@@ -56,7 +68,8 @@ class SystemEntry(Settings):
     backbone: dict[str, Any] = {}
     """Overrides of the backbone's settings, `{layers: 6}`."""
     training: dict[str, Any] = {}
-    """Overrides of the training settings of the experiment and the family."""
+    """Overrides of the training settings of the experiment and the family; with `of_source`, a `ShareOfSource`, of a
+    share of those of the system at the beginning of the lineage."""
     paths: list[str] = []
     """Further paths to evaluate, beside the offered ones."""
     evaluate: Literal["all", "rows"] = "all"
@@ -136,6 +149,24 @@ class WeightErrorsEntry(Settings):
 
     kind: Literal["weight_errors"]
     systems: list[str] = Field(min_length=1)
+
+
+class MatrixSparsityEntry(Settings):
+    """The share of zeros in each matrix of the physical layers of some systems."""
+
+    kind: Literal["matrix_sparsity"]
+    systems: list[str] = Field(min_length=1)
+
+
+class ParetoEntry(Settings):
+    """Bytes against WER, by method."""
+
+    kind: Literal["pareto"]
+    systems: list[str] = []
+    """None: everything in the run."""
+
+
+AnyFigure = FigureEntry | WeightErrorsEntry | MatrixSparsityEntry | ParetoEntry
 
 
 class MeasureSettings(Settings):

@@ -1,8 +1,8 @@
 """Experiment files and what they extend.
 
 An experiment is `config/<name>.yaml`, or any YAML file given by its path. `extends: other` starts from another
-experiment of the same folder and overrides keys (mappings are merged, everything else is replaced; a system, table or
-figure given as null is left out, and so is a table's row).
+experiment of the same folder and overrides keys (mappings are merged, everything else is replaced; a system, table,
+figure or part given as null is left out, and so is a table's row).
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from common.errors import UserError, unknown
 from common.files import read_yaml
 
 CONFIG_FOLDER = Path("config")
-NO_EXPERIMENTS = ("base", "corpora")
+NO_EXPERIMENTS = ("base", "sisters", "corpora")
 
 
 def experiment_file(name: str) -> Path:
@@ -34,7 +34,7 @@ def merged_file(path: Path) -> dict[str, Any]:
     for _, values in reversed(chain_of(path)):
         merged = merge(merged, values)
     merged.pop("extends", None)
-    for key in ("families", "systems", "decodes", "tables", "figures"):
+    for key in ("families", "systems", "decodes", "tables", "figures", "parts"):
         if isinstance(merged.get(key), dict):  # null leaves out what an extended experiment has
             merged[key] = _without_null(merged[key])
     for table in (merged.get("tables") or {}).values():

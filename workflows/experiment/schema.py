@@ -2,7 +2,7 @@
 
 import json
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -11,17 +11,22 @@ from asr.settings import DecodeSettings, FeatureSettings, TokenizerSettings, Tra
 from common.errors import UserError
 from common.settings import Settings, parse
 from workflows.experiment.entries import (
+    AnyFigure,
     BackboneEntry,
     CorpusEntry,
     FamilyEntry,
     FigureEntry,
     MeasureSettings,
     NormaliserEntry,
+    ShareOfSource,
     SystemEntry,
     TableEntry,
     WeightErrorsEntry,
 )
 from workflows.experiment.merging import merge, source_of
+from workflows.experiment.shares import share_of
+
+Parsed = TypeVar("Parsed", bound=Settings)
 
 
 class Experiment(Settings):
@@ -60,8 +65,10 @@ class Experiment(Settings):
     systems: dict[str, SystemEntry] = Field(min_length=1)
     headline: str | None = None
     """The system of which the summary says whether its deepest point beats its seed."""
+    parts: dict[str, list[str]] = {}
+    """Tables and figures that are made only when they, or the part, are asked for; all others always are."""
     tables: dict[str, TableEntry] = {}
-    figures: dict[str, Annotated[FigureEntry | WeightErrorsEntry, Field(discriminator="kind")]] = {}
+    figures: dict[str, Annotated[AnyFigure, Field(discriminator="kind")]] = {}
 
     def needs(self, system: str) -> list[str]:
         """Systems that training this one reads: every mapping with a `system` in its settings, and what the training of
@@ -135,13 +142,24 @@ class Experiment(Settings):
         return {name: settings for name, settings in self.decodes.items() if chosen is None or name in chosen}
 
     def training_of(self, system: str) -> TrainingSettings:
-        """Training settings of a system: the experiment's with the overrides of its family and its own.
+        """Training settings of a system: the experiment's, or a share of those of the system at the beginning of its
+        lineage (`of_source`), with the overrides of its family and its own.
 
         Raises ValueError naming the key.
         """
-        entry = self.systems[system]
-        base = self.family_training(entry.family).model_dump()
-        return self._training(merge(base, entry.training), f"systems.{system}.training")
+        entry, where = self.systems[system], f"systems.{system}.training"
+        own = {key: value for key, value in entry.training.items() if key != "of_source"}
+        if "of_source" in entry.training:
+            base = self._shared_training(system, entry.training["of_source"], f"{where}.of_source")
+        else:
+            base = self.family_training(entry.family).model_dump()
+        return self._parsed(TrainingSettings, merge(base, own), where)
+
+    def _shared_training(self, system: str, share: Any, where: str) -> dict[str, Any]:
+        origin = self.lineage(system)[-1]
+        if origin == system:
+            raise ValueError(f"{where}: '{system}' has no source (settings.source), of whose training this is a share")
+        return share_of(self.training_of(origin), self._parsed(ShareOfSource, share, where))
 
     def decoding_batch_seconds_of(self, system: str) -> float:
         """Audio in a batch when a system is decoded: its family's setting, else the experiment's."""
@@ -152,12 +170,14 @@ class Experiment(Settings):
         overrides = self.family(family).training
         if not overrides:
             return self.training
-        return self._training(merge(self.training.model_dump(), overrides), f"families.{family}.training")
+        return self._parsed(
+            TrainingSettings, merge(self.training.model_dump(), overrides), f"families.{family}.training"
+        )
 
     @staticmethod
-    def _training(settings: dict[str, Any], where: str) -> TrainingSettings:
+    def _parsed(model: type[Parsed], settings: Any, where: str) -> Parsed:
         try:
-            return parse(TrainingSettings, settings, where)
+            return parse(model, settings, where)
         except UserError as error:
             raise ValueError(str(error)) from None
 

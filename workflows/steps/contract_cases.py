@@ -13,6 +13,7 @@ from asr.backbones import BackboneFactory, Batch
 from asr.batch_norm import statistics_of
 from asr.settings import TrainingSettings
 from methods.contract import Method, Stage, Step, SystemReference, TrainedSystem, load_method, make_method
+from workflows.steps.training_step import without_layer_drop
 from workflows.systems import save_system
 
 WAVE = {
@@ -129,12 +130,13 @@ def require(condition: bool, message: str) -> None:
 
 
 def in_stages(case: Case, method: Method, labelled_only: bool = False) -> Iterator[tuple[Stage, nn.Module]]:
-    """Build, then for each stage: begin it, give it to the caller, and take one optimiser step."""
+    """Build, then for each stage: begin it, give it to the caller, and take one optimiser step, in which every layer
+    runs: a draw would decide which of them gradients reach."""
     torch.manual_seed(0)
     module = method.build()
     for stage in method.stages(TRAINING):
         module = method.begin_stage(module, stage, case.batches(stage.labelled))
-        module.train()
+        without_layer_drop(module.train())
         yield stage, module
         groups = method.parameter_groups(module, stage)
         if not any(group["params"] for group in groups):

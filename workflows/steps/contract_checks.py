@@ -27,6 +27,7 @@ from methods.contract import (
     TrainedSystem,
     all_points,
 )
+from methods.shared.bitmap import dense_again
 from methods.shared.matrices import matrices
 from workflows.steps.contract_cases import (
     LENGTHS,
@@ -134,8 +135,10 @@ def check_storage(case: Case, folder: Path) -> None:
 
 
 def check_packing(case: Case, folder: Path) -> None:
-    """What holds its matrices otherwise than dense says so, and nothing prunes or packs them after."""
+    """What holds its matrices otherwise than dense says so, and nothing prunes or packs them after; bitmaps aside,
+    which lose nothing."""
     method, module = finished(case)
+    module = dense_again(module)
     now, parts = list(matrices(module)), dict(module.named_modules())
     dense = {*now, *(name.rpartition(".")[0] for name in now)}  # two factors in the place of a matrix are dense too
     packed = [name for name in matrices(case.backbone.build()) if name in parts and name not in dense]

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from methods.contract import Point, Stage, TrainedSystem, all_points
+from methods.shared.matrices import matrix_counts
 from workflows.data import PreparedData, open_data
 from workflows.experiment import Experiment
 from workflows.steps.children import Work, import_all, in_child, in_children
@@ -60,6 +61,7 @@ def measure_system(experiment: Experiment, system: str, data_folder: Path, folde
         "memory": "resident memory of a process of its own, above its imports"
         if found["device"] == "cpu"
         else "device memory",
+        "matrices": found["matrices"],
         "points": points,
     }
 
@@ -97,7 +99,7 @@ def _measure(experiment: Experiment, data_folder: Path, folder: Path) -> dict[st
     for point in wanted:
         first.setdefault(key(point), point)
     measured = _measure_points(system, list(first.values()), data, experiment, held, device)
-    found: dict[str, Any] = {"training": dict(NOT_TRAINED), "largest": None}
+    found: dict[str, Any] = {"training": dict(NOT_TRAINED), "largest": None, "matrices": matrix_counts(system.module)}
     stages = measurable_stages(system, experiment) if wanted else []
     if stages:
         largest, typical = zip(*(step_batches(system, data, stage) for stage in stages), strict=True)

@@ -28,9 +28,9 @@ PARTS_AT_MOST = 2
 
 
 def measurable_stages(system: TrainedSystem, experiment: Experiment) -> list[Stage]:
-    """The stages of a system's training; none where nothing is trained, where the losses read another system, which
-    measuring does not have, or where the weights were packed afterwards, which cannot be trained any more."""
-    if system.method.needs_in_training(system.method.config) or system.method.packed:
+    """The stages of a system's training; none where nothing is trained, or where the losses, its own or those of
+    what it is derived from, read another system, which measuring does not have."""
+    if any(method.needs_in_training(method.config) for method in (system.method, system.method.first)):
         return []
     return system.method.stages(experiment.training_of(system.name))
 

@@ -34,6 +34,7 @@ from common.errors import UserError
 from common.files import write_json
 from methods.contract import AtPath, Point
 from methods.paths import Path as LayerPath
+from methods.shared.bitmap import dense_again
 from methods.shared.matrices import matrices
 from methods.shared.packed import rounded
 from workflows.data import leave_out_too_long, open_data
@@ -79,7 +80,7 @@ def measure_weight_errors(experiment: Experiment, name: str, data_folder: Path, 
     torch.set_num_threads(experiment.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     system = load_system(model, device, experiment.packages)
-    module, set_name = system.module, experiment.dev_set
+    module, set_name = dense_again(system.module).requires_grad_(False), experiment.dev_set
     if not isinstance(module, Backbone) or not matrices(module):
         raise UserError(f"{model}: errors are added to the dense matrices of physical layers, and there are none")
     trained = [point for point in system.method.points(module) if point.trained]

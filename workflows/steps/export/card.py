@@ -12,11 +12,13 @@ from asr.backbones.conformer import Conformer
 from methods.contract import Point
 from methods.paths import Path as Counts
 from methods.paths import format_path
+from methods.shared.bitmap import bitmaps
+from methods.shared.matrices import packed_matrices
 from methods.shared.packed import Packed
 from workflows.steps.export.loading import how_to_load
 from workflows.steps.export.onnx import OnnxFile
 from workflows.steps.export.system import Evaluation, ExportedSystem
-from workflows.steps.export.weights import bits_a_weight, packed_by_bits
+from workflows.steps.export.weights import bits_a_weight, packed_alike
 
 
 def write_card(system: ExportedSystem, out: Path, name: str, onnx: OnnxFile | None, espnet: Counts | None) -> None:
@@ -76,20 +78,31 @@ def _family_title(system: ExportedSystem) -> str:
 
 def _weights(system: ExportedSystem, size: int) -> str:
     """How the weights are held, and what they take."""
-    held = "; ".join(_few_bits(bits, parts) for bits, parts in packed_by_bits(system.module).items())
+    held = "; ".join(_few_bits(held, parts) for held, parts in packed_alike(system.module).items())
     count = system.method.parameters(system.module, system.offered[0])
     stored = system.method.stored_bytes(system.module, system.offered)
     lines = [f"`model.safetensors` has {size:,} bytes, {stored:,} of them tensors with {count.stored:,} parameters."]
     if held:
         lines.append(f"Packed, scales included: {held}; everything else is float32. They are unpacked when they run.")
+    if pruned := list(bitmaps(system.module).values()):
+        lines.append(
+            f"Of {_matrices(pruned)} the weights that are not zero are stored, in float32, with a bit for each weight: "
+            f"{bits_a_weight(pruned):.2f} bits a weight. They are unpacked when they run."
+        )
     if len(system.chain) > 1:
-        lines.append(f"{count.nonzero:,} parameters are not zero; zeros are stored as all others are.")
+        sparse = any(part.m is not None for part in packed_matrices(system.module).values())
+        others = "other zeros" if pruned else "zeros"
+        zeros = "of N:M matrices only what is kept is stored" if sparse else f"{others} are stored as all others are"
+        lines.append(f"{count.nonzero:,} parameters are not zero; {zeros}.")
     return " ".join(lines) + "\n"
 
 
-def _few_bits(bits: int, parts: list[Packed]) -> str:
-    matrices = "1 matrix" if len(parts) == 1 else f"{len(parts)} matrices"
-    return f"{matrices} in {bits} bits, {bits_a_weight(parts):.2f} a weight"
+def _few_bits(held: str, parts: list[Packed]) -> str:
+    return f"{_matrices(parts)} in {held}, {bits_a_weight(parts):.2f} a weight"
+
+
+def _matrices(parts: list[Any]) -> str:
+    return "1 matrix" if len(parts) == 1 else f"{len(parts)} matrices"
 
 
 def _depths(system: ExportedSystem) -> str:
@@ -176,7 +189,7 @@ def _costs(evaluation: Evaluation | None, costs: Costs | None, point: Point) -> 
 
 
 def _other_formats(system: ExportedSystem, onnx: OnnxFile | None, espnet: Counts | None) -> str:
-    packed = packed_by_bits(system.module)
+    packed = packed_alike(system.module)
     unpacked = "Its weights are float32, the values that the packed ones stand for. " if packed else ""
     lines = []
     if onnx is not None:

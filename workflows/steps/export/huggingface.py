@@ -13,7 +13,7 @@ from asr.tokenizer import LETTER_SPACE, Letters
 from common.files import write_json
 from methods.paths import format_path
 from workflows.steps.export.system import ExportedSystem
-from workflows.steps.export.weights import packed_forms
+from workflows.steps.export.weights import bitmap_forms, packed_forms
 
 CLASSES = {"conformer": FoldableConformerForCTC, "wav2vec2": FoldableWav2Vec2ForCTC, "hubert": FoldableHubertForCTC}
 
@@ -58,6 +58,7 @@ def make_model(system: ExportedSystem) -> PreTrainedModel:
         "chosen": {str(depth): format_path(point.path) for depth, point in system.chosen.items()},
         "depth": system.default_depth,
         "packed": packed_forms(held),
+        "bitmaps": bitmap_forms(held),
     }
     if system.reads_waveforms:
         own = {**config.transformers_settings(vocabulary), "mask_padding": config.mask_padding}

@@ -212,8 +212,8 @@ def _check_exportable(
             f"{name} has no operating points: it recognises nothing before it is fine-tuned; export a system that "
             "starts from it"
         )
-    if any(point.path is None for point in offered):
-        labels = ", ".join(point.label for point in offered[:3])
+    if others := [point.label for point in offered if point.path is None]:
+        labels = ", ".join(others[:3])
         raise UserError(
             f"{name}: the points of {description['method']} are no paths ({labels}); only systems that run at depths "
             "can be exported"

@@ -1,0 +1,98 @@
+"""What USM-Lite's grid takes at the papers' shapes: counted on the very modules that hold the weights, which have no
+memory here (torch's meta device).
+
+    python -m benchmarks.sizes                  wav2vec2-base, 12 layers
+    python -m benchmarks.sizes --backbone conformer --output-bits 4
+
+A row for each precision and sparsity: bits a weight of the matrices of the physical layers (codes and positions alone,
+as `analysis/published/usmlite_size_arithmetic.csv` counts them, then with scales), and the share of float32 that the
+matrices, and that the whole file takes.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from common.errors import run
+
+if TYPE_CHECKING:
+    from asr.backbones import BackboneFactory
+
+VOCABULARY = {"conformer": 2002, "wav2vec2": 32, "hubert": 32}
+"""Tokens of the papers' systems (arXiv 2505.21237, section 3.1)."""
+PRECISIONS = (None, 8, 4, 2)
+SPARSITIES = (None, (2, 4), (1, 4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """One cell of the grid."""
+
+    precision: str
+    sparsity: str
+    bits_a_weight: float
+    """Of the matrices: codes and positions."""
+    bits_with_scales: float
+    percent_of_float32: float
+    """The matrices, without scales."""
+    file_percent_of_float32: float
+    """Everything in the file."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sizes", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--backbone", choices=list(VOCABULARY), default="wav2vec2")
+    parser.add_argument("--output-bits", type=int, choices=(8, 4, 2), help="of decoder and CTC layer; default float32")
+    arguments = parser.parse_args()
+
+    from asr.backbones import BackboneFactory
+
+    backbone = BackboneFactory(arguments.backbone, {}, VOCABULARY[arguments.backbone])
+    print(json.dumps([dataclasses.asdict(size) for size in grid(backbone, arguments.output_bits)], indent=1))
+
+
+def grid(backbone: "BackboneFactory", output_bits: int | None = None) -> list[Size]:
+    """Every precision with every sparsity."""
+    return [size_of(backbone, bits, kept, output_bits) for bits in PRECISIONS for kept in SPARSITIES]
+
+
+def size_of(
+    backbone: "BackboneFactory", bits: int | None, kept: tuple[int, int] | None, output_bits: int | None
+) -> Size:
+    """What `methods.usmlite` writes of a backbone in `bits` with n of every m weights `kept`, decoder and CTC layer in
+    `output_bits`; None: float32, all."""
+    import torch
+
+    from methods.contract import make_method
+    from methods.shared.matrices import matrices, stored_bits
+
+    n, m = kept or (None, None)
+    settings = {"source": {"system": "source"}, "bits": bits, "n": n, "m": m, "output_bits": output_bits}
+    method = make_method("methods.usmlite", settings, backbone)
+    with torch.device("meta"):
+        plain = backbone.build()
+        weights = {name: part.weight.numel() for name, part in matrices(plain).items()}
+        whole = _bytes(plain)
+        module = method.reshape(plain, {"packed": method.packs})
+    parts = [module.get_submodule(name) for name in weights]
+    count = sum(weights.values())
+    stored = sum(map(stored_bits, parts))
+    alone = (stored - 8 * sum(part.scales.nbytes for part in parts if hasattr(part, "scales"))) / count
+    return Size(
+        precision="float32" if bits is None else f"int{bits}",
+        sparsity="dense" if kept is None else f"{n}:{m}",
+        bits_a_weight=alone,
+        bits_with_scales=stored / count,
+        percent_of_float32=100 * alone / 32,
+        file_percent_of_float32=100 * _bytes(module) / whole,
+    )
+
+
+def _bytes(module) -> int:
+    return sum(tensor.nbytes for tensor in module.state_dict().values())
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

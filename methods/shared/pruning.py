@@ -1,0 +1,108 @@
+"""What pruning methods have in common: what a target means, exact masks, and a module seen through them.
+
+Pruned are single weights of the matrices of the physical layers (`methods.shared.matrices`); norms, biases, front end,
+decoder and CTC layer are not. A *target* is the share of all parameters of the encoder that goes, front end included,
+as arXiv 2505.22608 counts: 65 % of wav2vec2-base's encoder are 72.2 % of its matrices. A *sparsity* is a share of the
+matrices alone.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from asr.backbones import Backbone, BackboneFactory
+from common.errors import UserError
+from methods.contract import HoldsWeights
+from methods.shared.matrices import matrices
+
+SMALLEST_DEVIATION = 1e-8
+"""Of a matrix of zeros, by which nothing is divided."""
+
+
+def encoder_weights(module: Backbone) -> int:
+    """Parameters of the encoder, front end included: all but those of the decoder and the CTC layer."""
+    return _weights(module) - sum(map(_weights, module.output_modules()))
+
+
+def _weights(module: nn.Module) -> int:
+    """Held as parameters or otherwise; of an outline too, in which nothing can be counted that is not zero."""
+    held = sum(part.weight_count()[0] for part in module.modules() if isinstance(part, HoldsWeights))
+    return held + sum(parameter.numel() for parameter in module.parameters())
+
+
+def pruned_weights(module: Backbone) -> int:
+    """Weights of the matrices of the physical layers, from which all that goes is taken."""
+    return sum(part.weight.numel() for part in matrices(module).values())
+
+
+def gone_at(module: Backbone, target: float) -> int:
+    """How many weights go when the share `target` of the encoder's parameters does. Raises `UserError` when the
+    matrices hold too few."""
+    whole, available = encoder_weights(module), pruned_weights(module)
+    gone = round(target * whole)
+    if gone >= available and target > 0:
+        raise UserError(
+            f"settings.target: {target:g} of the encoder's {whole:,} parameters cannot go; those of the matrices of "
+            f"its physical layers, which are all that is pruned, are {available / whole:.4f} ({available:,}), and some "
+            "have to stay"
+        )
+    return gone
+
+
+def check_target(backbone: BackboneFactory, target: float) -> None:
+    """`gone_at` for the backbone's shapes, before there are any weights."""
+    gone_at(outline(backbone), target)
+
+
+def outline(backbone: BackboneFactory) -> Backbone:
+    """The backbone's shapes without weights."""
+    with torch.device("meta"):
+        return backbone.build()
+
+
+@torch.no_grad()
+def deviation(weight: Tensor) -> Tensor:
+    """The standard deviation about zero of the weights that are not zero: how large a weight of this matrix is."""
+    count = weight.count_nonzero().clamp(min=1)
+    return (weight.double().square().sum() / count).sqrt().clamp(min=SMALLEST_DEVIATION).to(weight.dtype)
+
+
+@torch.no_grad()
+def highest(scores: Mapping[str, Tensor], kept: int) -> dict[str, Tensor]:
+    """Masks of the `kept` highest of all scores together: exactly so many, of equal ones the first."""
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    mask = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    if kept > 0:
+        bound = flat.kthvalue(len(flat) - kept + 1).values
+        mask = flat > bound
+        ties = (flat == bound).nonzero().flatten()
+        mask[ties[: kept - int(mask.sum())]] = True
+    parts = mask.split([score.numel() for score in scores.values()])
+    return {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}
+
+
+def shares_of(module: Backbone, gone: int) -> dict[str, int]:
+    """`gone` weights shared out among the matrices by their sizes: in each the same share, but for a weight, and
+    exactly so many together."""
+    sizes = {name: part.weight.numel() for name, part in matrices(module).items()}
+    whole, seen, given, found = sum(sizes.values()), 0, 0, {}
+    for name, size in sizes.items():
+        seen += size
+        found[name] = round(gone * seen / whole) - given
+        given += found[name]
+    return found
+
+
+def masked(module: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The masked weights by their names in the state dict, as `with_weights` takes them."""
+    parts = matrices(module)
+    return {f"{name}.weight": parts[name].weight * mask for name, mask in masks.items()}
+
+
+@torch.no_grad()
+def prune(module: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Set what the masks leave out to zero, in place."""
+    parts = matrices(module)
+    for name, mask in masks.items():
+        parts[name].weight.masked_fill_(~mask, 0.0)
