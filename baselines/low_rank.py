@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from asr.backbones import Batch
 from common.errors import UserError
-from methods.contract import Stage, Step
+from methods.contract import Method, Stage, Step
 from methods.shared.derived import Derived
 from methods.shared.matrices import matrices
 
@@ -44,6 +44,14 @@ class LowRank(Derived):
         """What the squared error is weighted by: how the matrix's inputs are distributed, or nothing."""
         utterances: int = Field(64, gt=0)
         """So many training utterances, of all speakers in turn, say how the inputs are distributed."""
+
+    def check_sources(self, sources: Mapping[str, Method]) -> None:
+        super().check_sources(sources)
+        if any(point.settings for point in self.made_by.expected_points() or ()):
+            raise UserError(
+                f"settings.source: points of '{self.config.source.system}' run slices or roundings of its matrices, "
+                "which factors are none; name a source whose points are paths"
+            )
 
     def prepare(self, module: nn.Module) -> nn.Module:
         if not (parts := matrices(module)):

@@ -28,7 +28,7 @@ from common.settings import Settings
 from methods.contract import AtPath, Method, ParameterCount, Point, Recogniser, Step
 from methods.paths import Path, run_paths
 from methods.shared.divergence import KL, divergence
-from methods.shared.matrices import matrices
+from methods.shared.matrices import matrices, packed_matrices
 from methods.shared.narrow import left_of
 from methods.shared.nested import BITS, Reconstruction, Scales, packed_codes
 from methods.shared.packed import Packed
@@ -186,6 +186,11 @@ class AllInOne(Method):
         if self.packs:
             for name, part in matrices(module).items():
                 module.set_submodule(name, packed_codes(part, self.config.scales))
+        return module
+
+    def as_trained(self, module: nn.Module) -> nn.Module:
+        for name, part in packed_matrices(module).items():
+            module.set_submodule(name, part.dense())
         return module
 
     def architecture(self, module: nn.Module) -> dict[str, Any]:

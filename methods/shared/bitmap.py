@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from asr.portable.bitmap import BitmapMatrix, place_bitmaps
 from methods.contract import TrainedSystem
 from methods.shared.matrices import matrices
+from methods.shared.views import Viewed
 
 Storage = Literal["dense", "bitmap"]
 """How the file holds pruned matrices."""
 
 
-class Bitmap(BitmapMatrix):
+class Bitmap(Viewed, BitmapMatrix):
     """One that is made of a dense matrix, turned back into it, and counted."""
 
     @classmethod

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from asr.backbones import Backbone
-from methods.shared.packed import Packed
+from methods.shared.views import Viewed
 
 FEED_FORWARD = (("w_1", "w_2"), ("intermediate_dense", "output_dense"))
 """First and second linear map of a feed-forward module, as ESPnet and transformers call them."""
@@ -77,7 +77,7 @@ def _rows(part: nn.Module, name: str, linear: str, units: int) -> Narrowed:
 
 
 def _outputs(part: nn.Module) -> int:
-    return part.outputs if isinstance(part, Packed) else part.out_features
+    return part.outputs if isinstance(part, Viewed) else part.out_features
 
 
 def _heads(part: nn.Module) -> int:

@@ -8,7 +8,6 @@ the n kept of every m are held, with their positions. How they run stands in `as
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from asr.portable.packed import PackedMatrix, bytes_of, position_bits, unpack
 from methods.shared.nm import keep_largest
+from methods.shared.views import Viewed
 
 STEPS = 26
 """Scales that are tried for a group: from 0.5 to 1 times that which represents its largest weight."""
@@ -23,21 +23,8 @@ SMALLEST = 2.0**-24
 """The smallest positive float16: a scale of 0 would make codes of nothing."""
 
 
-class Packed(PackedMatrix):
-    """A packed matrix that is made of a dense one, and counted.
-
-    `view`, where there is one, runs in place of the weights: for the length of one call (`methods.shared.views`), never
-    in a file."""
-
-    view: Tensor | None
-
-    def __init__(self, *form: Any, **further: Any):
-        super().__init__(*form, **further)
-        self.register_buffer("view", None, persistent=False)
-
-    @property
-    def weight(self) -> Tensor:
-        return super().weight if self.view is None else self.view
+class Packed(Viewed, PackedMatrix):
+    """A packed matrix that is made of a dense one, and counted."""
 
     @classmethod
     def of(cls, part: nn.Linear | nn.Conv1d, bits: int, group: int | None = None) -> "Packed":

@@ -23,7 +23,7 @@ from methods.shared.matrices import is_matrix, stored_bits
 from methods.shared.narrow import fewer_heads, narrowed, parts_of_layers
 from methods.shared.nested import Reconstruction, Scales, codes_of, most_significant, value_of
 from methods.shared.packed import Packed
-from methods.shared.views import with_weights
+from methods.shared.views import Viewed, with_weights
 
 FLOAT = 32
 """Bits of a weight that has no code."""
@@ -112,7 +112,7 @@ class SubNets:
         for name, part in layer_matrices(module).items():
             if not name.startswith(inside):
                 continue
-            shape = [part.outputs, part.inputs] if isinstance(part, Packed) else list(part.weight.shape[:2])
+            shape = [part.outputs, part.inputs] if isinstance(part, Viewed) else list(part.weight.shape[:2])
             kept, bits = left.get(f"{name}.weight"), min(largest.bits, held_bits(part))
             if kept is not None:
                 shape[kept[0]] = kept[2]
@@ -134,7 +134,7 @@ class SubNets:
         }
         for name, kept in narrowed(module, net.width, self.heads).items():
             found[name] = (found[name] if name in found else _tensor(module, name)).narrow(*kept)
-        packed = {f"{name}.weight": f"{name}.view" for name, part in matrices.items() if isinstance(part, Packed)}
+        packed = {f"{name}.weight": f"{name}.view" for name, part in matrices.items() if isinstance(part, Viewed)}
         return {packed.get(name, name): view for name, view in found.items()}
 
     def _rounded(self, name: str, part: nn.Module, bits: int, codes: Codes) -> Tensor:
@@ -163,7 +163,7 @@ def without_statistics(module: Backbone) -> Backbone:
 def layer_matrices(module: Backbone) -> dict[str, nn.Module]:
     """The matrices of the physical layers, dense or packed, by name."""
     parts = parts_of_layers(module).items()
-    return {name: part for name, part in parts if is_matrix(part) or isinstance(part, Packed)}
+    return {name: part for name, part in parts if is_matrix(part) or isinstance(part, Viewed)}
 
 
 def held_bits(part: nn.Module) -> int:

@@ -30,3 +30,18 @@ class _Call(nn.Module):
 
     def forward(self, *arguments: Any) -> Any:
         return self.function(self.module, *arguments)
+
+
+class Viewed(nn.Module):
+    """Mixin of modules that unpack their `weight` whenever they run. `view`, where there is one, runs in its place: for
+    the length of one call of `with_weights`, never in a file."""
+
+    view: Tensor | None
+
+    def __init__(self, *form: Any, **further: Any):
+        super().__init__(*form, **further)
+        self.register_buffer("view", None, persistent=False)
+
+    @property
+    def weight(self) -> Tensor:
+        return super().weight if self.view is None else self.view

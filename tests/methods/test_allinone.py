@@ -32,7 +32,6 @@ from workflows.steps.choice import Chooser, table_points
 from workflows.steps.contract_checks import CHECKS
 from workflows.steps.export.folder import export_system
 from workflows.steps.operations import counted_costs
-from workflows.steps.training_step import measurable_stages
 from workflows.systems import load_system, save_system
 
 BACKBONES = ("conformer", "wav2vec2")
@@ -137,7 +136,9 @@ def built_alone(method, module, name, depth, share, bits):
 def rounded_by_hand(weight, bits):
     """q = round(w / s); of it the h leading bits; the centre of the bin that they leave."""
     flat = weight.detach().flatten(1)
-    scale = (flat.abs().amax(1, keepdim=True) / 127).half().float()
+    largest = (flat.abs().amax(1, keepdim=True) / 127).numpy()
+    half = largest.astype(np.float16)
+    scale = torch.from_numpy(np.where(half < largest, np.nextafter(half, np.float16(1)), half)).float()
     code = np.floor((flat / scale + 0.5).numpy()).clip(-127, 127).astype(np.int64)
     kept = code >> (8 - bits)
     centre = (kept << (8 - bits)) + (2 ** (8 - bits) - 1) / 2
@@ -271,8 +272,11 @@ def test_an_unfinished_stage_is_dense_and_comes_back_so():
     module = finished(method, module)
     packed = method.rebuild(method.architecture(module))
     packed.load_state_dict(module.state_dict())
-    system = TrainedSystem("aio", packed, method)
-    assert measurable_stages(system, None) == [], "what was packed cannot be trained any more"
+    assert method.packed and not matrices(packed)
+    trained = method.as_trained(packed)
+    total = method.losses(trained.train(), batch(), STEP)["total"]
+    total.backward()
+    assert all(part.weight.grad is not None for part in matrices(trained).values()), "a step is measured on what trains"
 
 
 # Losses.
@@ -543,11 +547,18 @@ def test_the_contract_holds_without_float_masters(name, check, tmp_path):
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(
-    ("derived", "name"), [("baselines.post_training", "conformer"), ("baselines.magnitude", "wav2vec2")]
+    ("derived", "name"), [("baselines.post_training", "conformer"), ("methods.selfpinching", "wav2vec2")]
 )
 def test_other_methods_stand_on_it(derived, name, check, tmp_path):
     source = (NAME, {"widths": [1, 0.5], "bits": [32, 2]})
     check(dataclasses.replace(contract_cases.case(derived, name), source=source), tmp_path)
+
+
+def test_factors_are_refused_before_any_work():
+    method, _ = allinone()
+    low_rank = make_method("baselines.low_rank", {"source": {"system": "aio"}}, method.backbone)
+    with pytest.raises(UserError, match="points of 'aio' run slices or roundings of its matrices"):
+        low_rank.check_sources({"source": method})
 
 
 def test_it_starts_from_a_trained_system():
