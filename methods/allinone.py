@@ -116,12 +116,6 @@ class AllInOne(Method):
         if len(set(left_of(width, backbone.ffn) for width in config.widths)) < len(config.widths):
             raise UserError(f"settings.widths: two of {config.widths} leave as many of {backbone.ffn} units")
         self.nets = SubNets(config.widths, config.bits, config.heads, config.scales, config.reconstruction)
-        views = len(self.nets.all) > 1 or config.bits[0] != FLOAT
-        if views and getattr(backbone, "checkpoint_layers", False):
-            raise UserError(
-                "backbone.checkpoint_layers: layers are not computed again in the backward pass of this method: a "
-                "sub-net's weights are there for the length of a forward pass"
-            )
 
     @property
     def packs(self) -> bool:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -166,7 +167,7 @@ class SpeechEncoder(Backbone):
             return dataclasses.replace(state, executed=state.executed + 1)
         module = self.layer_module(layer)
         if self.config.checkpoint_layers and self.training and torch.is_grad_enabled():
-            x = checkpoint(module.__call__, state.x, state.attention_mask, use_reentrant=False)
+            x = checkpoint(_run_again, module, _held(module), state.x, state.attention_mask, use_reentrant=False)
         else:
             x = module(state.x, attention_mask=state.attention_mask)
         return dataclasses.replace(state, x=x, executed=state.executed + 1)
@@ -206,3 +207,14 @@ class SpeechEncoder(Backbone):
             yield
         finally:
             self.model.set_attn_implementation("sdpa")
+
+
+def _held(layer: nn.Module) -> dict[str, Tensor]:
+    """The weights and buffers that a layer runs with now, which need not be its own: a method may have put masked,
+    rounded or narrower ones in their place for the length of a forward pass."""
+    return {**dict(layer.named_parameters()), **dict(layer.named_buffers())}
+
+
+def _run_again(layer: nn.Module, weights: dict[str, Tensor], *arguments: Tensor | None) -> Tensor:
+    """A layer with the weights of its forward pass, whenever the backward pass computes it."""
+    return functional_call(layer, weights, arguments)

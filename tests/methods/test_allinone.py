@@ -654,12 +654,6 @@ def test_a_point_that_was_not_trained_is_refused_by_the_check(tmp_path, row, mes
     refused_by_check(changed(tmp_path, change), message)
 
 
-def test_layers_that_are_computed_again_are_refused():
-    with pytest.raises(UserError, match="backbone.checkpoint_layers"):
-        allinone("wav2vec2", {"checkpoint_layers": True})
-    allinone("wav2vec2", {"checkpoint_layers": True}, widths=[1], bits=[32])
-
-
 def test_rows_name_points_and_no_median_is_taken_over_widths_and_precisions(tmp_path):
     def change(values):
         values["systems"]["aio"] = {"method": NAME, "settings": GRID, "evaluate": "rows"}
