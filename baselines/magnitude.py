@@ -11,8 +11,8 @@ of equal magnitudes the last ones first, and zeros of the source before all othe
 
 - `once`: before the first step; what is zero stays zero.
 - `gradual` (Zhu and Gupta, 2017): s_t = s (1 - (1 - t/T)^3), over the first `until` of the steps; zeros stay zero.
-- `parp` (Lai et al., 2021): everything is trained, zeros too; the smallest weights are set to zero again every so many
-  steps, and in the end.
+- `parp` (Lai et al., 2021): pruned before the first step, then everything is trained, zeros too; the smallest weights
+  are set to zero again every so many steps, and in the end.
 
 States are judged on the dev set as they would be if training ended there, pruned to the end.
 docs/methods/magnitude.md says which variant is whose.
@@ -118,6 +118,12 @@ class Magnitude(Derived):
         if not matrices(module):
             raise UserError(f"settings.source: '{self.config.source.system}' has no physical layers to prune")
         if self.config.schedule == "once":
+            prune(module, self.masks(module))
+        return module
+
+    def build(self) -> nn.Module:
+        module = super().build()  # the zeros that it has now are kept: `parp` keeps those of the source alone
+        if self.config.schedule == "parp":
             prune(module, self.masks(module))
         return module
 

@@ -70,16 +70,27 @@ def deviation(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def highest(scores: Mapping[str, Tensor], kept: int) -> dict[str, Tensor]:
-    """Masks of the `kept` highest of all scores together: exactly so many, of equal ones the first."""
-    flat = torch.cat([score.flatten() for score in scores.values()])
-    mask = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
-    if kept > 0:
-        bound = flat.kthvalue(len(flat) - kept + 1).values
-        mask = flat > bound
-        ties = (flat == bound).nonzero().flatten()
-        mask[ties[: kept - int(mask.sum())]] = True
-    parts = mask.split([score.numel() for score in scores.values()])
-    return {name: part.view_as(scores[name]) for name, part in zip(scores, parts, strict=True)}
+    """Masks of the `kept` highest of all scores together (float32, none negative): exactly so many, of equal ones the
+    first."""
+    # Numbers that are not negative have the order of their bits: 31 halvings find the lowest score that is kept,
+    # without a copy of all of them to sort.
+    ordered = {name: score.contiguous().view(torch.int32) for name, score in scores.items()}
+    low, high = 0, 2**31 - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _number_above(ordered, middle) < kept else (middle + 1, high)
+    masks = {name: each > low for name, each in ordered.items()}
+    left = kept - _number_above(ordered, low)
+    for name, each in ordered.items():
+        ties = (each == low).flatten().nonzero().flatten()[:left] if left else ()
+        if len(ties):
+            masks[name].view(-1)[ties] = True
+            left -= len(ties)
+    return masks
+
+
+def _number_above(ordered: Mapping[str, Tensor], bound: int) -> int:
+    return int(torch.stack([(each > bound).sum() for each in ordered.values()]).sum())
 
 
 def shares_of(module: Backbone, gone: int) -> dict[str, int]:

@@ -2,12 +2,16 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
+from transformers import AutoModelForCTC
 
+import asr.exported.huggingface  # noqa: F401
 from asr.backbones import BackboneFactory, Outputs
 from asr.batch_norm import KEPT, batch_norms, estimating, statistics_of
 from asr.seeds import seed_step
@@ -27,13 +31,16 @@ from workflows.steps import contract_cases
 from workflows.steps.choice import Chooser, table_points
 from workflows.steps.contract_checks import CHECKS
 from workflows.steps.export.folder import export_system
+from workflows.steps.operations import counted_costs
 from workflows.steps.training_step import measurable_stages
+from workflows.systems import load_system, save_system
 
 BACKBONES = ("conformer", "wav2vec2")
 NAME = "methods.allinone"
 STEP = Step("train", 3, 7)
 DEV = Step("train", 3, 7, training=False)
 GRID = {"widths": [1, 0.5], "bits": [32, 8, 2]}
+WHO = ("name", "seed", "method", "settings", "vocabulary")
 QUIET = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "layer_drop": 0.0}
 
 
@@ -468,6 +475,23 @@ def test_bytes_grow_with_what_is_asked_for_and_end_at_the_file(name, bits):
     assert stored == sum(p.numel() for p in backbone(name).build().parameters())
 
 
+def test_costs_are_those_of_the_point():
+    """Fewer layers and units are fewer multiplications; fewer bits are not: weights are floats when they are run."""
+    method, module = allinone()
+    system, data = TrainedSystem("aio", finished(method, module), method), batch()
+    speech = SimpleNamespace(features=lambda: (data.inputs, data.input_lengths))
+    costs = {key: counted_costs(system, point, speech) for key, point in named(method, module).items()}
+    macs = [costs[key]["macs"] for key in ("n04w100b32", "n04w050b32", "n02w050b32")]
+    assert macs == sorted(macs, reverse=True) and len(set(macs)) == 3
+    assert costs["n04w100b02"]["macs"] == macs[0]
+    rows = sum(len(part.weight) for part in matrices(module).values())
+    weights = sum(part.weight.numel() for part in matrices(module).values())
+    assert costs["n04w100b02"]["bits_a_weight"] == pytest.approx(2 + 16 * rows / weights)
+    assert costs["n04w050b32"]["bits_a_weight"] == 32
+    keys = {method.cost_key(point) for point in method.points(module)}
+    assert len(keys) == len(costs), "each is measured itself"
+
+
 def times_smaller(factory, bits_of):
     """How many times fewer bits the parameters of a backbone take than in float32, each by its name."""
     with torch.device("meta"):
@@ -550,12 +574,25 @@ def test_others_start_from_its_largest():
 
 @pytest.mark.parametrize(("name", "bits"), [("conformer", [32, 2]), ("wav2vec2", [8, 2])])
 def test_the_depths_of_the_largest_are_exported(tmp_path, capsys, name, bits):
-    folder = system_folder(tmp_path, name, NAME, {"bits": bits}, name="aio")
-    out = tmp_path / "out"
+    folder, out = system_folder(tmp_path, name, NAME, {"bits": bits}, name="aio"), tmp_path / "out"
+    system, about = load_system(folder), read_json(folder / "system.json")
+    module = system.method.finish(system.module, iter(()))
+    save_system(folder, module, system.method, {key: about[key] for key in WHO})
     export_system(folder, out, None, None, None)
     config = read_json(out / "config.json")
     assert set(config["paths"]) == {"3", "2"} and config["chosen"]["2"] == "1 1 0"
     assert "without 6 points that are more than a path of these weights" in capsys.readouterr().out
+    with safe_open(out / "model.safetensors", "pt") as file:
+        size = sum(file.get_tensor(key).nbytes for key in file.keys())  # noqa: SIM118 - not a mapping
+    largest = [point for point in system.method.points(module) if point.id.endswith(f"w100b{bits[0]:02d}")]
+    assert size == system.method.stored_bytes(module, largest)
+    if name == "wav2vec2":
+        samples = waves((6000,), ((5,),)).inputs
+        with torch.no_grad():
+            found = AutoModelForCTC.from_pretrained(out, depth=2)(samples).logits.log_softmax(-1)
+            recogniser = system.method.at(module, named(system.method, module)["n02w100b08"])
+            expected = recogniser.ctc_log_probs(recogniser.encode(samples, torch.tensor([6000])))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 # Bad input.

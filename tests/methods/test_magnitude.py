@@ -178,6 +178,7 @@ def test_parp_trains_zeros_too_and_prunes_every_so_many_steps_and_in_the_end(of)
     method = method_of(of, sparsity=0.6, schedule="parp", every=0.25)
     module = train(method, case_of(of), 10, every=lambda m, _: seen.append(number(zeros(m))))
     target = sum(round(0.6 * part.weight.numel()) for part in matrices(module).values())
+    assert number(zeros(method_of(of, sparsity=0.6, schedule="parp").build())) == target
     # round(0.25 * 10) = 2 steps apart; one step later nearly all are back.
     assert [found == target for found in seen] == 5 * [False, True] and max(seen[::2]) < target / 2
     train(method, case_of(of), 11, module, start=10)

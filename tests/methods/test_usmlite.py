@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 
 from asr.backbones import BackboneFactory
 from asr.seeds import seed_step
-from benchmarks.sizes import grid
+from benchmarks.sizes import grid, size_of
 from common.errors import UserError
 from methods.contract import Step, TrainedSystem, make_method
 from methods.shared.fakequant import coded, fake_quantised, half_up, straight_through
@@ -149,6 +150,20 @@ def test_the_pull_is_a_term_of_training_alone():
     method, module = compressing(foldable("conformer"), **JOINT, sr_ste=2e-4)
     assert "sr_ste" in method.losses(module, batch(), Step("train", 0, 7))
     assert "sr_ste" not in method.losses(module, batch(), Step("train", 0, 7, training=False))
+
+
+def test_errors_of_weights_are_those_of_the_page():
+    """Rows of the table in docs/methods/usmlite.md: its numbers, and the share that 2 bits leave."""
+    rows = re.findall(r"^\| (64|768) \| (.*) \|$", (ROOT / "docs/methods/usmlite.md").read_text(), re.MULTILINE)
+    forms = [(8, None, None), (4, None, None), (None, 2, 4), (4, 2, 4), (None, 1, 4), (2, None, None)]
+    assert [inputs for inputs, _ in rows] == ["64", "768"]
+    for inputs, cells in rows:
+        weight = weights(2000, int(inputs))
+        said = re.findall(r"[\d.]+", cells)
+        values = [compressed(weight, bits, n=n, m=m) for bits, n, m in forms]
+        found = [float((value - weight).square().sum() / weight.square().sum()) for value in values]
+        assert [f"{error:.2f}" for error in found] == said[:-1]
+        assert f"{100 * float((values[-1] != 0).float().mean()):.0f}" == said[-1]
 
 
 # What is packed is what was trained.
@@ -351,20 +366,45 @@ def test_what_a_step_takes_is_measured_on_a_dense_module_with_the_finished_weigh
 # Sizes.
 
 
+@pytest.fixture(scope="module")
+def grids():
+    return {name: grid(BackboneFactory(name, {}, tokens)) for name, tokens in (("wav2vec2", 32), ("conformer", 2002))}
+
+
 @pytest.mark.parametrize("backbone", ["wav2vec2", "conformer"])
-def test_sizes_at_the_papers_shapes_are_those_of_the_arithmetic(backbone):
+def test_sizes_at_the_papers_shapes_are_those_of_the_arithmetic(grids, backbone):
     with open(ROOT / "analysis/published/usmlite_size_arithmetic.csv", newline="") as file:
         published = {(row["precision"], row["sparsity"]): row for row in csv.DictReader(file)}
-    found = grid(BackboneFactory(backbone, {}, 32))
-    assert len(found) == 12
-    for size in found:
+    assert len(grids[backbone]) == 12
+    for size in grids[backbone]:
         row = published[size.precision, size.sparsity]
         assert size.bits_a_weight == float(row["bits_per_weight_incl_2bit_index"])
         assert size.percent_of_float32 == pytest.approx(float(row["size_pct_of_float32"]), abs=5e-4)
         assert size.bits_a_weight <= size.bits_with_scales < size.bits_a_weight + 0.1
         assert size.percent_of_float32 <= size.file_percent_of_float32 <= 100
-    (joint,) = [size for size in found if (size.precision, size.sparsity) == ("int4", "2:4")]
+    (joint,) = [size for size in grids[backbone] if (size.precision, size.sparsity) == ("int4", "2:4")]
     assert joint.percent_of_float32 == 9.375
+
+
+def test_sizes_on_the_page_are_those_that_are_counted(grids):
+    lines = (ROOT / "docs/methods/usmlite.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.count("|") == 7]
+    rows = [row for row in rows if row[0] in ("int8", "int4", "int2", "2:4", "1:4", "int4 and 2:4")]
+    assert len(rows) == 6
+    cells = {name: {(size.precision, size.sparsity): size for size in found} for name, found in grids.items()}
+    conformer = BackboneFactory("conformer", {}, 2002)
+    for name, *said in rows:
+        parts = name.split(" and ")
+        precision = next((part for part in parts if part.startswith("int")), "float32")
+        sparsity = next((part for part in parts if ":" in part), "dense")
+        wide, deep = (cells[backbone][precision, sparsity] for backbone in ("wav2vec2", "conformer"))
+        kept = None if sparsity == "dense" else tuple(map(int, sparsity.split(":")))
+        bits = None if precision == "float32" else int(precision.removeprefix("int"))
+        outputs = size_of(conformer, bits, kept, 4)
+        found = [wide.percent_of_float32, 100 * wide.bits_with_scales / 32, wide.file_percent_of_float32]
+        found += [deep.file_percent_of_float32, outputs.file_percent_of_float32]
+        digits = [len(text.partition(".")[2]) for text in said]
+        assert said == [f"{value:.{places}f}" for value, places in zip(found, digits, strict=True)], name
 
 
 # Settings that are refused.
