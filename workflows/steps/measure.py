@@ -17,8 +17,10 @@ from typing import Any
 
 import torch
 
+from asr.backbones import Backbone
 from methods.contract import Point, Stage, TrainedSystem, all_points
 from methods.shared.matrices import matrix_counts
+from methods.shared.pruning import encoder_weights
 from workflows.data import PreparedData, open_data
 from workflows.experiment import Experiment
 from workflows.steps.children import Work, import_all, in_child, in_children
@@ -61,6 +63,7 @@ def measure_system(experiment: Experiment, system: str, data_folder: Path, folde
         "memory": "resident memory of a process of its own, above its imports"
         if found["device"] == "cpu"
         else "device memory",
+        "encoder_parameters": found["encoder_parameters"],
         "matrices": found["matrices"],
         "points": points,
     }
@@ -100,6 +103,7 @@ def _measure(experiment: Experiment, data_folder: Path, folder: Path) -> dict[st
         first.setdefault(key(point), point)
     measured = _measure_points(system, list(first.values()), data, experiment, held, device)
     found: dict[str, Any] = {"training": dict(NOT_TRAINED), "largest": None, "matrices": matrix_counts(system.module)}
+    found["encoder_parameters"] = encoder_weights(system.module) if isinstance(system.module, Backbone) else None
     stages = measurable_stages(system, experiment) if wanted else []
     if stages:
         largest, typical = zip(*(step_batches(system, data, stage) for stage in stages), strict=True)
