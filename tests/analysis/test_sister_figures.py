@@ -8,6 +8,7 @@ import pytest
 
 from analysis.inputs.results import Results
 from analysis.inputs.schemas import Point, PointCosts
+from analysis.report import report
 from analysis.tables.cost_figure import cost_figure
 from analysis.tables.cost_points import CostPoint
 from analysis.tables.figures import draw_figure, figure_caption, figure_title
@@ -164,3 +165,9 @@ def test_where_zeros_were_not_counted_there_is_no_column(folder):
     table, rows = own(folder)
     assert not rows["pruned"]["matrix_zeros_pct"] and not any(note.startswith("Zeros: ") for note in table.notes)
     assert not any("zeros" in column.heading for column in table.shown(wide=True))
+
+
+def test_the_report_shows_them_where_no_errors_in_weights_were_measured(folder):
+    page = report(folder)
+    assert "<h3>Bytes against WER, by method</h3>" in page and "<h3>Zeros of each matrix (zeros)</h3>" in page
+    assert page.count('<figure class="drawing">') == 3 and "Errors in the weights" not in page
