@@ -70,11 +70,11 @@ class IntermediateCTC(Method):
         for layer in range(module.layers):
             state = module.run_layer(layer, state, drop)
             if layer + 1 in self.exits:
-                early[layer + 1] = module.ctc_log_probs(module.finish(state))
+                early[layer + 1] = module.ctc_logits(module.finish(state))
         outputs = module.outputs(module.finish(state), batch)
         terms = module.loss(outputs, batch)
-        for exit_, log_probs in early.items():  # reduced and checked as the backbone does it
-            terms[f"exit{exit_}.ctc"] = module.loss(dataclasses.replace(outputs, ctc_logits=log_probs), batch)["ctc"]
+        for exit_, logits in early.items():  # reduced and checked as the backbone does it
+            terms[f"exit{exit_}.ctc"] = module.loss(dataclasses.replace(outputs, ctc_logits=logits), batch)["ctc"]
         mean = torch.stack([terms[f"exit{exit_}.ctc"] for exit_ in early]).mean()
         share = module.ctc_weight * self.config.weight
         return {**terms, "total": terms["total"] + share * (mean - terms["ctc"])}

@@ -167,8 +167,12 @@ class Backbone(nn.Module, ABC):
         """Named terms and their weighted `total`, plus the metric `blank_fraction`."""
 
     @abstractmethod
+    def ctc_logits(self, encoded: Encoded) -> Tensor:
+        """(batch, frames, vocabulary), in the precision that runs."""
+
     def ctc_log_probs(self, encoded: Encoded) -> Tensor:
-        """(batch, frames, vocabulary)."""
+        """(batch, frames, vocabulary), in float32."""
+        return torch.log_softmax(self.ctc_logits(encoded).float(), -1)
 
     @abstractmethod
     def scorers(self) -> dict[str, Any]:

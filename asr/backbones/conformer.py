@@ -197,7 +197,7 @@ class Conformer(Backbone):
             F.pad(batch.targets, (1, 0)) == IGNORED, self.sos_eos
         )
         logits, _ = self.decoder(encoded.frames, encoded.lengths, tokens_in, batch.target_lengths + 1)
-        return Outputs(self.ctc.ctc_lo(encoded.frames), encoded.lengths, logits)
+        return Outputs(self.ctc_logits(encoded), encoded.lengths, logits)
 
     def decoder_targets(self, batch: Batch) -> Tensor:
         """(batch, tokens + 1): the transcript, then end of sentence, then padding."""
@@ -216,8 +216,8 @@ class Conformer(Backbone):
         total = (1 - self.ctc_weight) * attention + self.ctc_weight * ctc
         return {"total": total, "ctc": ctc, "attention": attention, "blank_fraction": blank_fraction(outputs)}
 
-    def ctc_log_probs(self, encoded: Encoded) -> Tensor:
-        return self.ctc.log_softmax(encoded.frames)
+    def ctc_logits(self, encoded: Encoded) -> Tensor:
+        return self.ctc.ctc_lo(encoded.frames)
 
     def scorers(self) -> dict[str, Any]:
         return {"decoder": self.decoder, "ctc": CTCPrefixScorer(ctc=self.ctc, eos=self.sos_eos)}

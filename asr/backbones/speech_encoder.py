@@ -176,7 +176,7 @@ class SpeechEncoder(Backbone):
         return Encoded(close(self.model, state.x), state.valid.sum(1))
 
     def outputs(self, encoded: Encoded, batch: Batch) -> Outputs:
-        return Outputs(ctc_logits(self.model, encoded.frames), encoded.lengths)
+        return Outputs(self.ctc_logits(encoded), encoded.lengths)
 
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """L = L_ctc (arXiv 2505.21237, section 2.1), summed over the batch or averaged as `ctc_reduction` says. Raises
@@ -194,8 +194,8 @@ class SpeechEncoder(Backbone):
             )
         return {"total": ctc, "ctc": ctc, "blank_fraction": blank_fraction(outputs)}
 
-    def ctc_log_probs(self, encoded: Encoded) -> Tensor:
-        return torch.log_softmax(ctc_logits(self.model, encoded.frames).float(), -1)
+    def ctc_logits(self, encoded: Encoded) -> Tensor:
+        return ctc_logits(self.model, encoded.frames)
 
     def scorers(self) -> dict[str, Any]:
         raise UserError("beam search needs an attention decoder; a system with a CTC layer only is decoded greedily")
