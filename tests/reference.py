@@ -52,6 +52,43 @@ TABLES = {
 """The tables in the README: key, heading, how a number is printed, key of the star beside it."""
 
 
+METHODS = {
+    "methods.unfolding": ("combined", "f6@12"),
+    "methods.allinone": ("allinone", "nested 12 int2"),
+    "methods.selfpinching": ("gates", "gate 65"),
+    "methods.usmlite": ("usmlite", "int4 2:4"),
+    "baselines.fine_tuning": ("combined", "f6@12 tuned"),
+    "baselines.magnitude": ("gates", "uniform 65"),
+    "baselines.post_training": ("bits", "f6@12 int4"),
+    "baselines.distillation": ("baselines", "distilled"),
+    "baselines.low_rank": ("baselines", "low rank"),
+    "baselines.layer_drop": ("baselines", "layer drop 6"),
+    "baselines.intermediate_ctc": ("baselines", "exits 6"),
+}
+"""The table and the row that stand for a method in the README's list of methods."""
+
+
+def of_method(name: str, reference: Path = REFERENCE) -> list[str]:
+    """Three cells of a method: the row that stands for it, its WER and the row it is compared with, its bytes."""
+    table, wanted = METHODS[name]
+    with open(reference / "tables" / f"{table}.csv", newline="") as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    row, against = rows[wanted], rows.get(rows[wanted]["against"])
+    wer = f"{float(row['wer']):.2f}"
+    wer += f" ({float(against['wer']):.2f}, {row['against']})" if against else ""
+    return [f"{table}: {wanted}", wer, f"{float(row['stored_bytes']):,.0f}"]
+
+
+def with_methods(text: str, reference: Path = REFERENCE) -> str:
+    """The README with these cells in the lines of its list of methods."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        cells = line.split(" | ")
+        if (name := cells[0].strip("| `")) in METHODS and len(cells) == 7:
+            lines[number] = " | ".join([*cells[:3], *of_method(name, reference), cells[6]])
+    return "\n".join(lines)
+
+
 def shown(name: str, reference: Path = REFERENCE) -> list[list[str]]:
     """The rows of a table as the README has them, the heading first; rows without a WER of ours are left out."""
     with open(reference / "tables" / f"{name}.csv", newline="") as file:
@@ -93,7 +130,7 @@ def main() -> None:
     text = README.read_text()
     for name in TABLES:
         text = block(name).sub(lambda _, name=name: markdown(name), text)
-    README.write_text(text)
+    README.write_text(with_methods(text))
 
 
 if __name__ == "__main__":

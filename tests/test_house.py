@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.reference import TABLES, block, markdown, shown
+from tests.reference import METHODS, TABLES, block, markdown, shown, with_methods
 
 BIN = Path(sys.executable).parent
 
@@ -100,6 +100,13 @@ def test_the_readme_shows_the_reference_run(name):
     (found,) = block(name).findall(Path("README.md").read_text())
     assert found == markdown(name)
     assert len(shown(name)) > 10
+
+
+def test_the_readme_says_of_each_method_what_the_reference_run_found():
+    text = Path("README.md").read_text()
+    assert with_methods(text) == text
+    listed = set(re.findall(r"^\| `((?:methods|baselines)\.\w+)` \|", text, re.MULTILINE))
+    assert listed == set(METHODS) and "–" not in "".join(re.findall(r"^\| `methods.*$", text, re.MULTILINE))
 
 
 def test_the_layout_in_the_readme_is_the_tree():
