@@ -4,12 +4,15 @@
     python -m benchmarks.packed --repeats 5 --frames 50
 
 All ways are timed in turn in one process, on float32 inputs; each ratio is that of one turn. Outputs are compared.
+Where torchao is installed (nothing else here needs it), so is its kernel, which brings the inputs to int8 too.
 """
 
 import argparse
+import copy
 import json
 import sys
 import time
+from typing import Any
 
 from common.errors import run
 
@@ -50,6 +53,8 @@ def measure(inputs: int, outputs: int, frames: int, repeats: int, threads: int) 
         "int4 with 2:4, unpacked": lambda: sparse(x),
         "int8, torch's kernel": lambda: torch._weight_int8pack_mm(x, int8.codes, scales) + int8.bias,
     }
+    if (kernel := torchao_kernel(dense)) is not None:
+        ways["int8, torchao's kernel, inputs in int8 too"] = lambda: kernel(x)
     weights = {"dense": dense.weight, "int4, unpacked": int4.weight, "int4 with 2:4, unpacked": sparse.weight}
     with torch.inference_mode():
         difference = {
@@ -74,6 +79,19 @@ def measure(inputs: int, outputs: int, frames: int, repeats: int, threads: int) 
         "against_dense": {name: spread([turn[name] / turn["dense"] for turn in turns]) for name in ways},
         "largest_difference": difference,
     }
+
+
+def torchao_kernel(dense: Any) -> Any:
+    """A copy of a dense linear map with int8 weights and inputs, by torchao; None where that is not installed."""
+    from torch import nn
+
+    try:
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+    except ImportError:
+        return None
+    held = nn.Sequential(copy.deepcopy(dense)).eval().requires_grad_(False)
+    quantize_(held, Int8DynamicActivationInt8WeightConfig())
+    return held
 
 
 if __name__ == "__main__":
