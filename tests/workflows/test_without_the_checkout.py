@@ -200,7 +200,8 @@ def test_the_file_holds_the_weights_as_they_are_stored(systems, elsewhere, name)
     held = {
         f"{place}.{key}": tensor for place, part in (packed | pruned).items() for key, tensor in part.named_buffers()
     }
-    dense = sum(4 * value.numel() for key, value in state.items() if key not in held)
+    own = system.module.state_dict().items()
+    dense = sum(4 * value.numel() for key, value in own if key not in held)
     assert claimed == dense + sum(tensor.nbytes for tensor in held.values())
     bits = {place: part.outputs * part.inputs + 32 * part.kept for place, part in pruned.items()}
     assert all(8 * sum(held[f"{place}.{key}"].nbytes for key in ("bitmap", "values")) == bits[place] for place in bits)
