@@ -166,6 +166,9 @@ def test_packed_weights_give_the_outputs_of_the_weights_they_stand_for():
     from benchmarks.packed import measure as packed
 
     found = packed(32, 48, 10, 2, 1)
-    assert found["against_dense"].keys() == found["largest_difference"].keys() and len(found["largest_difference"]) == 5
-    assert max(found["largest_difference"].values()) < 1e-5
+    differences = dict(found["largest_difference"])
+    assert found["against_dense"].keys() == differences.keys()
+    rounded = differences.pop("int8, torchao's kernel, inputs in int8 too", 0.01)  # where it is installed
+    assert 1e-5 < rounded < 0.1, "inputs are rounded too"
+    assert len(differences) == 5 and max(differences.values()) < 1e-5
     assert all(each["median"] > 0 and each["repeats"] == 2 for each in found["against_dense"].values())

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from common.errors import unknown
 from workflows.experiment import Experiment
-from workflows.experiment.entries import WHOLE, AnyFigure, FigureEntry, TableEntry, WeightErrorsEntry
+from workflows.experiment.entries import WHOLE, AnyFigure, FigureEntry, ParetoEntry, TableEntry, WeightErrorsEntry
 
 STUDIES = {"sensitivity": "sensitivity.json", "weight errors": "weight_errors.json"}
 """What figures show of systems beside WERs -> the file beside the system."""
@@ -48,7 +48,14 @@ def chosen_part(experiment: Experiment, only: str = "", systems: str = "") -> Pa
     if WHOLE in shown:
         return the_whole(experiment)
     asked = [each for name in shown for each in experiment.parts.get(name, [name])]
-    return joined(experiment, part_of(experiment, named, []), _part_that_shows(experiment, asked))
+    chosen = joined(experiment, part_of(experiment, named, []), _part_that_shows(experiment, asked))
+    everything = any(_shows_everything(entries[name]) for name in asked)
+    return joined(experiment, chosen, in_no_part(experiment)) if everything else chosen
+
+
+def _shows_everything(entry: TableEntry | AnyFigure) -> bool:
+    """Whether it shows whatever was made, and so asks for nothing of its own."""
+    return isinstance(entry, ParetoEntry) and not entry.systems
 
 
 def the_whole(experiment: Experiment) -> Part:

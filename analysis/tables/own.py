@@ -22,8 +22,8 @@ def own_table(content: Content) -> Table:
         Column("physical_layers", "physical layers"),
         Column("depth", "depth"),
         Column("bits_a_weight", "bits a weight"),
-        Column("matrix_zeros_pct", "zeros of the matrices %" if "matrix_zeros_pct" in found else ""),
-        Column("encoder_zeros_pct", "of all encoder parameters %" if "encoder_zeros_pct" in found else ""),
+        Column("matrix_zeros_pct", "zeros of the matrices % (of all encoder parameters)" if found else ""),
+        Column("encoder_zeros_pct", ""),
         Column("params_millions", "params M"),
         Column("stored_bytes", "stored kB"),
         Column("against", "against", numeric=False),
@@ -58,7 +58,8 @@ def zero_cells(row: MeasuredRow) -> dict:
         return {}
     weights = sum(matrix.weights for matrix in costs.matrices)
     zeros = weights - sum(matrix.nonzero for matrix in costs.matrices)
-    shares = {"matrix_zeros_pct": zeros / weights}
-    if costs.encoder_parameters:
-        shares["encoder_zeros_pct"] = zeros / costs.encoder_parameters
-    return {key: (100 * share, f"{100 * share:.1f}") for key, share in shares.items()}
+    share, text = 100 * zeros / weights, f"{100 * zeros / weights:.1f}"
+    if not costs.encoder_parameters:
+        return {"matrix_zeros_pct": (share, text)}
+    whole = 100 * zeros / costs.encoder_parameters
+    return {"matrix_zeros_pct": (share, f"{text} ({whole:.1f})"), "encoder_zeros_pct": (whole, f"{whole:.1f}")}

@@ -34,9 +34,10 @@ class Evidence:
         self.comparisons = 1
 
     def among(self, comparisons: int) -> "Evidence":
-        """The same where one of so many comparisons is asked to hold: intervals and tests are Bonferroni's."""
+        """The same where one of so many comparisons is asked to hold: intervals and tests are Bonferroni's. Within
+        another such choice the numbers multiply."""
         stricter = copy(self)
-        stricter.comparisons = comparisons
+        stricter.comparisons = self.comparisons * comparisons
         return stricter
 
     @property
