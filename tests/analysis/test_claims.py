@@ -368,6 +368,13 @@ def test_one_of_several_is_enough(tmp_path, third, verdict, reason):
     assert len(found.parts) == 3 and (verdict != REPRODUCED or "s_table1_4@12" in found.effect.name)
 
 
+def test_a_choice_within_a_choice_multiplies(tmp_path):
+    rows = {**ANY, "table1.4": each(3)}
+    inner = better("table1.2", "table1.3", "table1.4")
+    found = judged(tmp_path, {"any_of": [inner, inner]}, rows)
+    assert found.verdict == REPRODUCED and "each at 99.2 %" in found.reason, found
+
+
 def test_who_looks_at_several_is_held_against_a_stricter_interval(tmp_path):
     """A gain whose 95 % interval just excludes 0: alone it is enough, among twelve it is not."""
     rows = {"table1.1": each(5), "table1.2": [4] * 5 + [5] * 35}

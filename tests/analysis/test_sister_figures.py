@@ -12,7 +12,7 @@ from analysis.report import report
 from analysis.tables.cost_figure import cost_figure
 from analysis.tables.cost_points import CostPoint
 from analysis.tables.figures import draw_figure, figure_caption, figure_title
-from analysis.tables.formats import to_csv
+from analysis.tables.formats import to_csv, to_markdown
 from analysis.tables.matrix_sparsity import grid_of
 from analysis.tables.papers import build_table
 from analysis.tables.pareto import front, made_by, shown_points
@@ -154,6 +154,8 @@ def test_tables_of_ones_own_have_both_shares_of_zeros(folder):
     assert float(rows["pruned"]["matrix_zeros_pct"]) == pytest.approx(60)
     assert float(rows["pruned"]["encoder_zeros_pct"]) == pytest.approx(48)
     shown = [column.key for column in table.shown(wide=False)]
+    (column,) = [each for each in table.shown(wide=False) if each.key == "matrix_zeros_pct"]
+    assert "of all encoder parameters" in column.heading and "60.0 (48.0)" in to_markdown(table)
     assert "matrix_zeros_pct" in shown and any(note.startswith("Zeros: ") for note in table.notes)
     assert any("change bytes here, not operations" in note for note in table.notes)
 

@@ -12,6 +12,7 @@ from common.errors import UserError
 from tests.workflows.commands import ROOT, TINY, command, jobs, one_clear_error, read, snakemake
 from tests.workflows.parts import ONLY, files_of, running_beside
 from workflows.experiment import load_experiment
+from workflows.experiment.entries import ParetoEntry
 from workflows.identity import Identities
 from workflows.part import Part, chosen_part, joined, shown_by
 from workflows.why import Plan, files_to_force
@@ -139,6 +140,8 @@ def test_names_choose_systems_and_whose_sensitivity_is_shown(tmp_path):
     experiment = load_experiment(str(tmp_path / "tiny.yaml"))
     assert chosen_part(experiment, " figure3 , table4 ", "a2") == Part(("a4", "a2", "fw1"), ("sensitivity of w2",))
     assert chosen_part(experiment) == Part(tuple(experiment.systems), ("sensitivity of w2",))
+    everything = experiment.model_copy(update={"figures": {**experiment.figures, "front": ParetoEntry(kind="pareto")}})
+    assert chosen_part(everything, "front") == chosen_part(everything) and not chosen_part(everything, "table4").studies
     one, other = chosen_part(experiment, systems="fw1, a4"), chosen_part(experiment, "figure3")
     assert shown_by(experiment, one) == (["table4"], []), "its sensitivity is not asked for"
     assert shown_by(experiment, other) == ([], ["figure3"])
