@@ -26,6 +26,7 @@ from asr.backbones import Backbone, Batch, Encoded
 from common.errors import UserError
 from common.settings import Settings
 from methods.contract import Method, Point, Recogniser, Step, path_points
+from methods.shared.layers import bytes_without_idle_layers
 from methods.shared.start import Start, build_from
 
 
@@ -87,6 +88,10 @@ class IntermediateCTC(Method):
             for threshold in self.config.thresholds
         ]
         return path_points(paths, trained=paths) + early
+
+    def stored_bytes(self, module: nn.Module, points: Sequence[Point]) -> int:
+        """Layers that none of the points runs need not be shipped."""
+        return bytes_without_idle_layers(module, points)
 
     def at(self, module: nn.Module, point: Point) -> Recogniser:
         if point.path is not None:

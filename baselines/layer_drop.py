@@ -8,6 +8,7 @@ taken out. A point for each depth asked for is a path of ones and zeros. Their r
 of layers that shall go, between 0.1 and 0.5.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -18,6 +19,7 @@ from common.errors import UserError
 from common.settings import Settings
 from methods.contract import Method, Point, Step, path_points
 from methods.paths import Path
+from methods.shared.layers import bytes_without_idle_layers
 from methods.shared.start import Start, build_from
 
 Choice = Literal["spread", "first"]
@@ -72,6 +74,10 @@ class LayerDropped(Method):
         ones = (1,) * layers
         paths = [kept_path(layers, depth, choice) for depth in self.depths for choice in self.config.keep]
         return path_points(dict.fromkeys([ones, *paths]), trained=[ones])
+
+    def stored_bytes(self, module: nn.Module, points: Sequence[Point]) -> int:
+        """Layers that none of the points runs need not be shipped."""
+        return bytes_without_idle_layers(module, points)
 
     def statistics_points(self, module: nn.Module, step: Step) -> list[Point]:
         """All of them: training ran each layer behind whatever was left of those before it, never at one path alone."""

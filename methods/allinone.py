@@ -263,7 +263,8 @@ class AtSubNet:
     net: SubNet
 
     def encode(self, inputs: Tensor, lengths: Tensor) -> Encoded:
-        return self.nets.run(self.backbone, self.net, Backbone.encode, inputs, lengths, self.path)
+        layers = [layer for layer, count in enumerate(self.path) if count]
+        return self.nets.run(self.backbone, self.net, Backbone.encode, inputs, lengths, self.path, layers=layers)
 
     def ctc_log_probs(self, encoded: Encoded) -> Tensor:
         return self.backbone.ctc_log_probs(encoded)

@@ -15,7 +15,7 @@ the same error at each of its executions.
 `docs/methods/usmlite.md` says what is published, what is ours, and why.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from asr.backbones import Batch
 from common.errors import UserError
-from methods.contract import Step
+from methods.contract import Method, Step
 from methods.shared.derived import Derived
 from methods.shared.fakequant import coded, fake_quantised, straight_through
 from methods.shared.matrices import matrices, output_matrices, packed_matrices
@@ -75,6 +75,14 @@ class UsmLite(Derived):
     def packs(self) -> bool:
         """Unless nothing is compressed: then the finished module is as plain as the source's."""
         return any(value is not None for value in (self.config.bits, self.config.m, self.config.output_bits))
+
+    def check_sources(self, sources: Mapping[str, Method]) -> None:
+        super().check_sources(sources)
+        if self.packs and any(point.settings for point in self.made_by.expected_points() or ()):
+            raise UserError(
+                f"settings.source: points of '{self.config.source.system}' round or slice its matrices themselves, "
+                "which would run otherwise once they are packed; name a source whose points are paths"
+            )
 
     def check(self) -> None:
         if self.config.m is not None:

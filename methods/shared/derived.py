@@ -15,7 +15,7 @@ stands on them prunes, quantises and trains them as it would any others.
 """
 
 import dataclasses
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -34,7 +34,7 @@ from methods.contract import (
     TrainedSystem,
     make_method,
 )
-from methods.shared.bitmap import dense_again, dense_copy
+from methods.shared.bitmap import bitmaps, dense_again, dense_copy, in_storage_form, storage_form, stored_as
 from methods.shared.matrices import matrices
 
 
@@ -49,6 +49,7 @@ class Derived(Method):
     made_by: Method
     """The method of the source, known once the module is built or rebuilt, or the experiment was checked."""
     _zeros: Mapping[str, Tensor] = {}
+    _as_bitmaps = False
     _described: Mapping[str, Any]
 
     # To be said by a derived method, where it is not as here.
@@ -59,11 +60,15 @@ class Derived(Method):
 
     def form(self, module: nn.Module) -> dict[str, Any]:
         """What `reshape` needs to know of a finished module, as JSON."""
-        return {}
+        return storage_form(module)
 
     def reshape(self, module: nn.Module, form: dict[str, Any]) -> nn.Module:
         """A module with the source's architecture in the finished shape, ready for `load_state_dict`."""
-        return module
+        return in_storage_form(module, form)
+
+    def finish(self, module: nn.Module, calibration: Iterable[Batch]) -> nn.Module:
+        """Dense matrices are stored as the source stores them: as bitmaps where it has them."""
+        return stored_as(module, "bitmap") if self._as_bitmaps else module
 
     # What is the source's.
 
@@ -90,6 +95,7 @@ class Derived(Method):
         source: TrainedSystem = self.inputs["source"]
         self.check_sources({"source": source.method})
         self.source_steps = source.steps
+        self._as_bitmaps = bool(bitmaps(source.module))
         module = self.prepare(dense_copy(source))
         self.keep_zeros(module)
         return module
@@ -174,7 +180,8 @@ class Derived(Method):
 
     def rebuild(self, architecture: dict[str, Any]) -> nn.Module:
         self._described = source = architecture["source"]
-        self.made_by = make_method(source["method"], source["settings"], self.backbone, packages=self.packages)
+        if not hasattr(self, "made_by"):  # one that is known has what its losses read, a teacher, say
+            self.made_by = make_method(source["method"], source["settings"], self.backbone, packages=self.packages)
         self.source_steps = source["steps"]
         return self.reshape(dense_again(self.made_by.rebuild(source["architecture"])), architecture["form"])
 

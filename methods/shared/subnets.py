@@ -18,7 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from asr.backbones import Backbone
 from asr.batch_norm import KEPT, batch_norms
+from methods.shared.bitmap import Bitmap
 from methods.shared.fakequant import straight_through
+from methods.shared.layers import prefixes
 from methods.shared.matrices import is_matrix, stored_bits
 from methods.shared.narrow import fewer_heads, narrowed, parts_of_layers
 from methods.shared.nested import Reconstruction, Scales, codes_of, most_significant, value_of
@@ -74,11 +76,19 @@ class SubNets:
         return module
 
     def run(
-        self, module: Backbone, net: SubNet, function: Callable[..., Any], *arguments: Any, codes: Codes | None = None
+        self,
+        module: Backbone,
+        net: SubNet,
+        function: Callable[..., Any],
+        *arguments: Any,
+        codes: Codes | None = None,
+        layers: Collection[int] | None = None,
     ) -> Any:
-        """`function(module, *arguments)` while `module` is the sub-net. `codes` keeps what the sub-nets of one call
-        have in common."""
-        weights = self._views(module, net, {} if codes is None else codes) | self._statistics(module, net)
+        """`function(module, *arguments)` while `module` is the sub-net, in the layers from 0 that run (None: all).
+        `codes` keeps what the sub-nets of one call have in common."""
+        inside = prefixes(module, range(module.layers) if layers is None else layers)
+        views = self._views(module, net, {} if codes is None else codes, inside)
+        weights = views | self._statistics(module, net)
         if not weights:
             return function(module, *arguments)
         with fewer_heads(module, net.width) if self.heads else contextlib.nullcontext():
@@ -86,7 +96,7 @@ class SubNets:
 
     def spared(self, module: Backbone, net: SubNet, layers: Collection[int]) -> int:
         """Weights of these layers that do not run at a sub-net."""
-        left, inside = narrowed(module, net.width, self.heads), _prefixes(module, layers)
+        left, inside = narrowed(module, net.width, self.heads), prefixes(module, layers)
         pairs = [(_tensor(module, name), kept) for name, kept in left.items() if name.startswith(inside)]
         return sum(weight.numel() - weight.narrow(*kept).numel() for weight, kept in pairs)
 
@@ -94,7 +104,7 @@ class SubNets:
         """Bytes of a file from which these sub-nets run, in these layers: the weights of the widest among them, in the
         bits of the most precise, and a set of batch-norm statistics for each."""
         left, matrices = narrowed(module, _around(nets).width, self.heads), layer_matrices(module)
-        inside, every = _prefixes(module, layers), (f"{BANK}.", *_prefixes(module, range(module.layers)))
+        inside, every = prefixes(module, layers), (f"{BANK}.", *prefixes(module, range(module.layers)))
         total, _ = self.matrix_bytes(module, nets, layers)
         for name, tensor in module.state_dict().items():
             part, _, kind = name.rpartition(".")
@@ -106,7 +116,7 @@ class SubNets:
 
     def matrix_bytes(self, module: Backbone, nets: Collection[SubNet], layers: Collection[int]) -> tuple[int, int]:
         """Of the matrices of these layers in such a file: bytes, scales included, and weights."""
-        largest, inside = _around(nets), _prefixes(module, layers)
+        largest, inside = _around(nets), prefixes(module, layers)
         left = narrowed(module, largest.width, self.heads)
         found = weights = 0
         for name, part in layer_matrices(module).items():
@@ -119,20 +129,23 @@ class SubNets:
             rows, columns = shape
             if kept is None and bits == held_bits(part):
                 found += stored_bits(part) // 8
+            elif isinstance(part, Bitmap) and bits == FLOAT:
+                found += -(-rows * columns // 8) + 4 * int(part.weight.narrow(*kept).count_nonzero())
             else:
                 found += -(-rows * columns * bits // 8) + (0 if bits == FLOAT else rows * SCALE_BYTES)
             weights += rows * columns
         return found, weights
 
-    def _views(self, module: Backbone, net: SubNet, codes: Codes) -> dict[str, Tensor]:
-        """The weights that are others at a sub-net than in the module, by where they run."""
-        matrices = layer_matrices(module)
+    def _views(self, module: Backbone, net: SubNet, codes: Codes, inside: tuple[str, ...]) -> dict[str, Tensor]:
+        """The weights that are others at a sub-net than in the module, by where they run, of what names begin with."""
+        matrices = {name: part for name, part in layer_matrices(module).items() if name.startswith(inside)}
         found = {
             f"{name}.weight": self._rounded(name, part, net.bits, codes)
             for name, part in matrices.items()
             if net.bits < held_bits(part)
         }
-        for name, kept in narrowed(module, net.width, self.heads).items():
+        left = narrowed(module, net.width, self.heads)
+        for name, kept in ((name, kept) for name, kept in left.items() if name.startswith(inside)):
             found[name] = (found[name] if name in found else _tensor(module, name)).narrow(*kept)
         packed = {f"{name}.weight": f"{name}.view" for name, part in matrices.items() if isinstance(part, Viewed)}
         return {packed.get(name, name): view for name, view in found.items()}
@@ -142,8 +155,10 @@ class SubNets:
         if name not in codes:
             codes[name] = codes_of(part, self.scales)
         found, scales = codes[name]
-        value = value_of(most_significant(found, bits), bits, self.reconstruction) * scales
-        return straight_through(value.view_as(part.weight), part.weight)
+        value = (value_of(most_significant(found, bits), bits, self.reconstruction) * scales).view_as(part.weight)
+        if not isinstance(part, Packed):  # a pruned weight is no small one: its code has a bin, it has none
+            value = value.masked_fill(part.weight == 0, 0.0)
+        return straight_through(value, part.weight)
 
     def _statistics(self, module: Backbone, net: SubNet) -> dict[str, Tensor]:
         """Batch-norm statistics of a sub-net by the names of the module's own."""
@@ -174,12 +189,6 @@ def held_bits(part: nn.Module) -> int:
 def _around(nets: Collection[SubNet]) -> SubNet:
     """The smallest one that holds all of `nets`."""
     return SubNet(max(net.width for net in nets), max(net.bits for net in nets))
-
-
-def _prefixes(module: Backbone, layers: Collection[int]) -> tuple[str, ...]:
-    """What the names of everything in these layers begin with."""
-    names = {id(part): name for name, part in module.named_modules()}
-    return tuple(f"{names[id(module.layer_module(layer))]}." for layer in layers)
 
 
 def _own_norms(module: Backbone) -> dict[str, _BatchNorm]:

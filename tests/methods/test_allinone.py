@@ -18,6 +18,7 @@ from asr.seeds import seed_step
 from common.errors import UserError
 from common.files import read_json
 from methods.contract import AtPath, Step, TrainedSystem, make_method
+from methods.shared import subnets
 from methods.shared.divergence import KL, divergence
 from methods.shared.fakequant import straight_through
 from methods.shared.matrices import matrices, packed_matrices
@@ -559,6 +560,46 @@ def test_factors_are_refused_before_any_work():
     low_rank = make_method("baselines.low_rank", {"source": {"system": "aio"}}, method.backbone)
     with pytest.raises(UserError, match="points of 'aio' run slices or roundings of its matrices"):
         low_rank.check_sources({"source": method})
+
+
+@pytest.mark.parametrize("storage", ["dense", "bitmap"])
+def test_what_was_pruned_is_zero_at_every_precision_and_narrow_points_weigh_less(storage):
+    method, module = allinone(bits=[32, 8, 2])
+    source = TrainedSystem("aio", finished(method, module), method)
+    settings = {"source": {"system": "aio"}, "target": 0.4, "storage": storage}
+    pruning = make_method("baselines.magnitude", settings, method.backbone, {"source": source})
+    pruned = finished(pruning, pruning.build())
+    zeros = {name: part.weight == 0 for name, part in layer_matrices(pruned).items()}
+    assert sum(int(found.sum()) for found in zeros.values()) > 0.3 * sum(found.numel() for found in zeros.values())
+
+    def runs(part):
+        return {name: each.weight.detach().clone() for name, each in layer_matrices(part).items()}
+
+    for net in method.nets.all[:3]:  # of the full width
+        found = pruning.made_by.nets.run(pruned, net, runs)
+        assert all(bool((found[name][zero] == 0).all()) for name, zero in zeros.items()), net
+    sizes = {point.id: pruning.stored_bytes(pruned, [point]) for point in pruning.points(pruned)}
+    assert sizes["n04w050b32"] < sizes["n04w100b32"] and sizes["n02w050b32"] < sizes["n04w050b32"]
+
+
+def test_only_layers_that_run_are_rounded(monkeypatch):
+    method, module = allinone()
+    rounded = []
+    real = subnets.codes_of
+    monkeypatch.setattr(subnets, "codes_of", lambda part, scales: rounded.append(part) or real(part, scales))
+    frames(method, finished(method, module), named(method, module)["n02w100b02"], "conformer")
+    assert 2 * len(rounded) == len(layer_matrices(module))
+
+
+def test_packing_what_rounds_itself_is_refused_before_any_work():
+    method, _ = allinone()
+    for settings, refused in (({"bits": 4}, True), ({"n": 2, "m": 4}, True), ({}, False)):
+        derived = make_method("methods.usmlite", {"source": {"system": "aio"}, **settings}, method.backbone)
+        if not refused:
+            derived.check_sources({"source": method})
+            continue
+        with pytest.raises(UserError, match="points of 'aio' round or slice its matrices themselves"):
+            derived.check_sources({"source": method})
 
 
 def test_it_starts_from_a_trained_system():

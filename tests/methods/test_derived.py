@@ -204,3 +204,37 @@ def test_another_backbone_than_the_source_is_refused_before_any_work():
         UserError, match="the backbone of 'f4' is another .different: layers.; leave out .backbone. and"
     ):
         other.check_sources({"source": foldable("conformer").method})
+
+
+def test_every_link_after_a_taught_system_has_its_teacher():
+    """Fine-tuning of fine-tuning of a student: the losses of all read the teacher, which the student's method has."""
+    taught = derive_taught("wav2vec2")
+    first = derive(taught, "baselines.fine_tuning")
+    second = derive(first, "baselines.fine_tuning")
+    assert second.method.first is taught.method and set(second.method.first.inputs) == {"teacher"}
+    before, after = (dict(system.module.named_parameters()) for system in (first, second))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def derive_taught(backbone):
+    """A student after one step, its method with its teacher."""
+    case = contract_cases.case("baselines.distillation", backbone)
+    sources = case.sources()
+    method = case.method(sources)
+    *_, (_, module) = contract_cases.in_stages(case, method)
+    return TrainedSystem("taught", module.requires_grad_(False), method, steps=4)
+
+
+def test_what_stands_on_bitmaps_and_prunes_nothing_is_stored_as_bitmaps(tmp_path):
+    gated = derive(foldable("conformer"), "methods.selfpinching", target=0.3)
+    tuned = derive(gated, "baselines.fine_tuning")
+    other = derive(gated, "baselines.statistics", use="path", path="1 1 1 1")
+    for system in (tuned, other):
+        assert bitmaps(system.module).keys() == bitmaps(gated.module).keys()
+        points = system.method.points(system.module)
+        assert system.method.stored_bytes(system.module, points) <= gated.method.stored_bytes(gated.module, points)
+    point = tuned.method.points(tuned.module)[0]
+    case = contract_cases.case("baselines.fine_tuning", "conformer")
+    save(case, tuned.method, tuned.module, tmp_path)
+    again = load_system(tmp_path)
+    assert bitmaps(again.module) and torch.equal(frames(again, point), frames(tuned, point))

@@ -171,10 +171,12 @@ def _costs(evaluation: Evaluation | None, costs: Costs | None, point: Point) -> 
     if costs is None:
         return {}
     points = evaluation.results.points(evaluation.system, evaluation.seed).points
+    settings = tuple(sorted(point.settings.items()))
     alike = [
         each.id
         for each in points
         if each.path is not None
+        and each.settings == settings
         and sum(each.path) == point.depth
         and [count > 0 for count in each.path] == [count > 0 for count in point.path]
     ]
