@@ -1,7 +1,12 @@
 """Long forms run with --slow."""
 
+import os
+
 import pytest
 from hypothesis import settings
+
+# Several workers share the processors: a thread each, or they wait for one another. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("foldbench", deadline=None)  # how long an example takes says how busy the machine is
 settings.load_profile("foldbench")
