@@ -121,7 +121,7 @@ class Distillation(Method):
             return terms
         total, blank = terms.pop("total"), terms.pop("blank_fraction")
         terms = {f"deep.{name}": value for name, value in terms.items()}
-        if config.foldable.alpha_p or (config.foldable.alpha_kl and self._with_kl(step)):
+        if config.foldable.alpha_p or (config.foldable.alpha_kl and self.config.kl.has_set_in(step)):
             seed = observe(module, (1,) * module.layers, front, batch, seed_drop)
             found = self._of_seed(module, teacher, deep, seed, batch, step)
             total, blank = total + found.pop("total"), torch.maximum(blank, found.pop("blank_fraction"))
@@ -135,7 +135,7 @@ class Distillation(Method):
         config = self.config
         terms = module.loss(student.outputs, batch)
         total = terms.pop("total")
-        if config.kl_weight and self._with_kl(step):
+        if config.kl_weight and self.config.kl.has_set_in(step):
             terms["kl"] = divergence(teacher.outputs, student.outputs, module.ctc_weight, config.kl, batch)
             total = total + config.kl_weight * terms["kl"]
         if config.hidden_weight:
@@ -150,7 +150,7 @@ class Distillation(Method):
         foldable = self.config.foldable
         terms = module.loss(seed.outputs, batch)
         total = foldable.alpha_p * terms.pop("total")
-        if foldable.alpha_kl and self._with_kl(step):
+        if foldable.alpha_kl and self.config.kl.has_set_in(step):
             targets = {"teacher": [teacher], "deep": [deep], "both": [teacher, deep]}[foldable.target]
             found = [
                 divergence(target.outputs, seed.outputs, module.ctc_weight, self.config.kl, batch) for target in targets
@@ -166,10 +166,6 @@ class Distillation(Method):
         deepest = max([point for point in paths if point.trained] or paths, key=lambda point: point.depth)
         front = system.module.front_end(batch.inputs, batch.input_lengths)
         return observe(system.module, deepest.path, front, batch)
-
-    def _with_kl(self, step: Step) -> bool:
-        """On the dev set always: states from before and after the term sets in are to be compared."""
-        return not step.training or step.index >= self.config.kl.start_step
 
     def _layer_drops(self, module: Backbone, depth: int, step: Step) -> tuple[LayerDrop | None, LayerDrop | None]:
         if self.folding is not None:
@@ -193,7 +189,7 @@ class Distillation(Method):
 
 def _taught_at(points: Sequence[Point]) -> list[Point]:
     """Points at which a teacher may run: paths, and nothing else about them."""
-    return [point for point in points if point.path is not None and not point.settings]
+    return [point for point in points if point.is_path]
 
 
 def observe(module: Backbone, path: Path, front: EncoderState, batch: Batch, drop: LayerDrop | None = None) -> Observed:

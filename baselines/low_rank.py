@@ -47,15 +47,14 @@ class LowRank(Derived):
 
     def check_sources(self, sources: Mapping[str, Method]) -> None:
         super().check_sources(sources)
-        if any(point.settings for point in self.made_by.expected_points() or ()):
+        if self.source_has_sub_nets:
             raise UserError(
                 f"settings.source: points of '{self.config.source.system}' run slices or roundings of its matrices, "
                 "which factors are none; name a source whose points are paths"
             )
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        if not (parts := matrices(module)):
-            raise UserError(f"settings.source: '{self.config.source.system}' has no physical layers to factorise")
+        parts = self.matrices_to("factorise", module)
         if any(float((part.weight == 0).float().mean()) > PRUNED for part in parts.values()):
             raise UserError(
                 f"settings.source: the matrices of '{self.config.source.system}' are pruned, and a product of factors "

@@ -26,9 +26,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from asr.backbones import Batch
-from common.errors import UserError
 from methods.contract import Method, Step
-from methods.shared.bitmap import Storage, in_storage_form, storage_form, stored_as
+from methods.shared.bitmap import Storage, stored_as
 from methods.shared.derived import Derived
 from methods.shared.matrices import matrices
 from methods.shared.nm import check_rows, keep_largest
@@ -115,8 +114,7 @@ class Magnitude(Derived):
             check_rows(matrices(outline(self.backbone)), self.config.m)
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        if not matrices(module):
-            raise UserError(f"settings.source: '{self.config.source.system}' has no physical layers to prune")
+        self.matrices_to("prune", module)
         if self.config.schedule == "once":
             prune(module, self.masks(module))
         return module
@@ -193,12 +191,6 @@ class Magnitude(Derived):
         if self.config.schedule != "once":
             prune(module, self.masks(module))
         return stored_as(module, self.config.storage)
-
-    def form(self, module: nn.Module) -> dict[str, Any]:
-        return storage_form(module)
-
-    def reshape(self, module: nn.Module, form: dict[str, Any]) -> nn.Module:
-        return in_storage_form(module, form)
 
 
 def largest(weight: Tensor, sparsity: float) -> Tensor:

@@ -16,10 +16,9 @@ from pydantic import Field
 from torch import nn
 
 from asr.settings import TrainingSettings
-from common.errors import UserError
 from methods.contract import Stage
 from methods.shared.derived import Derived
-from methods.shared.matrices import matrices, output_matrices
+from methods.shared.matrices import output_matrices
 from methods.shared.packed import Packed
 
 OUTPUT_BITS = 8
@@ -48,9 +47,7 @@ class PostTraining(Derived):
 
     def _with(self, module: nn.Module, make: Any) -> nn.Module:
         """The module with `make(dense, bits, group)` in place of each matrix."""
-        inner, outer = matrices(module), output_matrices(module)
-        if not inner:
-            raise UserError(f"settings.source: '{self.config.source.system}' has no physical layers to quantise")
+        inner, outer = self.matrices_to("quantise", module), output_matrices(module)
         group = None if self.config.bits == 8 else self.config.group
         for name, part in inner.items():
             module.set_submodule(name, make(part, self.config.bits, group))

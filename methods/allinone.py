@@ -143,8 +143,7 @@ class AllInOne(Method):
         if others := [key for key in outputs if key != largest]:
             logged["nested"] = torch.stack([terms[key]["total"] for key in others]).mean()
             total, named["smallest"] = total + config.alpha * logged["nested"], terms[smallest]
-        # On the dev set from the start: states from before and after the term sets in are to be compared.
-        if others and config.alpha_kl > 0 and (not step.training or step.index >= config.kl.start_step):
+        if others and config.alpha_kl > 0 and config.kl.has_set_in(step):
             apart = [divergence(outputs[largest], outputs[key], module.ctc_weight, config.kl, batch) for key in others]
             logged["kl"] = torch.stack(apart).mean()
             total = total + config.alpha_kl * logged["kl"]

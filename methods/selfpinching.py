@@ -25,7 +25,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asr.backbones import Batch
-from common.errors import UserError
 from methods.contract import Method, Stage, Step
 from methods.shared.bitmap import Storage, in_storage_form, storage_form, stored_as
 from methods.shared.derived import Derived
@@ -69,8 +68,7 @@ class SelfPinching(Derived):
         check_target(self.backbone, self.config.target)
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        if not matrices(module):
-            raise UserError(f"settings.source: '{self.config.source.system}' has no physical layers to prune")
+        self.matrices_to("prune", module)
         gone = gone_at(module, self.config.target)
         module = with_gates(module)
         start_gates(module, self.config.threshold, gone)

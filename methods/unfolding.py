@@ -94,8 +94,7 @@ class Unfolding(Method):
 
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         config = self.config
-        # On the dev set from the start: states from before and after the term sets in are to be compared.
-        with_kl = config.alpha_kl > 0 and (not step.training or step.index >= config.kl.start_step)
+        with_kl = config.alpha_kl > 0 and config.kl.has_set_in(step)
         deep_state, seed_state = self._both_passes(module, batch, step, with_kl)
         terms, total, outputs = {}, 0.0, {}
         for name, weight, state in (("deep", config.alpha_f, deep_state), ("seed", config.alpha_p, seed_state)):

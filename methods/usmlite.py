@@ -78,7 +78,7 @@ class UsmLite(Derived):
 
     def check_sources(self, sources: Mapping[str, Method]) -> None:
         super().check_sources(sources)
-        if self.packs and any(point.settings for point in self.made_by.expected_points() or ()):
+        if self.packs and self.source_has_sub_nets:
             raise UserError(
                 f"settings.source: points of '{self.config.source.system}' round or slice its matrices themselves, "
                 "which would run otherwise once they are packed; name a source whose points are paths"
@@ -91,8 +91,7 @@ class UsmLite(Derived):
 
     @torch.no_grad()
     def prepare(self, module: nn.Module) -> nn.Module:
-        if not (parts := matrices(module)):
-            raise UserError(f"settings.source: '{self.config.source.system}' has no physical layers to compress")
+        parts = self.matrices_to("compress", module)
         if self.config.m is not None:
             check_rows(parts, self.config.m)
             if self.config.masks == "once":  # zeros that training begins with are kept

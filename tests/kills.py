@@ -47,3 +47,21 @@ def in_child(function: Callable[[], None], folder: Path, kill_at: int | None = N
         traceback.print_exc()
         end(1)
     end(0)
+
+
+def killed_and_resumed(train: Callable[[Path], None], root: Path, name: str) -> Path:
+    """Train the system `name` with `train(folder)` below `root`, once whole, and once killed half-way and resumed: the
+    weights are the same bytes. The folder of the whole one."""
+
+    def once(which: str, kill_at: int | None = None) -> tuple[int, int]:
+        folder = root / which / name / "seed0"
+        return in_child(lambda: train(folder), folder, kill_at)
+
+    status, changes = once("whole")
+    assert status == 0 and changes > 8
+    assert once("killed", kill_at=changes // 2)[0] == KILLED
+    killed, whole = (root / which / name / "seed0" for which in ("killed", "whole"))
+    assert (killed / "work").exists() and not (killed / "model.safetensors").exists()
+    assert once("killed")[0] == 0
+    assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    return whole

@@ -308,6 +308,10 @@ class MatrixWeights(Read):
     weights: int
     nonzero: int
 
+    @property
+    def zeros(self) -> int:
+        return self.weights - self.nonzero
+
 
 class Costs(Read):
     """`costs.json`: what was measured with nothing else running."""

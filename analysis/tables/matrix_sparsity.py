@@ -49,7 +49,7 @@ def kind_of(matrix: MatrixWeights) -> str:
 
 def zeros_of(matrices: Sequence[MatrixWeights]) -> float:
     """The share of zeros in some matrices together."""
-    return 1 - sum(matrix.nonzero for matrix in matrices) / sum(matrix.weights for matrix in matrices)
+    return sum(matrix.zeros for matrix in matrices) / sum(matrix.weights for matrix in matrices)
 
 
 def caption(results: Results, name: str) -> str:

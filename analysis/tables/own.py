@@ -57,7 +57,7 @@ def zero_cells(row: MeasuredRow) -> dict:
     if costs is None or not costs.matrices:
         return {}
     weights = sum(matrix.weights for matrix in costs.matrices)
-    zeros = weights - sum(matrix.nonzero for matrix in costs.matrices)
+    zeros = sum(matrix.zeros for matrix in costs.matrices)
     share, text = 100 * zeros / weights, f"{100 * zeros / weights:.1f}"
     if not costs.encoder_parameters:
         return {"matrix_zeros_pct": (share, text)}

@@ -143,7 +143,7 @@ class Evidence:
         costs = self.results.costs(point.system, point.seed)
         if costs is None or not costs.matrices:
             raise NotTestedHere(f"{name}: the zeros of its matrices were not counted")
-        return [1 - matrix.nonzero / matrix.weights for matrix in costs.matrices]
+        return [matrix.zeros / matrix.weights for matrix in costs.matrices]
 
     def _sets(self, sets: Sets) -> Sequence[str]:
         """The sets that are pooled."""

@@ -34,18 +34,6 @@ class Bitmap(Viewed, BitmapMatrix):
             made.bias.copy_(part.bias)
         return made
 
-    @torch.no_grad()
-    def dense(self) -> nn.Linear | nn.Conv1d:
-        """The dense one, trainable."""
-        if self.pointwise:
-            made = nn.Conv1d(self.inputs, self.outputs, 1, bias=self.bias is not None, device=self.values.device)
-        else:
-            made = nn.Linear(self.inputs, self.outputs, bias=self.bias is not None, device=self.values.device)
-        made.weight.copy_(self.weight)
-        if self.bias is not None:
-            made.bias.copy_(self.bias)
-        return made.train(self.training)
-
     def weight_count(self) -> tuple[int, int]:
         """Weights that are held, and those that are not zero, biases aside: those are parameters."""
         return self.outputs * self.inputs, int(self.values.count_nonzero())

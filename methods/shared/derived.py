@@ -100,6 +100,18 @@ class Derived(Method):
         self.keep_zeros(module)
         return module
 
+    def matrices_to(self, compress: str, module: nn.Module) -> dict[str, nn.Module]:
+        """The matrices of the physical layers of a copy of the source, by name. Raises `UserError` where there are none
+        to prune, or whatever `compress` says."""
+        if not (parts := matrices(module)):
+            raise UserError(f"settings.source: '{self.config.source.system}' has no physical layers to {compress}")
+        return parts
+
+    @property
+    def source_has_sub_nets(self) -> bool:
+        """Whether points of the source run slices or roundings of its matrices, as far as it is known."""
+        return any(point.settings for point in self.made_by.expected_points() or ())
+
     def keep_zeros(self, module: nn.Module) -> None:
         """From here on `after_step` keeps the weights zero that are zero now."""
         zeros = {name: part.weight == 0 for name, part in matrices(module).items()}

@@ -12,6 +12,7 @@ from torch import Tensor
 from asr.backbones import Batch, Outputs
 from asr.precision import no_autocast
 from common.settings import Settings
+from methods.contract import Step
 
 
 class KL(Settings):
@@ -32,6 +33,10 @@ class KL(Settings):
         if len(set(names)) < len(names):
             raise ValueError(f"each distribution counts once, not {names}")
         return names
+
+    def has_set_in(self, step: Step) -> bool:
+        """On the dev set from the start: states from before and after the term sets in are to be compared."""
+        return not step.training or step.index >= self.start_step
 
 
 def divergence(teacher: Outputs, student: Outputs, ctc_weight: float, kl: KL, batch: Batch) -> Tensor:

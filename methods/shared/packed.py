@@ -51,13 +51,6 @@ class Packed(Viewed, PackedMatrix):
             self.bias.copy_(part.bias)
         return self.to(part.weight.device)
 
-    def dense(self) -> nn.Linear | nn.Conv1d:
-        """The trainable matrix that it stands for."""
-        inputs, outputs, bias = self.inputs, self.outputs, self.bias is not None
-        part = nn.Conv1d(inputs, outputs, 1, bias=bias) if self.pointwise else nn.Linear(inputs, outputs, bias)
-        part.load_state_dict({"weight": self.weight} | ({"bias": self.bias} if bias else {}))
-        return part
-
     def weight_count(self) -> tuple[int, int]:
         """Weights that it stands for, and those that are not zero, biases aside: those are parameters."""
         numbers = self.values if self.bits is None else unpack(self.codes, self.bits)

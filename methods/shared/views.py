@@ -8,6 +8,7 @@ made once a call and read at every execution of a folded layer; gradients go thr
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -33,10 +34,13 @@ class _Call(nn.Module):
 
 
 class Viewed(nn.Module):
-    """Mixin of modules that unpack their `weight` whenever they run. `view`, where there is one, runs in its place: for
-    the length of one call of `with_weights`, never in a file."""
+    """Mixin of linear maps (or, `pointwise`, convolutions of width 1) that unpack their `weight` whenever they run.
+    `view`, where there is one, runs in its place: for the length of one call of `with_weights`, never in a file."""
 
     view: Tensor | None
+    outputs: int
+    inputs: int
+    pointwise: bool
 
     def __init__(self, *form: Any, **further: Any):
         super().__init__(*form, **further)
@@ -45,3 +49,15 @@ class Viewed(nn.Module):
     @property
     def weight(self) -> Tensor:
         return super().weight if self.view is None else self.view
+
+    @torch.no_grad()
+    def dense(self) -> nn.Linear | nn.Conv1d:
+        """The trainable matrix that it stands for."""
+        weight = self.weight
+        form = {"bias": self.bias is not None, "device": weight.device}
+        shape = (self.inputs, self.outputs)
+        made = nn.Conv1d(*shape, 1, **form) if self.pointwise else nn.Linear(*shape, **form)
+        made.weight.copy_(weight)
+        if self.bias is not None:
+            made.bias.copy_(self.bias)
+        return made.train(self.training)

@@ -64,3 +64,11 @@ def read(path: Path | str) -> Any:
 def contents(folder: Path) -> dict[str, bytes]:
     """All files below a folder with their bytes, to see that nothing changed."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def with_systems(run, systems, path):
+    """Write the experiment of `run` with further `systems` to `path`."""
+    text = (run.parent / "tiny.yaml").read_text()
+    assert "tables:\n" in text
+    path.write_text(text.replace("tables:\n", f"{systems}tables:\n", 1))
+    return path

@@ -7,8 +7,8 @@ import pytest
 from methods.shared.bitmap import bitmaps
 from methods.shared.matrices import matrices
 from methods.shared.pruning import encoder_weights, pruned_weights
-from tests.kills import KILLED, in_child
-from tests.workflows.commands import command, one_clear_error, read
+from tests.kills import killed_and_resumed
+from tests.workflows.commands import command, one_clear_error, read, with_systems
 from workflows.experiment import load_experiment
 from workflows.steps.export.folder import export_system
 from workflows.steps.measure import measure_system
@@ -24,37 +24,22 @@ SYSTEMS = """
     method: baselines.magnitude
     settings: {source: {system: f2}, target: 0.4, schedule: gradual, every: 0.5, storage: bitmap}
     training: *short
-tables:
 """
 
 
 @pytest.fixture
 def tiny(run, tmp_path):
     """Writes the tiny experiment with two more systems, changed or not; its file."""
-
-    def write(change=("", "")):
-        path = tmp_path / "tiny.yaml"
-        path.write_text((run.parent / "tiny.yaml").read_text().replace("tables:\n", SYSTEMS.replace(*change), 1))
-        return path
-
-    return write
+    return lambda change=("", ""): with_systems(run, SYSTEMS.replace(*change), tmp_path / "tiny.yaml")
 
 
 @pytest.mark.parametrize("name", ["f2_gated", "f2_gradual"])
 def test_a_training_that_was_killed_ends_with_the_same_bytes_and_is_measured(run, tiny, tmp_path, name):
     experiment, data, source = load_experiment(str(tiny())), run / "data/synth", run / "systems/f2/seed0"
 
-    def trained(folder, kill_at=None):
-        folder = tmp_path / folder / name / "seed0"
-        return in_child(lambda: train_system(experiment, name, 0, data, folder, {"f2": source}), folder, kill_at)
-
-    status, changes = trained("whole")
-    assert status == 0 and changes > 8
-    assert trained("killed", kill_at=changes // 2)[0] == KILLED
-    killed, whole = (tmp_path / folder / name / "seed0" for folder in ("killed", "whole"))
-    assert (killed / "work").exists() and not (killed / "model.safetensors").exists()
-    assert trained("killed")[0] == 0
-    assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    whole = killed_and_resumed(
+        lambda folder: train_system(experiment, name, 0, data, folder, {"f2": source}), tmp_path, name
+    )
 
     system, dense = load_system(whole), load_system(source)
     gone = round(0.4 * encoder_weights(dense.module))

@@ -3,8 +3,8 @@
 import pytest
 
 from methods.shared.matrices import matrices, packed_matrices
-from tests.kills import KILLED, in_child
-from tests.workflows.commands import command, read
+from tests.kills import killed_and_resumed
+from tests.workflows.commands import command, read, with_systems
 from workflows.experiment import load_experiment
 from workflows.steps.train import train_system
 from workflows.systems import load_system
@@ -24,39 +24,22 @@ SYSTEMS = """
     settings: {depths: [2, 1], widths: [1, 0.5], bits: [8, 2]}
     backbone: {layers: 2}
     decodes: [greedy]
-tables:
 """
 
 
 @pytest.fixture(scope="module")
 def resumed(run, reading, tmp_path_factory):
-    """Trains a system twice, once killed on the way and resumed; both folders by its name."""
+    """Trains a system whole, and killed on the way and resumed; its folder. With it the experiment's file."""
     root = tmp_path_factory.mktemp("killed")
-    path = root / "tiny.yaml"
     with reading():
-        path.write_text((run.parent / "tiny.yaml").read_text().replace("tables:\n", SYSTEMS, 1))
+        path = with_systems(run, SYSTEMS, root / "tiny.yaml")
     experiment = load_experiment(str(path))
 
     def trained(name, inputs):
-        def once(folder, kill_at=None):
-            folder = root / folder / name / "seed0"
-            return in_child(
-                lambda: train_system(experiment, name, 0, run / "data/synth", folder, inputs), folder, kill_at
-            )
-
-        status, changes = once("whole")
-        assert status == 0 and changes > 8
-        assert once("killed", kill_at=changes // 2)[0] == KILLED
-        killed, whole = (root / folder / name / "seed0" for folder in ("killed", "whole"))
-        assert (killed / "work").exists() and not (killed / "model.safetensors").exists()
-        assert once("killed")[0] == 0
-        return killed, whole
+        data = run / "data/synth"
+        return killed_and_resumed(lambda folder: train_system(experiment, name, 0, data, folder, inputs), root, name)
 
     return path, trained
-
-
-def same_bytes(killed, whole):
-    return (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def decoded(run, path, name, folder, out):
@@ -74,10 +57,8 @@ def decoded(run, path, name, folder, out):
 def test_a_gated_speech_encoder_in_4_bits(run, resumed, tmp_path):
     path, trained = resumed
     sources = {name: run / f"systems/{name}/seed0" for name in ("fw1", "w2")}
-    killed, whole = trained("fw1_gated", sources)
-    assert same_bytes(killed, whole)
-    killed, packed = trained("fw1_gated_int4", {**sources, "fw1_gated": whole})
-    assert same_bytes(killed, packed)
+    whole = trained("fw1_gated", sources)
+    packed = trained("fw1_gated_int4", {**sources, "fw1_gated": whole})
     gated, codes = load_system(whole), packed_matrices(load_system(packed).module)
     assert codes.keys() == matrices(load_system(sources["fw1"]).module).keys()
     for name, part in codes.items():
@@ -90,7 +71,6 @@ def test_a_gated_speech_encoder_in_4_bits(run, resumed, tmp_path):
 
 def test_nested_sub_nets(run, resumed, tmp_path):
     path, trained = resumed
-    killed, whole = trained("aio", {})
-    assert same_bytes(killed, whole)
+    whole = trained("aio", {})
     points = decoded(run, path, "aio", whole, tmp_path / "eval")
     assert len(points) == 2 * 2 * 2 and {point["id"] for point in points} >= {"n02w100b08", "n01w050b02"}

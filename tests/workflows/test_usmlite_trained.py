@@ -4,8 +4,8 @@ import pytest
 from safetensors.torch import load_file
 
 from methods.shared.matrices import matrices, packed_matrices
-from tests.kills import KILLED, in_child
-from tests.workflows.commands import command, one_clear_error, read
+from tests.kills import killed_and_resumed
+from tests.workflows.commands import command, one_clear_error, read, with_systems
 from workflows.experiment import load_experiment
 from workflows.steps.export.folder import export_system
 from workflows.steps.measure import measure_system
@@ -17,38 +17,21 @@ SYSTEM = """
     method: methods.usmlite
     settings: {source: {system: f2}, bits: 4, n: 2, m: 4}
     training: {steps: 4, schedule: {kind: linear, warmup_steps: 1}}
-tables:
 """
 
 
 @pytest.fixture
 def tiny(run, tmp_path):
     """Writes the tiny experiment with one more system, changed or not; its file."""
-
-    def write(change=("", "")):
-        path = tmp_path / "tiny.yaml"
-        path.write_text((run.parent / "tiny.yaml").read_text().replace("tables:\n", SYSTEM.replace(*change), 1))
-        return path
-
-    return write
+    return lambda change=("", ""): with_systems(run, SYSTEM.replace(*change), tmp_path / "tiny.yaml")
 
 
 def test_a_training_that_was_killed_ends_with_the_same_bytes_and_is_measured(run, tiny, tmp_path):
     experiment, data, source = load_experiment(str(tiny())), run / "data/synth", run / "systems/f2/seed0"
 
-    def trained(name, kill_at=None):
-        folder = tmp_path / name / "f2_int4_24/seed0"
-        return in_child(
-            lambda: train_system(experiment, "f2_int4_24", 0, data, folder, {"f2": source}), folder, kill_at
-        )
-
-    status, changes = trained("whole")
-    assert status == 0 and changes > 8
-    assert trained("killed", kill_at=changes // 2)[0] == KILLED
-    killed, whole = (tmp_path / name / "f2_int4_24/seed0" for name in ("killed", "whole"))
-    assert (killed / "work").exists() and not (killed / "model.safetensors").exists()
-    assert trained("killed")[0] == 0
-    assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    whole = killed_and_resumed(
+        lambda folder: train_system(experiment, "f2_int4_24", 0, data, folder, {"f2": source}), tmp_path, "f2_int4_24"
+    )
 
     packed = packed_matrices(load_system(whole).module)
     assert packed.keys() == matrices(load_system(source).module).keys()
