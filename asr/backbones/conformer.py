@@ -26,12 +26,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
+from asr.backbones.relative_attention import relative_attention
 from asr.precision import no_autocast
 from common.settings import Settings
 
 with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
     import espnet.nets.pytorch_backend.transformer.attention  # noqa: F401
 
+from espnet.nets.pytorch_backend.conformer.swish import Swish
 from espnet.nets.pytorch_backend.nets_utils import make_pad_mask
 from espnet.nets.pytorch_backend.transformer.label_smoothing_loss import LabelSmoothingLoss
 from espnet.nets.scorers.ctc import CTCPrefixScorer
@@ -136,6 +138,7 @@ class Conformer(Backbone):
         self.ctc_weight = config.ctc_weight
         self.sos_eos = vocabulary - 1
         self.encoder = ConformerEncoder(config.input_dim, **encoder_settings(config))
+        _use_torchs_swish(self.encoder)
         self.decoder = TransformerDecoder(vocabulary, config.width, **decoder_settings(config))
         self.ctc = CTC(odim=vocabulary, encoder_output_size=config.width)
         self.attention_loss = LabelSmoothingLoss(vocabulary, IGNORED, config.label_smoothing)
@@ -225,11 +228,12 @@ class Conformer(Backbone):
 
 def run_block(block: nn.Module, state: EncoderState, scale: float, mask_padding: bool) -> Tensor:
     """One Conformer block: ESPnet's `EncoderLayer`, submodule by submodule, each residual branch times `scale`."""
-    x, mask = state.x, state.valid[:, None, :]
+    x = state.x
     half = scale * block.ff_scale
     x = x + half * block.dropout(block.feed_forward_macaron(block.norm_ff_macaron(x)))
     normed = block.norm_mha(x)
-    x = x + scale * block.dropout(block.self_attn(normed, normed, normed, state.positions, mask))
+    attended = relative_attention(block.self_attn, normed, state.positions, state.valid)
+    x = x + scale * block.dropout(attended)
     normed = block.norm_conv(x)
     convolved = (
         masked_convolution(block.conv_module, normed, state.valid) if mask_padding else block.conv_module(normed)
@@ -277,6 +281,14 @@ def _called_for_more(convolution: nn.Module) -> bool:
     hooks = (convolution._forward_pre_hooks, convolution._forward_hooks)
     hooks += (convolution._backward_hooks, convolution._backward_pre_hooks)
     return type(convolution) is not nn.Conv1d or any(hooks)
+
+
+def _use_torchs_swish(encoder: ConformerEncoder) -> None:
+    """torch's own x * sigmoid(x) is one operation, forward and backward; ESPnet's is two and five."""
+    for module in list(encoder.modules()):
+        for name, part in module.named_children():
+            if isinstance(part, Swish):
+                setattr(module, name, nn.SiLU())
 
 
 def _output_projections(encoder: ConformerEncoder) -> list[nn.Parameter]:
