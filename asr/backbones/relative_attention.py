@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 
 def relative_attention(attention: nn.Module, x: Tensor, positions: Tensor, valid: Tensor) -> Tensor:
-    """`attention` is ESPnet's `RelPositionMultiHeadedAttention`; `x` (batch, frames, width), `positions` (1, 2 frames - 1, width), `valid` (batch, frames): which frames are
-    attended to. Gives (batch, frames, width). Frames of an utterance that has no valid one attend to all alike."""
+    """ESPnet's `RelPositionMultiHeadedAttention`; `x` (batch, frames, width), `positions` (1, 2 frames - 1, width),
+    `valid` (batch, frames): which frames are attended to. Gives (batch, frames, width). Frames of an utterance that has
+    no valid one attend to all alike."""
     batch, frames = valid.shape
     scale = 1.0 / math.sqrt(attention.d_k)
     query = _heads_first(attention, attention.linear_q(x))
