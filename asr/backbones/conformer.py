@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
-from asr.backbones.masked_batch_norm import masked_batch_norm
-from asr.backbones.relative_attention import relative_attention
+from asr.backbones.conformer_block import run_block
+from asr.backbones.conformer_decoder import label_smoothing, said, teacher_forced
+from asr.backbones.spec_augment import SpecAugment, SpecAugmentSettings
 from asr.portable.masks import before_the_end
 from asr.precision import no_autocast
 from common.settings import Settings
@@ -36,30 +37,14 @@ with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when fla
     import espnet.nets.pytorch_backend.transformer.attention  # noqa: F401
 
 from espnet.nets.pytorch_backend.conformer.swish import Swish
-from espnet.nets.pytorch_backend.transformer.label_smoothing_loss import LabelSmoothingLoss
 from espnet.nets.scorers.ctc import CTCPrefixScorer
 from espnet2.asr.ctc import CTC
 from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
-from espnet2.asr.specaug.specaug import SpecAug
 
 INPUT = "log_mel"
-IGNORED = -1
-"""Padding of target tokens."""
 SHORTEST_INPUT_FRAMES = 7
 """Subsampling by 4 with two 3x3 convolutions of stride 2 needs so many frames for one output frame."""
-
-
-class SpecAugmentSettings(Settings):
-    """SpecAugment (Park et al., 2019), ESPnet's module. Widths 0 switch a part off."""
-
-    time_warp_window: int = 5
-    frequency_masks: int = 2
-    frequency_width: int = 30
-    time_masks: int = 2
-    time_width: int = 40
-    time_width_ratio: float | None = None
-    """Instead of `time_width`: widest time mask as a share of the utterance."""
 
 
 class Config(Settings):
@@ -142,8 +127,7 @@ class Conformer(Backbone):
         _use_torchs_swish(self.encoder)
         self.decoder = TransformerDecoder(vocabulary, config.width, **decoder_settings(config))
         self.ctc = CTC(odim=vocabulary, encoder_output_size=config.width)
-        self.attention_loss = LabelSmoothingLoss(vocabulary, IGNORED, config.label_smoothing)
-        self.spec_augment = _spec_augment(config.spec_augment)
+        self.spec_augment = None if config.spec_augment is None else SpecAugment(config.spec_augment)
         self._initialise()
 
     @torch.no_grad()
@@ -175,13 +159,24 @@ class Conformer(Backbone):
         if inputs.size(1) < SHORTEST_INPUT_FRAMES:
             inputs = F.pad(inputs, (0, 0, 0, SHORTEST_INPUT_FRAMES - inputs.size(1)))
         if self.training and self.spec_augment is not None:
-            inputs, _ = self.spec_augment(inputs.clone(), lengths)  # ESPnet masks in place
-        (x, positions), _ = self.encoder.embed(inputs, None)
+            inputs = self.spec_augment(inputs, lengths)
+        x, positions = self._subsampled(inputs)
         # ESPnet keeps an output frame as soon as its first input frame is real; we keep those that see no padding.
         kept = (((lengths - 1) // 2 - 1) // 2).clamp(min=0)
         if not self.config.mask_padding:
             kept = ((lengths + 3) // 4).clamp(max=x.size(1))
         return EncoderState(x, before_the_end(kept, x.size(1), x.device), kept, positions)
+
+    def _subsampled(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """A quarter of the frames, and the embeddings of their relative positions. ESPnet would round its table of
+        positions to the precision of what it is added to, for good."""
+        convolved = self.encoder.embed.conv(inputs[:, None])
+        linear, encoding = self.encoder.embed.out
+        x = linear(convolved.transpose(1, 2).flatten(2)) * encoding.xscale
+        encoding.extend_pe(x[:, :, :1].float())
+        middle, frames = encoding.pe.size(1) // 2, x.size(1)
+        positions = encoding.pe[:, middle - frames + 1 : middle + frames].to(x.dtype)
+        return encoding.dropout(x), encoding.dropout(positions)
 
     def run_layer(self, layer: int, state: EncoderState, drop: LayerDrop | None = None) -> EncoderState:
         scale = 1.0 if drop is None else drop.branch_scale(state.executed)
@@ -195,28 +190,19 @@ class Conformer(Backbone):
         return Encoded(self.encoder.after_norm(state.x), state.lengths)
 
     def outputs(self, encoded: Encoded, batch: Batch) -> Outputs:
-        tokens_in = F.pad(batch.targets, (1, 0), value=self.sos_eos).masked_fill_(
-            F.pad(batch.targets, (1, 0)) == IGNORED, self.sos_eos
-        )
-        logits, _ = self.decoder(encoded.frames, encoded.lengths, tokens_in, batch.target_lengths + 1)
+        logits = teacher_forced(self.decoder, encoded, batch, self.sos_eos)
         return Outputs(self.ctc_logits(encoded), encoded.lengths, logits)
-
-    def decoder_targets(self, batch: Batch) -> Tensor:
-        """(batch, tokens + 1): the transcript, then end of sentence, then padding."""
-        targets = F.pad(batch.targets, (0, 1), value=IGNORED)
-        padding = targets == IGNORED
-        behind = F.pad(padding, (1, -1))
-        return targets.masked_fill(padding & ~behind, self.sos_eos)
 
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """L = (1 - lambda) L_att + lambda L_ctc (arXiv 2505.21237, Eq. 1), both summed and divided by the batch
         size. Raises `UserError` for an utterance with too few frames for its labels."""
         check_frames(outputs.lengths, batch)
-        labels = torch.cat([row[:length] for row, length in zip(batch.targets, batch.target_lengths, strict=True)])
         with no_autocast(outputs.ctc_logits.device):
-            logits = outputs.ctc_logits.float().transpose(0, 1)
-            ctc = self.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
-            attention = self.attention_loss(outputs.decoder_logits.float(), self.decoder_targets(batch))
+            log_probs = torch.log_softmax(outputs.ctc_logits.float(), -1).transpose(0, 1)
+            targets = batch.targets.clamp(min=0)
+            ctc = F.ctc_loss(log_probs, targets, outputs.lengths, batch.target_lengths, reduction="sum") / len(targets)
+            smoothing = self.config.label_smoothing
+            attention = label_smoothing(outputs.decoder_logits.float(), said(batch, self.sos_eos), smoothing)
         total = (1 - self.ctc_weight) * attention + self.ctc_weight * ctc
         return {"total": total, "ctc": ctc, "attention": attention, "blank_fraction": blank_fraction(outputs)}
 
@@ -225,65 +211,6 @@ class Conformer(Backbone):
 
     def scorers(self) -> dict[str, Any]:
         return {"decoder": self.decoder, "ctc": CTCPrefixScorer(ctc=self.ctc, eos=self.sos_eos)}
-
-
-def run_block(block: nn.Module, state: EncoderState, scale: float, mask_padding: bool) -> Tensor:
-    """One Conformer block: ESPnet's `EncoderLayer`, submodule by submodule, each residual branch times `scale`."""
-    x = state.x
-    half = scale * block.ff_scale
-    x = x + half * block.dropout(block.feed_forward_macaron(block.norm_ff_macaron(x)))
-    normed = block.norm_mha(x)
-    attended = relative_attention(block.self_attn, normed, state.positions, state.valid)
-    x = x + scale * block.dropout(attended)
-    normed = block.norm_conv(x)
-    convolved = (
-        masked_convolution(block.conv_module, normed, state.valid) if mask_padding else block.conv_module(normed)
-    )
-    x = x + scale * block.dropout(convolved)
-    x = x + half * block.dropout(block.feed_forward(block.norm_ff(x)))
-    return block.norm_final(x)
-
-
-def masked_convolution(module: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
-    """ESPnet's `ConvolutionModule` without padding: `x` (batch, frames, width), `valid` (batch, frames).
-
-    Padded frames are silenced before the depthwise convolution, and batch norm takes its statistics from real frames
-    only. Frames stand before channels throughout, so that pointwise convolutions are matrix products.
-    """
-    x = F.glu(pointwise(module.pointwise_conv1, x), dim=2)
-    x = depthwise(module.depthwise_conv, x.masked_fill(~valid[:, :, None], 0.0))
-    if module.norm.training and _called_for_more(module.norm, nn.BatchNorm1d):
-        x = torch.zeros_like(x).masked_scatter(valid[:, :, None], module.norm(x[valid]))
-    elif module.norm.training:
-        x = masked_batch_norm(module.norm, x, valid)
-    else:
-        x = module.norm(x.flatten(0, 1)).view_as(x)
-    return pointwise(module.pointwise_conv2, module.activation(x))
-
-
-def pointwise(convolution: nn.Conv1d, x: Tensor) -> Tensor:
-    """A convolution of width 1 over (batch, frames, channels)."""
-    if _called_for_more(convolution):
-        return convolution(x.transpose(1, 2)).transpose(1, 2)
-    return F.linear(x, convolution.weight[:, :, 0], convolution.bias)
-
-
-def depthwise(convolution: nn.Conv1d, x: Tensor) -> Tensor:
-    """A depthwise convolution over (batch, frames, channels): frames are an image of height 1 whose channels come last,
-    for which torch's kernels need no copy in another order."""
-    if _called_for_more(convolution):
-        return convolution(x.transpose(1, 2)).transpose(1, 2)
-    weight, padding = convolution.weight[:, :, None], (0, *convolution.padding)
-    image = x.transpose(1, 2)[:, :, None]
-    convolved = F.conv2d(image, weight, convolution.bias, padding=padding, groups=convolution.groups)
-    return convolved[:, :, 0].transpose(1, 2).contiguous()
-
-
-def _called_for_more(module: nn.Module, kind: type[nn.Module] = nn.Conv1d) -> bool:
-    """Whether a call of the module does more than torch's `kind` does: it is another one, or hooks watch or change
-    it."""
-    hooks = (module._forward_pre_hooks, module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return type(module) is not kind or any(hooks)
 
 
 def _use_torchs_swish(encoder: ConformerEncoder) -> None:
@@ -326,21 +253,3 @@ def load_espnet_encoder(model: Conformer, state: dict[str, Tensor]) -> None:
     model.encoder.load_state_dict(state)
     for parameter in _output_projections(model.encoder):
         parameter.div_(model.config.branch_scale)
-
-
-def _spec_augment(settings: SpecAugmentSettings | None) -> SpecAug | None:
-    if settings is None:
-        return None
-    width_range = None if settings.time_width_ratio is not None else (0, settings.time_width)
-    ratio_range = None if settings.time_width_ratio is None else (0.0, settings.time_width_ratio)
-    return SpecAug(
-        apply_time_warp=settings.time_warp_window > 0,
-        time_warp_window=settings.time_warp_window,
-        apply_freq_mask=settings.frequency_masks > 0 and settings.frequency_width > 0,
-        freq_mask_width_range=(0, settings.frequency_width),
-        num_freq_mask=settings.frequency_masks,
-        apply_time_mask=settings.time_masks > 0,
-        time_mask_width_range=width_range,
-        time_mask_width_ratio_range=ratio_range,
-        num_time_mask=settings.time_masks,
-    )

@@ -1,11 +1,13 @@
-"""The Conformer's numbers one by one: its defaults and bounds, first weights, masks of SpecAugment, losses by hand."""
+"""The Conformer's numbers one by one: its defaults and bounds, first weights, losses by hand."""
 
 import pytest
 import torch
+from espnet.nets.pytorch_backend.transformer.label_smoothing_loss import LabelSmoothingLoss
 from torch import nn
 
 from asr.backbones import LayerDrop, Outputs
 from asr.backbones.conformer import Config, decoder_settings, encoder_settings, run_block
+from asr.backbones.conformer_decoder import label_smoothing, said
 from common.errors import UserError
 from tests.models import SMALL, STILL, VOCABULARY, batch, conformer, factory
 
@@ -145,53 +147,6 @@ def test_output_frames_that_see_no_padding(frames, kept):
         assert valid.sum(1).tolist() == [kept, 24] and valid[0, :kept].all()
 
 
-def spec_augmented(draws=150, **settings):
-    """Ones of 100 frames and 20 bands after SpecAugment, (draws, frames, bands), zeros where it masks.
-
-    Warping changes nothing of ones, and ESPnet wants one part that is on.
-    """
-    off = {"time_warp_window": 1, "frequency_masks": 0, "time_masks": 0}
-    module = factory(**{**STILL, "spec_augment": {**off, **settings}}).build().spec_augment
-    torch.manual_seed(0)
-    ones = torch.ones(1, 100, 20)
-    return torch.cat([module(ones.clone(), torch.tensor([100]))[0] for _ in range(draws)])
-
-
-def widths(augmented, dimension):
-    """Masked bands (dimension 1) or frames (2) of each draw."""
-    return (augmented == 0).all(dimension).sum(1).tolist()
-
-
-def test_frequency_masks_are_as_many_and_as_wide_as_said():
-    one, two = (widths(spec_augmented(frequency_width=5, frequency_masks=masks), 1) for masks in (1, 2))
-    assert 0 in one and 3 <= max(one) <= 5 < max(two) <= 10
-    for off in ({"frequency_masks": 0}, {"frequency_masks": 2, "frequency_width": 0}):
-        assert set(widths(spec_augmented(**off), 1)) == {0}
-
-
-def test_time_masks_are_as_many_and_as_wide_as_said():
-    one, two = (widths(spec_augmented(time_width=8, time_masks=masks), 2) for masks in (1, 2))
-    assert 0 in one and 5 <= max(one) <= 8 < max(two) <= 16
-    share = widths(spec_augmented(time_width_ratio=0.1, time_masks=1, time_width=90), 2)
-    assert 0 in share and 7 <= max(share) <= 10 and 3 < sum(share) / len(share) < 6
-    assert set(widths(spec_augmented(time_masks=0, time_width=8), 2)) == {0}
-
-
-def test_masks_of_both_kinds_leave_the_other_dimension_alone():
-    assert set(widths(spec_augmented(frequency_width=5, frequency_masks=2), 2)) == {0}
-    assert set(widths(spec_augmented(time_width=8, time_masks=2), 1)) == {0}
-
-
-def test_time_warping_moves_frames_only_where_it_is_on():
-    inputs = torch.arange(1.0, 101.0)[None, :, None].expand(1, 100, 20)
-    for window, moved in ((0, False), (1, True), (5, True)):
-        settings = {"time_masks": 0, "frequency_masks": 1, "frequency_width": 9, "time_warp_window": window}
-        module = factory(**{**STILL, "spec_augment": settings}).build().spec_augment
-        warped = [module(inputs.clone(), torch.tensor([100]))[0] for _ in range(20)]
-        distances = [float((one - inputs)[one != 0].abs().max()) for one in warped]
-        assert (max(distances) > 0) == moved and max(distances) <= window + 1
-
-
 def test_inputs_are_augmented_in_training_only_and_never_changed_in_place():
     model = conformer(**{**STILL, "spec_augment": {"frequency_width": 9}})
     data = batch()
@@ -206,15 +161,12 @@ def test_what_the_decoder_reads_and_should_say():
     model, data = conformer(**STILL).eval(), batch()
     end = VOCABULARY - 1
     assert model.sos_eos == end
-    assert model.decoder_targets(data).tolist() == [[1, 2, 3, end], [4, 5, end, -1], [6, end, -1, -1]]
-    seen = []
-    model.decoder.register_forward_pre_hook(lambda _, given: seen.append(given))
+    assert said(data, end).tolist() == [[1, 2, 3, end], [4, 5, end, -1], [6, end, -1, -1]]
     encoded = model.encode(data.inputs, data.input_lengths)
     outputs = model.outputs(encoded, data)
-    ((frames, lengths, tokens, token_lengths),) = seen
-    assert tokens.tolist() == [[end, 1, 2, 3], [end, 4, 5, end], [end, 6, end, end]]
-    assert token_lengths.tolist() == [4, 3, 2] and torch.equal(lengths, encoded.lengths)
-    assert outputs.decoder_logits.shape == (3, 4, VOCABULARY)
+    tokens = torch.tensor([[end, 1, 2, 3], [end, 4, 5, end], [end, 6, end, end]])
+    theirs, _ = model.decoder(encoded.frames, encoded.lengths, tokens, torch.tensor([4, 3, 2]))
+    torch.testing.assert_close(outputs.decoder_logits, theirs, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(model.ctc_log_probs(encoded), outputs.ctc_logits.log_softmax(-1))
 
 
@@ -227,9 +179,9 @@ def test_both_losses_by_hand(smoothing):
     targets = torch.nn.functional.ctc_loss
     log_probs, lengths = logits[0].log_softmax(-1).transpose(0, 1), torch.tensor([20, 12, 9])
     ctc = targets(log_probs, data.targets.clamp(min=1), lengths, data.target_lengths, reduction="sum") / 3
-    attention, said = 0.0, model.decoder_targets(data)
+    attention, labels = 0.0, said(data, model.sos_eos).tolist()
     for row in range(3):
-        for position, label in enumerate(said[row].tolist()):
+        for position, label in enumerate(labels[row]):
             if label != -1:
                 smooth = torch.full((VOCABULARY,), smoothing / (VOCABULARY - 1))
                 smooth[label] = 1 - smoothing
@@ -249,6 +201,26 @@ def test_a_batch_norm_with_hooks_is_called_with_the_real_frames():
     assert [tuple(made.shape) for made in seen] == [(int(plain.lengths.sum()), SMALL["width"])]
     valid = models[0].front_end(data.inputs, data.input_lengths).valid
     torch.testing.assert_close(watched.frames[valid], plain.frames[valid], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_label_smoothing_is_espnets(smoothing):
+    logits = (3 * torch.randn(3, 5, VOCABULARY)).requires_grad_()
+    targets = torch.randint(0, VOCABULARY, (3, 5))
+    targets[1, 3:], targets[2] = -1, -1
+    theirs = LabelSmoothingLoss(VOCABULARY, -1, smoothing)(logits, targets)
+    (expected,) = torch.autograd.grad(theirs, logits)
+    ours = label_smoothing(logits, targets, smoothing)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(torch.autograd.grad(ours, logits)[0], expected, atol=1e-6, rtol=1e-6)
+
+
+def test_bfloat16_leaves_the_table_of_positions_exact():
+    model, data = conformer(**STILL).eval(), batch()
+    before = model.front_end(data.inputs, data.input_lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.front_end(data.inputs, data.input_lengths).positions.dtype == torch.bfloat16
+    assert torch.equal(model.front_end(data.inputs, data.input_lengths).positions, before.positions)
 
 
 def test_convolutions_with_hooks_and_others_in_their_place_are_called():
