@@ -7,7 +7,6 @@ saved, and on CPU a resumed run is bit-identical.
 """
 
 import contextlib
-import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -21,7 +20,8 @@ from torch import Tensor, nn
 
 from asr.backbones import Batch
 from asr.batches import StageData
-from asr.checkpoints import Checkpoints, save_state
+from asr.checkpoints import Checkpoints
+from asr.finiteness import FirstNotFinite, stop_not_finite
 from asr.optimiser import make_optimiser
 from asr.precision import exact_by_default, float32_products, precision_of
 from asr.schedules import factor_at
@@ -114,43 +114,90 @@ def run_stage(
         checkpoints.clean()
     fabric.barrier()
     log = TrainingLog(fabric, folder, name, settings, start)
-    batches = data.train(start * settings.accumulate, fabric.global_rank, fabric.world_size)
+    step = _Step(fabric, forward, optimiser, data, settings, seed, name)
+    bad = FirstNotFinite(fabric)
+    not_finite = folder / ("not_finite.pt" if fabric.is_global_zero else f"not_finite_{fabric.global_rank}.pt")
+    batches = step.batches(start)
     with contextlib.closing(log), float32_products(settings.precision, fabric.device):
         for index in range(start, settings.steps):
             for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor(index)
-            seed_step(seed, name, index, fabric.global_rank)
-            forward.train()
-            for micro_batch in range(settings.accumulate):
-                batch = next(batches)
-                with fabric.no_backward_sync(forward, enabled=micro_batch < settings.accumulate - 1):
-                    terms = forward(batch, index, micro_batch)
-                    if not torch.isfinite(terms["total"]):
-                        _report_not_finite(folder, module, batch, terms, index)
-                    fabric.backward(terms["total"] / settings.accumulate)
+            for _, terms in step.gradients(batches, index):
+                bad.see(terms["total"], index)
                 log.add(terms)
-            norm = fabric.clip_gradients(forward, optimiser, max_norm=adamw.clip_norm, error_if_nonfinite=False)
-            if not torch.isfinite(norm):
-                _report_not_finite(folder, module, batch, {**terms, "gradient_norm": norm}, index)
+            bad.see(step.clip(), index)
+            optimiser.optimizer.found_inf = bad.flag()
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             objective.after_step(module, index)
-            log.step(index, optimiser.param_groups[0]["lr"])
             done = index + 1
-            if done == settings.steps or done % settings.validate_every == 0:
+            validates = done == settings.steps or done % settings.validate_every == 0
+            saves = done == settings.steps or done % settings.checkpoint_every == 0
+            if (validates or saves or log.is_due(index)) and (first := bad.read()) is not None:
+                stop_not_finite(not_finite, module, *step.again(first), first)
+            log.step(index, optimiser.param_groups[0]["lr"])
+            if validates:
                 # Every device validates the whole (small) dev set: the same number everywhere, without communication.
                 scores = validate(forward, data.dev(), index, seed, name)
                 log.validated(index, scores)
                 loss = scores[_selected(objective, scores)]
                 if not (math.isfinite(loss) and math.isfinite(scores["total"])):
                     found = {f"dev.{term}": torch.tensor(value) for term, value in scores.items()}
-                    _report_not_finite(folder, module, batch, found, index)
+                    stop_not_finite(not_finite, module, step.last, found, index)
                 if fabric.is_global_zero:
                     checkpoints.offer(loss, done, module)
-            if fabric.is_global_zero and (done == settings.steps or done % settings.checkpoint_every == 0):
+            if fabric.is_global_zero and saves:
                 checkpoints.save(done, module, optimiser)
     fabric.barrier()  # the first process has written what all of them read now
     module.load_state_dict(checkpoints.final(fabric.device))
+
+
+class _Step:
+    """The gradients of a step, as a function of its number."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        forward: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        data: StageData,
+        settings: TrainingSettings,
+        seed: int,
+        stage: str,
+    ):
+        self.fabric, self.forward, self.optimiser, self.data = fabric, forward, optimiser, data
+        self.settings, self.seed, self.stage = settings, seed, stage
+        self.last: Batch | None = None
+
+    def batches(self, index: int) -> Iterator[Batch]:
+        """This process's batches from step `index` on."""
+        return self.data.train(index * self.settings.accumulate, self.fabric.global_rank, self.fabric.world_size)
+
+    def gradients(self, batches: Iterator[Batch], index: int) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+        """The batches of step `index` and their terms, when their gradients were added."""
+        seed_step(self.seed, self.stage, index, self.fabric.global_rank)
+        self.forward.train()
+        count = self.settings.accumulate
+        for micro_batch in range(count):
+            self.last = next(batches)
+            with self.fabric.no_backward_sync(self.forward, enabled=micro_batch < count - 1):
+                terms = self.forward(self.last, index, micro_batch)
+                self.fabric.backward(terms["total"] / count)
+            yield self.last, terms
+
+    def clip(self) -> Tensor:
+        """The gradients' norm, which is then what the settings allow."""
+        most = self.settings.optimiser.clip_norm
+        return self.fabric.clip_gradients(self.forward, self.optimiser, max_norm=most, error_if_nonfinite=False)
+
+    def again(self, index: int) -> tuple[Batch, dict[str, Tensor]]:
+        """Of step `index` the first batch whose loss is not finite, and its terms; where all are finite the last one,
+        and the gradients' norm beside its terms."""
+        self.optimiser.zero_grad(set_to_none=True)
+        every = list(self.gradients(self.batches(index), index))
+        batch, terms = every[-1]
+        last = batch, {**terms, "gradient_norm": self.clip()}
+        return next((pair for pair in every if not torch.isfinite(pair[1]["total"])), last)
 
 
 @torch.no_grad()
@@ -158,16 +205,16 @@ def validate(forward: nn.Module, batches: Iterator[Batch], index: int, seed: int
     """Mean of every term over the dev batches, weighted by their utterances. What is drawn for a batch is the same
     after every step."""
     forward.eval()
-    sums: dict[str, float] = defaultdict(float)
+    sums: dict[str, Tensor] = defaultdict(float)
     utterances = 0
     for number, batch in enumerate(batches):
         seed_step(seed, f"{stage} validation", number, 0)
         for term, value in forward(batch, index, number).items():
-            sums[term] += float(value) * len(batch.ids)
+            sums[term] += value.double() * len(batch.ids)
         utterances += len(batch.ids)
     if not utterances:
         raise UserError("the dev set holds no utterance that can be used for validation")
-    return {term: value / utterances for term, value in sums.items()}
+    return {term: float(value) / utterances for term, value in sums.items()}
 
 
 def _selected(objective: Objective, scores: dict[str, float]) -> str:
@@ -175,16 +222,3 @@ def _selected(objective: Objective, scores: dict[str, float]) -> str:
     if term not in scores:
         raise ValueError(f"states are to be ranked by '{term}', which is none of the losses: {', '.join(scores)}")
     return term
-
-
-def _report_not_finite(folder: Path, module: nn.Module, batch: Batch, terms: dict[str, Tensor], index: int) -> None:
-    """Save the weights and the batch, then stop."""
-    path = folder / "not_finite.pt"
-    values = {name: float(value.detach()) for name, value in terms.items()}
-    state = {"step": index, "terms": values, "module": module.state_dict(), "batch": dataclasses.asdict(batch)}
-    save_state(path, state)
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    raise UserError(
-        f"the loss is not finite at step {index + 1} ({shown}); utterances: {', '.join(batch.ids[:5])}"
-        f"{' ...' if len(batch.ids) > 5 else ''}. Weights and batch are saved in {path}"
-    )

@@ -65,11 +65,15 @@ class TrainingLog:
             self.sums[name] += value.detach()
         self.count += 1
 
+    def is_due(self, index: int) -> bool:
+        """Whether `step` writes a row after this step."""
+        return (index + 1) % self.settings.log_every == 0 or index + 1 == self.settings.steps
+
     def step(self, index: int, rate: float) -> None:
         """After each step. Raises `UserError` when the output is all blank and the settings say to stop."""
         if self.display:
             self.display.progress(index + 1)
-        if (index + 1) % self.settings.log_every and index + 1 != self.settings.steps:
+        if not self.is_due(index):
             return
         means = {name: float(value) / self.count for name, value in self.sums.items()}
         self.sums, self.count = defaultdict(float), 0

@@ -144,6 +144,30 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_what_is_needed(tmp_path):
     assert saved["batch"]["ids"] == ("u4", "v4") and "weight" in saved["module"] and saved["step"] == 4
 
 
+@pytest.mark.parametrize("breaks", ["loss", "gradient"])
+def test_nothing_changes_from_a_step_that_is_not_finite_on(tmp_path, breaks):
+    """It is noticed when the log is written: then weights and checkpoint are those before it."""
+
+    class Breaks(Quadratic):
+        def losses(self, module, batch, index, micro_batch, rank, training):
+            terms = super().losses(module, batch, index, micro_batch, rank, training)
+            nothing = (module.weight * (0.0 if index == 3 else 1.0)).abs().sum()
+            added = nothing / nothing.detach() if breaks == "loss" else nothing.sqrt()  # 0 / 0; a slope of infinity
+            return {**terms, "total": terms["total"] + added} if index >= 3 else terms
+
+        def after_step(self, module, index):
+            weights.append(module.weight.detach().clone())
+
+    weights = []
+    with pytest.raises(UserError, match="not finite at step 4 .*u3") as error:
+        train(tmp_path, Breaks(), log_every=8, validate_every=8)
+    assert ("gradient_norm" in str(error.value)) == (breaks == "gradient")
+    assert len(weights) == 4 and not torch.equal(weights[1], weights[2])
+    assert torch.equal(weights[2], weights[3])
+    assert torch.equal(torch.load(tmp_path / "not_finite.pt", weights_only=True)["module"]["weight"], weights[2])
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 2
+
+
 class Blank(Quadratic):
     """All blank until a step."""
 
