@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
+from asr.portable.masks import before_the_end
 from asr.precision import no_autocast
 from common.settings import Settings
 
 with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
     import espnet.nets.pytorch_backend.transformer.attention  # noqa: F401
 
-from espnet.nets.pytorch_backend.nets_utils import make_pad_mask
 from espnet.nets.pytorch_backend.transformer.label_smoothing_loss import LabelSmoothingLoss
 from espnet.nets.scorers.ctc import CTCPrefixScorer
 from espnet2.asr.ctc import CTC
@@ -172,14 +172,12 @@ class Conformer(Backbone):
             inputs = F.pad(inputs, (0, 0, 0, SHORTEST_INPUT_FRAMES - inputs.size(1)))
         if self.training and self.spec_augment is not None:
             inputs, _ = self.spec_augment(inputs.clone(), lengths)  # ESPnet masks in place
-        padding_mask = (~make_pad_mask(lengths, maxlen=inputs.size(1)))[:, None, :].to(inputs.device)
-        (x, positions), valid = self.encoder.embed(inputs, padding_mask)
-        valid = valid[:, 0, :]
-        if self.config.mask_padding:
-            # ESPnet keeps an output frame as soon as its first input frame is real; we keep those that see no padding.
-            kept = ((lengths - 1) // 2 - 1) // 2
-            valid = torch.arange(x.size(1), device=x.device)[None, :] < kept.to(x.device)[:, None]
-        return EncoderState(x, valid, positions)
+        (x, positions), _ = self.encoder.embed(inputs, None)
+        # ESPnet keeps an output frame as soon as its first input frame is real; we keep those that see no padding.
+        kept = (((lengths - 1) // 2 - 1) // 2).clamp(min=0)
+        if not self.config.mask_padding:
+            kept = ((lengths + 3) // 4).clamp(max=x.size(1))
+        return EncoderState(x, before_the_end(kept, x.size(1), x.device), kept, positions)
 
     def run_layer(self, layer: int, state: EncoderState, drop: LayerDrop | None = None) -> EncoderState:
         scale = 1.0 if drop is None else drop.branch_scale(state.executed)
@@ -190,7 +188,7 @@ class Conformer(Backbone):
         return dataclasses.replace(state, x=x, executed=state.executed + 1)
 
     def finish(self, state: EncoderState) -> Encoded:
-        return Encoded(self.encoder.after_norm(state.x), state.valid.sum(1))
+        return Encoded(self.encoder.after_norm(state.x), state.lengths)
 
     def outputs(self, encoded: Encoded, batch: Batch) -> Outputs:
         tokens_in = F.pad(batch.targets, (1, 0), value=self.sos_eos).masked_fill_(
@@ -202,7 +200,9 @@ class Conformer(Backbone):
     def decoder_targets(self, batch: Batch) -> Tensor:
         """(batch, tokens + 1): the transcript, then end of sentence, then padding."""
         targets = F.pad(batch.targets, (0, 1), value=IGNORED)
-        return targets.scatter(1, batch.target_lengths[:, None], self.sos_eos)
+        padding = targets == IGNORED
+        behind = F.pad(padding, (1, -1))
+        return targets.masked_fill(padding & ~behind, self.sos_eos)
 
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """L = (1 - lambda) L_att + lambda L_ctc (arXiv 2505.21237, Eq. 1), both summed and divided by the batch
