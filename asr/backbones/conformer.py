@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
+from asr.backbones.masked_batch_norm import masked_batch_norm
 from asr.portable.masks import before_the_end
 from asr.precision import no_autocast
 from common.settings import Settings
@@ -247,8 +248,10 @@ def masked_convolution(module: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
     """
     x = F.glu(pointwise(module.pointwise_conv1, x), dim=2)
     x = depthwise(module.depthwise_conv, x.masked_fill(~valid[:, :, None], 0.0))
-    if module.norm.training:
+    if module.norm.training and _called_for_more(module.norm, nn.BatchNorm1d):
         x = torch.zeros_like(x).masked_scatter(valid[:, :, None], module.norm(x[valid]))
+    elif module.norm.training:
+        x = masked_batch_norm(module.norm, x, valid)
     else:
         x = module.norm(x.flatten(0, 1)).view_as(x)
     return pointwise(module.pointwise_conv2, module.activation(x))
@@ -272,11 +275,11 @@ def depthwise(convolution: nn.Conv1d, x: Tensor) -> Tensor:
     return convolved[:, :, 0].transpose(1, 2).contiguous()
 
 
-def _called_for_more(convolution: nn.Module) -> bool:
-    """Whether a call of the module does more than convolve: it is another one, or hooks watch or change it."""
-    hooks = (convolution._forward_pre_hooks, convolution._forward_hooks)
-    hooks += (convolution._backward_hooks, convolution._backward_pre_hooks)
-    return type(convolution) is not nn.Conv1d or any(hooks)
+def _called_for_more(module: nn.Module, kind: type[nn.Module] = nn.Conv1d) -> bool:
+    """Whether a call of the module does more than torch's `kind` does: it is another one, or hooks watch or change
+    it."""
+    hooks = (module._forward_pre_hooks, module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return type(module) is not kind or any(hooks)
 
 
 def _output_projections(encoder: ConformerEncoder) -> list[nn.Parameter]:
