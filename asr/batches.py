@@ -80,11 +80,11 @@ class SpeechSet:
                 )
         ids = tuple(example.utterance.id for example in examples)
         if not labelled or any(example.tokens is None for example in examples):
-            return Batch(ids, inputs, lengths.to(device))
+            return Batch(ids, inputs, lengths)
         tokens = [torch.tensor(example.tokens, dtype=torch.long) for example in examples]
         targets = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=-1)
         target_lengths = torch.tensor([len(row) for row in tokens])
-        return Batch(ids, inputs, lengths.to(device), targets.to(device), target_lengths.to(device))
+        return Batch(ids, inputs, lengths, targets, target_lengths).to(device)
 
     def order(
         self, batch_seconds: float, buckets: int = 1, seed: int = 0, batch_utterances: int | None = None

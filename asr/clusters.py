@@ -95,5 +95,5 @@ def difference(frames: Tensor, counts: Tensor) -> Tensor:
     repeated: (batch, frames, numbers)."""
     numbers = torch.arange(frames.size(1), device=frames.device)
     last = (numbers - 1).clamp(min=0)
-    following = torch.minimum(numbers + 1, (counts.to(frames.device)[:, None] - 1).clamp(min=0))
+    following = torch.minimum(numbers + 1, (counts.to(frames.device, non_blocking=True)[:, None] - 1).clamp(min=0))
     return 0.5 * (frames.gather(1, following[:, :, None].expand_as(frames)) - frames[:, last])

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from asr.portable.masks import before_the_end
 from common.errors import UserError, unknown
 
 
@@ -24,7 +25,8 @@ class Batch:
 
     `inputs` (batch, time, features), or (batch, samples) for models that read the waveform, and `input_lengths`
     (batch,) in the same frames or samples; `targets` (batch, tokens) padded with -1
-    and `target_lengths` (batch,). An unlabelled batch has no targets.
+    and `target_lengths` (batch,). An unlabelled batch has no targets. Lengths stay on the host wherever inputs and
+    targets are: no step waits for a device to say them.
     """
 
     ids: tuple[str, ...]
@@ -32,24 +34,29 @@ class Batch:
     input_lengths: Tensor
     targets: Tensor | None = None
     target_lengths: Tensor | None = None
+    frames_needed: Tensor | None = None
+    """Frames that CTC needs for the targets (batch,), on the host as lengths are; None: found in the targets."""
+
+    def __post_init__(self) -> None:
+        if self.targets is not None and self.frames_needed is None:
+            object.__setattr__(self, "frames_needed", _frames_needed(self.targets.cpu(), self.target_lengths))
 
     def to(self, device: torch.device) -> "Batch":
-        moved = {
-            field.name: value.to(device)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return dataclasses.replace(self, **moved)
+        """Inputs and targets on `device`, without waiting where they are pinned."""
+        targets = None if self.targets is None else self.targets.to(device, non_blocking=True)
+        return dataclasses.replace(self, inputs=self.inputs.to(device, non_blocking=True), targets=targets)
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderState:
-    """What flows from layer to layer: `x` (batch, frames, width), which frames are real (batch, frames), and, where
-    the architecture has them, relative position embeddings, and the attention mask in the form that its layers take
-    (None: everything is attended to). `executed` counts the layer executions so far."""
+    """What flows from layer to layer: `x` (batch, frames, width), which frames are real (batch, frames) and how many,
+    `lengths` (batch,) on the host, and, where the architecture has them, relative position embeddings, and the
+    attention mask in the form that its layers take (None: everything is attended to). `executed` counts the layer
+    executions so far."""
 
     x: Tensor
     valid: Tensor
+    lengths: Tensor
     positions: Tensor | None = None
     attention_mask: Tensor | None = None
     executed: int = 0
@@ -57,7 +64,7 @@ class EncoderState:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Encoder output: `frames` (batch, frames, width) and `lengths` (batch,)."""
+    """Encoder output: `frames` (batch, frames, width), and `lengths` (batch,) on the host."""
 
     frames: Tensor
     lengths: Tensor
@@ -65,8 +72,8 @@ class Encoded:
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """Everything the losses read: `ctc_logits` (batch, frames, vocabulary) with `lengths` (batch,), and, for a model
-    with an attention decoder, teacher-forced `decoder_logits` (batch, tokens + 1, vocabulary)."""
+    """Everything the losses read: `ctc_logits` (batch, frames, vocabulary), `lengths` (batch,) on the host, and, for a
+    model with an attention decoder, teacher-forced `decoder_logits` (batch, tokens + 1, vocabulary)."""
 
     ctc_logits: Tensor
     lengths: Tensor
@@ -112,11 +119,16 @@ def frames_needed(tokens: Sequence[int]) -> int:
     return max(1, len(tokens) + sum(a == b for a, b in zip(tokens, tokens[1:], strict=False)))
 
 
+def _frames_needed(targets: Tensor, lengths: Tensor) -> Tensor:
+    """`frames_needed` of each row of padded targets (batch, tokens), of `lengths` (batch,) tokens."""
+    repeats = (targets[:, 1:] == targets[:, :-1]) & (targets[:, 1:] >= 0)
+    return (lengths + repeats.sum(1)).clamp(min=1)
+
+
 def check_frames(lengths: Tensor, batch: Batch) -> None:
     """Raise `UserError` naming an utterance whose labels need more frames than its `lengths` (batch,) leave: its CTC
     loss is infinite, and where that is set to zero the utterance is passed over in silence."""
-    repeats = (batch.targets[:, 1:] == batch.targets[:, :-1]) & (batch.targets[:, 1:] >= 0)
-    needed = (batch.target_lengths + repeats.sum(1)).clamp(min=1)
+    needed = batch.frames_needed
     short = lengths < needed
     if short.any():
         row = int(short.nonzero()[0])
@@ -130,8 +142,9 @@ def check_frames(lengths: Tensor, batch: Batch) -> None:
 def blank_fraction(outputs: Outputs) -> Tensor:
     """Share of real frames whose best CTC label is blank; 1.0 is the all-blank plateau."""
     with torch.no_grad():
-        real = torch.arange(outputs.ctc_logits.size(1), device=outputs.lengths.device) < outputs.lengths[:, None]
-        return ((outputs.ctc_logits.argmax(-1) == 0) & real).sum() / real.sum().clamp(min=1)
+        logits = outputs.ctc_logits
+        real = before_the_end(outputs.lengths, logits.size(1), logits.device)
+        return ((logits.argmax(-1) == 0) & real).sum() / real.sum().clamp(min=1)
 
 
 class Backbone(nn.Module, ABC):
@@ -148,7 +161,8 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def front_end(self, inputs: Tensor, lengths: Tensor) -> EncoderState:
-        """Everything before the first layer. `inputs` (batch, time, features), `lengths` (batch,)."""
+        """Everything before the first layer. `inputs` (batch, time, features), `lengths` (batch,) on the
+        host."""
 
     @abstractmethod
     def run_layer(self, layer: int, state: EncoderState, drop: LayerDrop | None = None) -> EncoderState:

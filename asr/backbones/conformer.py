@@ -26,7 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
+from asr.backbones.masked_batch_norm import masked_batch_norm
 from asr.backbones.relative_attention import relative_attention
+from asr.portable.masks import before_the_end
 from asr.precision import no_autocast
 from common.settings import Settings
 
@@ -34,7 +36,6 @@ with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when fla
     import espnet.nets.pytorch_backend.transformer.attention  # noqa: F401
 
 from espnet.nets.pytorch_backend.conformer.swish import Swish
-from espnet.nets.pytorch_backend.nets_utils import make_pad_mask
 from espnet.nets.pytorch_backend.transformer.label_smoothing_loss import LabelSmoothingLoss
 from espnet.nets.scorers.ctc import CTCPrefixScorer
 from espnet2.asr.ctc import CTC
@@ -175,14 +176,12 @@ class Conformer(Backbone):
             inputs = F.pad(inputs, (0, 0, 0, SHORTEST_INPUT_FRAMES - inputs.size(1)))
         if self.training and self.spec_augment is not None:
             inputs, _ = self.spec_augment(inputs.clone(), lengths)  # ESPnet masks in place
-        padding_mask = (~make_pad_mask(lengths, maxlen=inputs.size(1)))[:, None, :].to(inputs.device)
-        (x, positions), valid = self.encoder.embed(inputs, padding_mask)
-        valid = valid[:, 0, :]
-        if self.config.mask_padding:
-            # ESPnet keeps an output frame as soon as its first input frame is real; we keep those that see no padding.
-            kept = ((lengths - 1) // 2 - 1) // 2
-            valid = torch.arange(x.size(1), device=x.device)[None, :] < kept.to(x.device)[:, None]
-        return EncoderState(x, valid, positions)
+        (x, positions), _ = self.encoder.embed(inputs, None)
+        # ESPnet keeps an output frame as soon as its first input frame is real; we keep those that see no padding.
+        kept = (((lengths - 1) // 2 - 1) // 2).clamp(min=0)
+        if not self.config.mask_padding:
+            kept = ((lengths + 3) // 4).clamp(max=x.size(1))
+        return EncoderState(x, before_the_end(kept, x.size(1), x.device), kept, positions)
 
     def run_layer(self, layer: int, state: EncoderState, drop: LayerDrop | None = None) -> EncoderState:
         scale = 1.0 if drop is None else drop.branch_scale(state.executed)
@@ -193,7 +192,7 @@ class Conformer(Backbone):
         return dataclasses.replace(state, x=x, executed=state.executed + 1)
 
     def finish(self, state: EncoderState) -> Encoded:
-        return Encoded(self.encoder.after_norm(state.x), state.valid.sum(1))
+        return Encoded(self.encoder.after_norm(state.x), state.lengths)
 
     def outputs(self, encoded: Encoded, batch: Batch) -> Outputs:
         tokens_in = F.pad(batch.targets, (1, 0), value=self.sos_eos).masked_fill_(
@@ -205,7 +204,9 @@ class Conformer(Backbone):
     def decoder_targets(self, batch: Batch) -> Tensor:
         """(batch, tokens + 1): the transcript, then end of sentence, then padding."""
         targets = F.pad(batch.targets, (0, 1), value=IGNORED)
-        return targets.scatter(1, batch.target_lengths[:, None], self.sos_eos)
+        padding = targets == IGNORED
+        behind = F.pad(padding, (1, -1))
+        return targets.masked_fill(padding & ~behind, self.sos_eos)
 
     def loss(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """L = (1 - lambda) L_att + lambda L_ctc (arXiv 2505.21237, Eq. 1), both summed and divided by the batch
@@ -251,8 +252,10 @@ def masked_convolution(module: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
     """
     x = F.glu(pointwise(module.pointwise_conv1, x), dim=2)
     x = depthwise(module.depthwise_conv, x.masked_fill(~valid[:, :, None], 0.0))
-    if module.norm.training:
+    if module.norm.training and _called_for_more(module.norm, nn.BatchNorm1d):
         x = torch.zeros_like(x).masked_scatter(valid[:, :, None], module.norm(x[valid]))
+    elif module.norm.training:
+        x = masked_batch_norm(module.norm, x, valid)
     else:
         x = module.norm(x.flatten(0, 1)).view_as(x)
     return pointwise(module.pointwise_conv2, module.activation(x))
@@ -276,11 +279,11 @@ def depthwise(convolution: nn.Conv1d, x: Tensor) -> Tensor:
     return convolved[:, :, 0].transpose(1, 2).contiguous()
 
 
-def _called_for_more(convolution: nn.Module) -> bool:
-    """Whether a call of the module does more than convolve: it is another one, or hooks watch or change it."""
-    hooks = (convolution._forward_pre_hooks, convolution._forward_hooks)
-    hooks += (convolution._backward_hooks, convolution._backward_pre_hooks)
-    return type(convolution) is not nn.Conv1d or any(hooks)
+def _called_for_more(module: nn.Module, kind: type[nn.Module] = nn.Conv1d) -> bool:
+    """Whether a call of the module does more than torch's `kind` does: it is another one, or hooks watch or change
+    it."""
+    hooks = (module._forward_pre_hooks, module._forward_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return type(module) is not kind or any(hooks)
 
 
 def _use_torchs_swish(encoder: ConformerEncoder) -> None:

@@ -158,9 +158,9 @@ class SpeechEncoder(Backbone):
         """`inputs` (batch, samples), `lengths` (batch,) in samples. Spans of frames are replaced by the mask embedding:
         those that `masked` (batch, frames) says, else, in training, random ones."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_feature_encoder):
-            features, valid = convolve(self.model, inputs, lengths if self.config.mask_padding else None)
+            features, valid, frames = convolve(self.model, inputs, lengths if self.config.mask_padding else None)
         x, attention_mask = embed(self.model, features, valid, masked)
-        return EncoderState(x, valid, attention_mask=attention_mask)
+        return EncoderState(x, valid, frames, attention_mask=attention_mask)
 
     def run_layer(self, layer: int, state: EncoderState, drop: LayerDrop | None = None) -> EncoderState:
         if drop is not None and not drop.branch_scale(state.executed):
@@ -173,7 +173,7 @@ class SpeechEncoder(Backbone):
         return dataclasses.replace(state, x=x, executed=state.executed + 1)
 
     def finish(self, state: EncoderState) -> Encoded:
-        return Encoded(close(self.model, state.x), state.valid.sum(1))
+        return Encoded(close(self.model, state.x), state.lengths)
 
     def outputs(self, encoded: Encoded, batch: Batch) -> Outputs:
         return Outputs(self.ctc_logits(encoded), encoded.lengths)

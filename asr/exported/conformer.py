@@ -25,6 +25,7 @@ from asr.backbones import BackboneFactory
 from asr.features import FeatureExtractor, Normaliser
 from asr.portable.bitmap import place_bitmaps
 from asr.portable.foldable import Foldable, PathsConfig, blank_behind_the_end
+from asr.portable.masks import before_the_end
 from asr.portable.packed import place_packed
 from asr.settings import FeatureSettings
 from asr.tokenizer import BLANK, SOS_EOS, Tokenizer
@@ -67,12 +68,12 @@ class FoldableConformerForCTC(Foldable, PreTrainedModel):
         """`input_features` (batch, time, mels), normalised by the processor; `attention_mask` (batch, time) is 1 at
         real frames. Logits are log-probabilities (batch, frames, vocabulary); frames behind an utterance's end say
         blank."""
-        lengths = torch.full((len(input_features),), input_features.size(1), device=input_features.device)
+        lengths = torch.full((len(input_features),), input_features.size(1))
         if attention_mask is not None:
-            lengths = attention_mask.sum(1).long()
+            lengths = attention_mask.sum(1).long().cpu()
         encoded = self.conformer.encode(input_features, lengths, self.path)
         log_probs = self.conformer.ctc_log_probs(encoded)
-        real = torch.arange(log_probs.size(1), device=log_probs.device)[None, :] < encoded.lengths[:, None]
+        real = before_the_end(encoded.lengths, log_probs.size(1), log_probs.device)
         return CausalLMOutput(logits=blank_behind_the_end(log_probs, real))
 
 

@@ -16,6 +16,7 @@ from transformers import HubertConfig, HubertForCTC, Wav2Vec2Config, Wav2Vec2For
 from transformers.modeling_outputs import CausalLMOutput
 
 from .bitmap import place_bitmaps
+from .masks import before_the_end
 from .packed import place_packed
 from .speech import close, convolve, ctc_logits, embed, layers_of, output_frames
 
@@ -158,17 +159,17 @@ class FoldableSpeechEncoder(Foldable):
     def forward(self, input_values: Tensor, attention_mask: Tensor | None = None, **_: object) -> CausalLMOutput:
         """`input_values` (batch, samples), normalised by the processor; `attention_mask` (batch, samples) is 1 at real
         samples. Logits (batch, frames, vocabulary); frames behind an utterance's end say blank."""
-        lengths = torch.full((len(input_values),), input_values.size(1), device=input_values.device)
+        lengths = torch.full((len(input_values),), input_values.size(1))
         if attention_mask is not None:
-            lengths = attention_mask.sum(1).long()
-        features, valid = convolve(self, input_values, lengths if self.config.mask_padding else None)
+            lengths = attention_mask.sum(1).long().cpu()
+        features, valid, _ = convolve(self, input_values, lengths if self.config.mask_padding else None)
         x, mask = embed(self, features, valid)
         for layer, count in zip(layers_of(self), self.path, strict=True):
             for _ in range(count):
                 x = layer(x, attention_mask=mask)
         logits = ctc_logits(self, close(self, x))
         frames = output_frames(self, lengths)
-        real = torch.arange(logits.size(1), device=logits.device)[None, :] < frames[:, None]
+        real = before_the_end(frames, logits.size(1), logits.device)
         return CausalLMOutput(logits=blank_behind_the_end(logits, real))
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.masking_utils import create_bidirectional_mask
 
+from .masks import before_the_end
+
 
 def base_of(model: nn.Module) -> nn.Module:
     """The encoder without its CTC layer."""
@@ -39,9 +41,9 @@ def shortest_input(model: nn.Module) -> int:
     return samples
 
 
-def convolve(model: nn.Module, samples: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The convolutional feature encoder: `samples` (batch, samples) -> (batch, frames, channels) and which of the
-    frames are real (batch, frames).
+def convolve(model: nn.Module, samples: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The convolutional feature encoder: `samples` (batch, samples) -> (batch, frames, channels), which of the frames
+    are real (batch, frames), and how many (batch,), on the host as `lengths` are.
 
     The convolutions are not padded, so a real frame sees real samples only; what would let padding in is the group norm
     over time. `lengths` (batch,) None: as transformers does it, all frames count as real.
@@ -59,9 +61,10 @@ def convolve(model: nn.Module, samples: Tensor, lengths: Tensor | None) -> tuple
         else:
             x = layer(x)
     if lengths is None:
-        return x.transpose(1, 2), x.new_ones((len(x), x.size(2)), dtype=torch.bool)
-    frames = output_frames(model, lengths.to(x.device))
-    return x.transpose(1, 2), torch.arange(x.size(2), device=x.device)[None, :] < frames[:, None]
+        valid = x.new_ones((len(x), x.size(2)), dtype=torch.bool)
+        return x.transpose(1, 2), valid, torch.full((len(x),), x.size(2))
+    frames = output_frames(model, lengths)
+    return x.transpose(1, 2), before_the_end(frames, x.size(2), x.device), frames
 
 
 def _group_norm_of_real_frames(norm: nn.GroupNorm, x: Tensor, frames: Tensor) -> Tensor:
@@ -69,7 +72,7 @@ def _group_norm_of_real_frames(norm: nn.GroupNorm, x: Tensor, frames: Tensor) ->
     exported graph, which cannot count utterances."""
     frames = frames.clamp(min=1, max=x.size(2))
     if torch.compiler.is_exporting():
-        real = torch.arange(x.size(2), device=x.device)[None, None, :] < frames[:, None, None]
+        real = before_the_end(frames, x.size(2), x.device)[:, None, :]
         count = frames[:, None, None]
         centred = (x - (x * real).sum(2, keepdim=True) / count) * real
         scaled = centred * (centred.square().sum(2, keepdim=True) / count + norm.eps).rsqrt()

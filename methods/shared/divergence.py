@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from asr.backbones import Batch, Outputs
+from asr.portable.masks import before_the_end
 from asr.precision import no_autocast
 from common.settings import Settings
 from methods.contract import Step
@@ -42,11 +43,11 @@ class KL(Settings):
 def divergence(teacher: Outputs, student: Outputs, ctc_weight: float, kl: KL, batch: Batch) -> Tensor:
     """L_Reg = KL(stopgrad(p_teacher) || p_student), padded frames and tokens left out; no gradient reaches the
     teacher."""
-    frames = torch.arange(teacher.ctc_logits.size(1), device=teacher.lengths.device) < teacher.lengths[:, None]
+    device = teacher.ctc_logits.device
+    frames = before_the_end(teacher.lengths, teacher.ctc_logits.size(1), device)
     parts = {"ctc": (teacher.ctc_logits, student.ctc_logits, frames)}
     if teacher.decoder_logits is not None:
-        tokens = torch.arange(teacher.decoder_logits.size(1), device=teacher.lengths.device)
-        valid = tokens < batch.target_lengths[:, None] + 1
+        valid = before_the_end(batch.target_lengths + 1, teacher.decoder_logits.size(1), device)
         parts["decoder"] = (teacher.decoder_logits, student.decoder_logits, valid)
     chosen = [name for name in kl.distributions if name in parts]
     weights = {"ctc": ctc_weight, "decoder": 1 - ctc_weight} if len(chosen) > 1 else dict.fromkeys(chosen, 1.0)

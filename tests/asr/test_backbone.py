@@ -1,5 +1,7 @@
 """What every backbone shares: layer drop, the share of blanks, paths, weights taken from another model."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -102,8 +104,11 @@ def test_a_factory_builds_as_configured_or_changed():
         built.build(layer=2)
 
 
-def test_a_batch_moves_with_all_its_tensors():
+def test_a_batch_moves_and_its_lengths_stay():
     moved = batch().to(torch.device("meta"))
     assert moved.ids == batch().ids
-    for name in ("inputs", "input_lengths", "targets", "target_lengths"):
-        assert getattr(moved, name).device.type == "meta"
+    assert {moved.inputs.device.type, moved.targets.device.type} == {"meta"}
+    for name in ("input_lengths", "target_lengths", "frames_needed"):
+        assert torch.equal(getattr(moved, name), getattr(batch(), name))
+    unlabelled = dataclasses.replace(batch(), targets=None, target_lengths=None, frames_needed=None)
+    assert unlabelled.to(torch.device("meta")).targets is None

@@ -55,6 +55,9 @@ def test_a_layer_that_runs_twice_counts_twice_at_its_own_inputs():
     torch.testing.assert_close(norm.running_var, torch.stack(variances).mean(0), atol=1e-6, rtol=1e-5)
     counted = [int(each.num_batches_tracked) for each in batch_norms(model).values()]
     assert counted == [2, 4, 2, 2]
+    watched = statistics_of(model)
+    run()  # unwatched, no frame is gathered
+    close(statistics_of(model), watched)
 
 
 def test_two_paths_count_each_by_itself():

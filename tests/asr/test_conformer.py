@@ -1,13 +1,14 @@
 """The Conformer against ESPnet's own encoder, the paper's sizes, and its promises about padding."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 
-from asr.backbones import Batch, EncoderState, LayerDrop
+from asr.backbones import Batch, LayerDrop
 from asr.backbones.conformer import folded_encoder_state, load_espnet_encoder, run_block
 from common.errors import UserError
 from tests.models import SMALL, STILL, batch, conformer, factory
@@ -91,7 +92,7 @@ def test_a_path_is_its_layers_applied_by_hand(path):
     x = state.x
     for layer, count in enumerate(path):
         for _ in range(count):
-            x = run_block(model.encoder.encoders[layer], EncoderState(x, state.valid, state.positions), 1.0, True)
+            x = run_block(model.encoder.encoders[layer], dataclasses.replace(state, x=x), 1.0, True)
     by_hand = model.encoder.after_norm(x)
     assert torch.equal(model.encode(data.inputs, data.input_lengths, path).frames, by_hand)
 

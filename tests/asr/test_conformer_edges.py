@@ -241,6 +241,16 @@ def test_both_losses_by_hand(smoothing):
     assert float(terms["total"]) == pytest.approx(0.6 * attention + 0.4 * float(ctc), rel=1e-4)
 
 
+def test_a_batch_norm_with_hooks_is_called_with_the_real_frames():
+    models = [conformer(**STILL).train() for _ in range(2)]
+    data, seen = batch(), []
+    models[0].layer_module(2).conv_module.norm.register_forward_hook(lambda _, given, made: seen.append(made))
+    watched, plain = (model.encode(data.inputs, data.input_lengths) for model in models)
+    assert [tuple(made.shape) for made in seen] == [(int(plain.lengths.sum()), SMALL["width"])]
+    valid = models[0].front_end(data.inputs, data.input_lengths).valid
+    torch.testing.assert_close(watched.frames[valid], plain.frames[valid], atol=1e-5, rtol=1e-5)
+
+
 def test_convolutions_with_hooks_and_others_in_their_place_are_called():
     """Calibration and pruning by hooks; a module that holds its weights otherwise."""
     model, data = conformer(**STILL).eval(), batch()

@@ -101,7 +101,7 @@ def test_which_layers_are_compared(student, teacher, matched):
 def test_neither_padding_nor_the_size_of_a_residual_stream_counts():
     torch.manual_seed(0)
     valid = torch.tensor([[True, True, True], [True, False, False]])
-    given, own = [EncoderState(torch.randn(2, 3, 8), valid)], [EncoderState(torch.randn(2, 3, 8), valid)]
+    given, own = ([EncoderState(torch.randn(2, 3, 8), valid, valid.sum(1))] for _ in range(2))
     distance = hidden_distance(given, own)
     padded = [dataclasses.replace(own[0], x=torch.where(valid[..., None], own[0].x, 100.0))]
     assert torch.equal(hidden_distance(given, padded), distance)

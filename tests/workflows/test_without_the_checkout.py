@@ -32,7 +32,7 @@ from workflows.systems import load_system
 
 LENGTHS = (0.9, 2.1, 1.4)
 """Seconds of the utterances of a batch."""
-MODULES = {"bitmap.py", "foldable.py", "packed.py", "speech.py"}
+MODULES = {"bitmap.py", "foldable.py", "masks.py", "packed.py", "speech.py"}
 ELSEWHERE = """
 import importlib.util, json, sys
 import numpy, torch, transformers

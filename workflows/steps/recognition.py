@@ -22,9 +22,9 @@ class Speech:
         self.waveform = 0.1 * torch.randn(1, samples, generator=generator).to(device)
 
     def features(self) -> tuple[Tensor, Tensor]:
-        """(1, time, features), or (1, samples), and the length (1,), on the device."""
+        """(1, time, features), or (1, samples), on the device, and the length (1,) on the host."""
         features, lengths = self.data.extractor(self.waveform, [self.waveform.size(1)])
-        return self.data.normaliser(features), lengths.to(self.device)
+        return self.data.normaliser(features), lengths
 
 
 def recognition(system: TrainedSystem, point: Point, speech: Speech) -> Callable[[], Any]:

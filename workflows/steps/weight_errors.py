@@ -30,6 +30,7 @@ from analysis.scoring.counts import Counts
 from asr.backbones import Backbone, Batch, Encoded, EncoderState
 from asr.corpora.content import check_audio
 from asr.decoding import greedy
+from asr.portable.masks import before_the_end
 from common.errors import UserError
 from common.files import write_json
 from methods.contract import AtPath, Point
@@ -211,7 +212,7 @@ def _added(parts: Mapping[str, nn.Module], at: At | None, execution: int) -> Ite
 
 def divergence(true: Tensor, found: Tensor, lengths: Tensor) -> float:
     """KL(true || found) in nats, summed over real frames; both log probabilities (batch, frames, vocabulary)."""
-    real = torch.arange(true.size(1), device=true.device) < lengths[:, None].to(true.device)
+    real = before_the_end(lengths, true.size(1), true.device)
     each = (true.double().exp() * (true.double() - found.double())).sum(-1)
     return float(each[real].sum())
 
