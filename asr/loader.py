@@ -11,6 +11,7 @@ spawned ones would each import torch, which takes seconds and as much memory aga
 """
 
 import multiprocessing
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -86,7 +87,9 @@ def _as_it_is(read: Read | UserError) -> Read | UserError:
 
 
 def _server() -> multiprocessing.context.BaseContext:
-    """The server that workers are forked from; it starts with the first of them."""
+    """The server that workers are forked from; it starts with the first of them. A worker runs the imports of the main
+    module once more, so the server has done them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    used = {getattr(value, "__module__", None) for value in vars(sys.modules["__main__"]).values()}
+    context.set_forkserver_preload([__name__, *sorted(name for name in used if name not in (None, "__main__"))])
     return context
