@@ -111,6 +111,10 @@ class Edges:
         """GPUs of one training."""
         return self.experiment.training_of(wildcards.system).devices
 
+    def training_cores(self, wildcards: Any) -> int:
+        """CPU cores of one training: its threads, and one for each process that reads batches ahead."""
+        return self.experiment.threads + self.experiment.training_of(wildcards.system).workers
+
     def contents(self, names: list[str]) -> list[str]:
         """What says which recordings and transcripts some sets hold."""
         return [f"{self.data}/{content_file(name)}" for name in dict.fromkeys(names)]

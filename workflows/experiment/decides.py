@@ -6,8 +6,8 @@ from typing import Any
 from methods.paths import format_path
 from workflows.experiment.schema import Experiment
 
-LOG_ONLY = {"log_every", "tensorboard", "checkpoint_every", "all_blank"}
-"""Training settings that change what is written down on the way, not what comes out."""
+DECIDE_NOTHING = {"log_every", "tensorboard", "checkpoint_every", "all_blank", "workers", "prefetch"}
+"""Training settings that change what is written down on the way, or who reads a batch, not what comes out."""
 
 
 def corpus_identity(experiment: Experiment) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def training_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
         "backbone": experiment.backbone_of(system),
         "method": entry.method,
         "settings": entry.settings,
-        "training": experiment.training_of(system).model_dump(mode="json", exclude=LOG_ONLY),
+        "training": experiment.training_of(system).model_dump(mode="json", exclude=DECIDE_NOTHING),
         "statistics": experiment.statistics,
         "threads": experiment.threads,
     }

@@ -27,7 +27,7 @@ rule train_system:
         recipe=edges.training,
         data=edges.data,
         folder=subpath(output.model, parent=True),
-    threads: experiment.threads
+    threads: edges.training_cores
     resources:
         gpu=edges.devices,
     log:

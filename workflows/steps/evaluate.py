@@ -1,6 +1,7 @@
 """Decoding one system: encoder outputs of all points through what they share, then every decode that applies to it."""
 
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -86,9 +87,9 @@ class Decoder:
         """Words of each utterance of a set at each point. Utterances of a set that was decoded before are taken from
         there, if it was at the same points."""
         speech = self.data.speech_set(name, labelled=False)
-        wanted = [example.utterance for example in speech.examples[: self.settings.utterances]]
+        wanted = [example.utterance for example in itertools.islice(speech.examples, self.settings.utterances)]
         missing = {each for each in wanted if not {point.id for point in points} <= self.known.get(each, {}).keys()}
-        speech.examples = [example for example in speech.examples if example.utterance in missing]
+        speech.keep([index for index, utterance in enumerate(wanted) if utterance in missing])
         method, module = self.system.method, self.system.module
         for indices in speech.order(self.batch_seconds).in_order():
             batch = speech.batch(indices, self.device, labelled=False)
