@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from asr.processes import mean_of_all
 from common.errors import UserError, unknown
 
 
@@ -131,7 +132,8 @@ def blank_fraction(outputs: Outputs) -> Tensor:
     """Share of real frames whose best CTC label is blank; 1.0 is the all-blank plateau."""
     with torch.no_grad():
         real = torch.arange(outputs.ctc_logits.size(1), device=outputs.lengths.device) < outputs.lengths[:, None]
-        return ((outputs.ctc_logits.argmax(-1) == 0) & real).sum() / real.sum().clamp(min=1)
+        frames = real.sum()
+        return mean_of_all(((outputs.ctc_logits.argmax(-1) == 0) & real).sum() / frames.clamp(min=1), frames)
 
 
 class Backbone(nn.Module, ABC):

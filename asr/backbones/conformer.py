@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
 from asr.precision import no_autocast
+from asr.processes import mean_of_all
 from common.settings import Settings
 
 with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
@@ -213,6 +214,7 @@ class Conformer(Backbone):
             logits = outputs.ctc_logits.float().transpose(0, 1)
             ctc = self.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
             attention = self.attention_loss(outputs.decoder_logits.float(), self.decoder_targets(batch))
+        ctc, attention = (mean_of_all(each, len(batch.ids)) for each in (ctc, attention))
         total = (1 - self.ctc_weight) * attention + self.ctc_weight * ctc
         return {"total": total, "ctc": ctc, "attention": attention, "blank_fraction": blank_fraction(outputs)}
 
