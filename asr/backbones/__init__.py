@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.portable.masks import before_the_end
+from asr.processes import mean_of_all
 from common.errors import UserError, unknown
 
 
@@ -144,7 +145,8 @@ def blank_fraction(outputs: Outputs) -> Tensor:
     with torch.no_grad():
         logits = outputs.ctc_logits
         real = before_the_end(outputs.lengths, logits.size(1), logits.device)
-        return ((logits.argmax(-1) == 0) & real).sum() / real.sum().clamp(min=1)
+        frames = real.sum()
+        return mean_of_all(((logits.argmax(-1) == 0) & real).sum() / frames.clamp(min=1), frames)
 
 
 class Backbone(nn.Module, ABC):

@@ -30,6 +30,7 @@ from asr.backbones.masked_batch_norm import masked_batch_norm
 from asr.backbones.relative_attention import relative_attention
 from asr.portable.masks import before_the_end
 from asr.precision import no_autocast
+from asr.processes import mean_of_all
 from common.settings import Settings
 
 with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
@@ -217,6 +218,7 @@ class Conformer(Backbone):
             logits = outputs.ctc_logits.float().transpose(0, 1)
             ctc = self.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
             attention = self.attention_loss(outputs.decoder_logits.float(), self.decoder_targets(batch))
+        ctc, attention = (mean_of_all(each, len(batch.ids)) for each in (ctc, attention))
         total = (1 - self.ctc_weight) * attention + self.ctc_weight * ctc
         return {"total": total, "ctc": ctc, "attention": attention, "blank_fraction": blank_fraction(outputs)}
 
