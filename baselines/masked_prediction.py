@@ -92,6 +92,9 @@ class MaskedPrediction(Method):
     def architecture(self, module: nn.Module) -> dict[str, Any]:
         return {"pretraining": isinstance(module, Pretraining)}
 
+    def outline(self) -> nn.Module:
+        return self.backbone.outline()
+
     def rebuild(self, architecture: dict[str, Any]) -> nn.Module:
         return self.build() if architecture["pretraining"] else self.backbone.build()
 

@@ -7,6 +7,7 @@ so that a method can share work between paths or replace what it needs to.
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -276,6 +277,19 @@ class BackboneFactory:
     def build(self, **changes: Any) -> Backbone:
         """A new backbone with random weights; `changes` override settings (a student with fewer layers, say)."""
         return self.module.build(self.configure({**self.settings, **changes}), self.vocabulary)
+
+    def outline(self) -> Backbone:
+        """The shapes of a backbone without its weights, on torch's meta device: one for all who ask, to be looked at,
+        and copied by whoever changes something."""
+        return _outline(self.name, self.config.model_dump_json(), self.vocabulary)
+
+
+@functools.cache
+def _outline(name: str, settings: str, vocabulary: int) -> Backbone:
+    """Built once: the systems of an experiment have few shapes, and even without weights each takes a while."""
+    module = load_module(name, "backbone")
+    with torch.device("meta"):
+        return module.build(module.Config.model_validate_json(settings), vocabulary)
 
 
 BACKBONES = ("conformer", "wav2vec2", "hubert")
