@@ -44,11 +44,15 @@ class Row:
 
 def compared(name: str, peer: str, pairs: Sequence[tuple[float, float]], work: str, reach: float | None = None) -> Row:
     """A row of `pairs` of seconds, ours and the peer's, taken in turn: the ratio is that of each pair."""
-    ratios = [theirs / ours for ours, theirs in pairs]
+    ratios = spread([theirs / ours for ours, theirs in pairs])
     ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
     factor, unit = (1, "s") if max(ours, theirs) >= 10 else (1000, "ms")
-    spread = (statistics.median(ratios), min(ratios), max(ratios), len(ratios))
-    return Row(name, peer, *spread, work, factor * ours, factor * theirs, unit, FAST, reach)
+    return Row(name, peer, *ratios, work, factor * ours, factor * theirs, unit, FAST, reach)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float, int]:
+    """Median, extremes and number, as a row has them."""
+    return statistics.median(values), min(values), max(values), len(values)
 
 
 def counted(name: str, peer: str, ratio: float, work: str, measure: str = SMALL, **more: Any) -> Row:
@@ -146,6 +150,12 @@ class Bench:
             import torch
 
             torch.cuda.synchronize(self.device)
+
+    def until(self, number: int, of: int) -> float:
+        """When piece `number`, counted from 0, ends, of so many that share what is left of the budget: a time of the
+        monotonic clock."""
+        now = time.monotonic()
+        return now + (self.ends - now) / (of - number)
 
     def in_turn(
         self, ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int, until: float | None = None
