@@ -138,8 +138,11 @@ class DecodeSettings(Settings):
     ctc_weight: float = Field(0.3, ge=0, le=1)
     penalty: float = 0.1
     """Added for each token of a hypothesis (ESPnet's length bonus)."""
-    max_length_ratio: float = 0.0
+    max_length_ratio: float = Field(0.0, ge=0)
     """Longest hypothesis in tokens over encoder frames; 0: as many tokens as frames."""
+    batch_hypotheses: int = Field(320, gt=0)
+    """Of beam search: so many hypotheses are searched together, of as many utterances and points as fit, one at least:
+    as much as memory holds. Transcripts do not depend on it."""
     utterances: int | None = Field(None, gt=0)
     """Only the first so many utterances of each set; None: all."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
