@@ -6,6 +6,8 @@
 #   make reproduce ONLY=sisters             a part that the experiment names: the grids of the sister papers; ONLY=all
 #   make reproduce CORES=8                  more jobs at once
 #   make snakemake-report                   Snakemake's own report of that run, beside ours
+#   make bench                              speed of ours beside others', in 20 minutes; DEVICE=cuda; ONLY=paths_tree,packed;
+#                                           docs/performance.md gets the table
 #   make mutants                            how many wrong lines the tests notice: an hour; docs/reliability.md gets the table
 
 EXPERIMENT ?= smoke
@@ -14,6 +16,8 @@ CORES ?= all
 ONLY ?=
 SYSTEMS ?=
 WORKERS ?= 2
+# Where `make bench` measures: cpu or cuda.
+DEVICE ?= cpu
 PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 --version >/dev/null 2>&1 && echo python3.11 || \
 	(command -v python3.12 >/dev/null 2>&1 && python3.12 --version >/dev/null 2>&1 && echo python3.12) || echo python3)
 # The folder of the experiment's results; an unknown experiment is said here.
@@ -21,7 +25,7 @@ FOLDER = folder="$$(.venv/bin/python -m workflows.folder --experiment '$(EXPERIM
 SNAKEMAKE := .venv/bin/snakemake --workflow-profile none --profile workflows/profiles/default --cores $(CORES)
 CONFIG = --config experiment='$(EXPERIMENT)' $(if $(ONLY),only='$(ONLY)') $(if $(SYSTEMS),systems='$(SYSTEMS)')
 
-.PHONY: setup reproduce snakemake-report test mutants lint
+.PHONY: setup reproduce snakemake-report test bench mutants lint
 
 setup: .venv/complete
 
@@ -45,6 +49,15 @@ snakemake-report: setup
 
 test: setup
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile
+
+bench: setup .bench/complete
+	.venv/bin/python -m benchmarks --device $(DEVICE) --only '$(ONLY)'
+
+# What a peer needs beyond the lock, in a folder of its own: nothing else reads it. Without it that benchmark says so.
+.bench/complete: Makefile
+	@mkdir -p .bench
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .bench/packages \
+		accelerate==1.15.0 && touch $@ || echo "note: accelerate could not be installed; one benchmark is left out"
 
 # The tool stands in a folder of its own: nothing that is run or tested needs it.
 mutants: setup .mutants/complete

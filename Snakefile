@@ -14,7 +14,7 @@ min_version("9.14.8")
 sys.path.insert(0, workflow.basedir)
 
 from common.errors import UserError
-from workflows.edges import Edges, all_cores, use_this_python
+from workflows.edges import Edges, all_cores, runs_under_slurm, use_this_python
 from workflows.experiment import load_experiment
 from workflows.part import chosen_part
 from workflows.why import Plan, said_first
@@ -29,7 +29,7 @@ except UserError as error:
 
 RESULTS = f"{config.get('results', 'results')}/{experiment.name}"
 plan = Plan(experiment, Path(RESULTS))
-edges = Edges(experiment, RESULTS, asked, plan.shown(asked), plan.identities)
+edges = Edges(experiment, RESULTS, asked, plan.shown(asked), plan.identities, lambda: runs_under_slurm(workflow))
 # How the experiment was named decides nothing: Snakemake compares texts and numbers among parameters, not paths.
 experiment_argument = Path(EXPERIMENT)
 if workflow.is_main_process:

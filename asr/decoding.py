@@ -1,5 +1,4 @@
-"""From encoder outputs to token ids by greedy CTC. Beam search stands with the scorers it needs
-(`asr.backbones.conformer_search`)."""
+"""From encoder outputs to token ids by greedy CTC. Beam search stands in `asr.search`."""
 
 from itertools import groupby
 

@@ -1,5 +1,5 @@
-"""What models read, made on the device of the audio, one batch at a time: log-mel filter banks (lhotse's torch layer,
-Kaldi-compatible), or the normalised waveform."""
+"""What models read, made on the device of the audio: log-mel filter banks (lhotse's torch layer, Kaldi-compatible), or
+the normalised waveform."""
 
 import dataclasses
 import functools
@@ -53,6 +53,10 @@ class FeatureExtractor:
         """Number of frames that so many samples give."""
         return max(0, 1 + (samples - self.window) // self.shift)
 
+    def most_samples(self, frames: int) -> int:
+        """The largest number of samples that give so many frames."""
+        return self.window + frames * self.shift - 1
+
     @torch.no_grad()
     def __call__(self, waveforms: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
         """`waveforms` (batch, samples), zero-padded, and their lengths in samples -> (batch, frames, mels),
@@ -101,7 +105,7 @@ def as_they_are(features: Tensor) -> Tensor:
     return features
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Normaliser:
     """Global mean and variance normalisation: (x - mean) / deviation for each feature.
 
@@ -112,8 +116,12 @@ class Normaliser:
     deviation: np.ndarray
 
     def __call__(self, features: Tensor) -> Tensor:
-        mean = torch.as_tensor(self.mean, device=features.device)
-        return (features - mean) / torch.as_tensor(self.deviation, device=features.device)
+        mean, deviation = self._on(features.device)
+        return (features - mean) / deviation
+
+    @functools.cache  # noqa: B019 - a few; copied once, since the host waits for a copy to a GPU
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        return torch.as_tensor(self.mean, device=device), torch.as_tensor(self.deviation, device=device)
 
     def save(self, path: Path) -> None:
         write_json(path, {"mean": _rounded(self.mean), "deviation": _rounded(self.deviation)})

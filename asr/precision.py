@@ -15,6 +15,7 @@ the same switches as the forward pass and needs `float32_products` around both.
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -57,8 +58,10 @@ def exact_by_default() -> None:
     _set_products("highest", False)
 
 
-def no_autocast(device: torch.device) -> torch.autocast:
+def no_autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Inside, nothing is cast: for losses, targets and features, whose inputs are brought to float32 by the caller."""
+    if not torch.amp.is_autocast_available(device.type):  # as on torch's `meta`
+        return contextlib.nullcontext()
     return torch.autocast(device.type, enabled=False)
 
 

@@ -89,6 +89,9 @@ class TrainingSettings(Settings):
     """Audio in a batch on one device, padding counted."""
     batch_utterances: int | None = Field(None, gt=0)
     """Instead, so many utterances in a training batch on one device, whatever their length."""
+    pad_to_seconds: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Inputs of a training batch end at a multiple of so many seconds, so that there are few shapes; 0: where the
+    longest utterance ends."""
     buckets: int = Field(10, gt=0)
     accumulate: int = Field(1, gt=0)
     """Batches whose gradients are summed before one optimiser step; losses are divided by it."""
@@ -112,6 +115,12 @@ class TrainingSettings(Settings):
     all_blank: Literal["warn", "stop"] = "warn"
     """What to do when, after a quarter of the steps, every frame still comes out as blank."""
     tensorboard: bool = True
+    workers: int = Field(0, ge=0)
+    """Processes that read batches ahead on one device; 0: the training process reads each when it is its turn."""
+    prefetch: int = Field(2, gt=0)
+    """Batches that each worker reads ahead."""
+    features_on: Literal["device", "workers"] = "device"
+    """Where a GPU is: who makes log-mel features that are not stored. On CPUs it is always the process that reads."""
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "TrainingSettings":
@@ -129,8 +138,11 @@ class DecodeSettings(Settings):
     ctc_weight: float = Field(0.3, ge=0, le=1)
     penalty: float = 0.1
     """Added for each token of a hypothesis (ESPnet's length bonus)."""
-    max_length_ratio: float = 0.0
+    max_length_ratio: float = Field(0.0, ge=0)
     """Longest hypothesis in tokens over encoder frames; 0: as many tokens as frames."""
+    batch_hypotheses: int = Field(320, gt=0)
+    """Of beam search: so many hypotheses are searched together, of as many utterances and points as fit, one at least:
+    as much as memory holds. Transcripts do not depend on it."""
     utterances: int | None = Field(None, gt=0)
     """Only the first so many utterances of each set; None: all."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

@@ -24,6 +24,7 @@ from asr.checkpoints import Checkpoints
 from asr.finiteness import FirstNotFinite, stop_not_finite
 from asr.optimiser import make_optimiser
 from asr.precision import exact_by_default, float32_products, precision_of
+from asr.processes import together
 from asr.schedules import factor_at
 from asr.seeds import seed_step
 from asr.settings import Precision, TrainingSettings
@@ -70,19 +71,23 @@ def make_fabric(settings: TrainingSettings) -> Fabric:
 
 
 class _Forward(nn.Module):
-    """Losses as a forward pass, so that DDP sees one call: in training in the precision asked for, else in float32."""
+    """Losses as a forward pass, so that DDP sees one call: in training in the precision asked for and as parts of those
+    of all processes, else in float32 and alone. Only the total has a gradient."""
 
     def __init__(self, module: nn.Module, objective: Objective, precision: Precision, fabric: Fabric):
         super().__init__()
         self.module = module
         self.compute = objective.losses
         self.precision = precision
-        self.device, self.rank = fabric.device, fabric.global_rank
+        self.device, self.rank, self.processes = fabric.device, fabric.global_rank, fabric.world_size
 
     def forward(self, batch: Batch, index: int, micro_batch: int) -> dict[str, Tensor]:
-        precision, rank = (self.precision, self.rank) if self.training else ("32-true", 0)
-        with precision_of(precision, self.device):
-            return self.compute(self.module, batch, index, micro_batch, rank, self.training)
+        precision, rank, processes = ("32-true", 0, 1)
+        if self.training:
+            precision, rank, processes = self.precision, self.rank, self.processes
+        with precision_of(precision, self.device), together(processes):
+            terms = self.compute(self.module, batch, index, micro_batch, rank, self.training)
+        return {name: value if name == "total" else value.detach() for name, value in terms.items()}
 
 
 def run_stage(

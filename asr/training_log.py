@@ -75,12 +75,18 @@ class TrainingLog:
             self.display.progress(index + 1)
         if not self.is_due(index):
             return
-        means = {name: float(value) / self.count for name, value in self.sums.items()}
+        means = self._means()
         self.sums, self.count = defaultdict(float), 0
-        if "blank_fraction" in means:  # of all devices, so that all of them stop or none
-            means["blank_fraction"] = float(self.fabric.all_reduce(torch.tensor(means["blank_fraction"])))
         self._write(index, {"learning_rate": rate, **means})
         self._watch_blanks(index, means.get("blank_fraction", 0.0))
+
+    def _means(self) -> dict[str, float]:
+        """Of each term over the batches since the last line and over all devices: every process has the same."""
+        means = {name: float(value) / self.count for name, value in self.sums.items()}
+        if self.fabric.world_size == 1:
+            return means
+        found = self.fabric.all_reduce(torch.tensor(list(means.values()), dtype=torch.float64))
+        return dict(zip(means, found.tolist(), strict=True))
 
     def validated(self, index: int, scores: dict[str, float]) -> None:
         self._write(index, {f"dev.{name}": value for name, value in scores.items()})

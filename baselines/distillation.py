@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, EncoderState, LayerDrop, Outputs
 from asr.precision import no_autocast
+from asr.processes import mean_of_all
 from common.errors import UserError
 from common.settings import Settings
 from methods.contract import Method, Point, Step, SystemReference, path_points
@@ -220,4 +221,4 @@ def hidden_distance(teacher: Sequence[EncoderState], student: Sequence[EncoderSt
         with no_autocast(valid.device):
             found, wanted = (F.layer_norm(x.float(), x.shape[-1:]) for x in (state.x[valid], target))
             distances.append(F.mse_loss(found, wanted))
-    return torch.stack(distances).mean()
+    return mean_of_all(torch.stack(distances).mean(), valid.sum())

@@ -7,6 +7,7 @@ Nothing is trained. Other systems start from it: fine-tuned, with fewer layers, 
 layer and is a recogniser; hubert-base-ls960 has none and is not, until it is fine-tuned. See docs/foundation_models.md.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from common.errors import UserError
 from common.files import sha256
 from common.settings import Settings
 from methods.contract import Method, Point, Stage, Step, path_points
+
+UNREAD = {"ctc_layer": "trained", "sha256": {}}
+"""The origin of a model of which nothing was read: it counts as a recogniser."""
 
 
 class Foundation(Method):
@@ -58,6 +62,17 @@ class Foundation(Method):
         trained = load_weights(module, folder)
         files = {path.name: sha256(path) for path in (folder / "config.json", weights_of(folder))}
         module.origin = {"ctc_layer": "trained" if trained else "random", "sha256": files}
+        return module
+
+    def outline(self) -> nn.Module:
+        module = copy.copy(self.backbone.outline())
+        module.origin = UNREAD
+        return module
+
+    def untrained(self) -> nn.Module:
+        """Random weights: whether the model that is named has a CTC layer is not looked up."""
+        module = self.backbone.build()
+        module.origin = UNREAD
         return module
 
     def stages(self, training: TrainingSettings) -> list[Stage]:

@@ -54,6 +54,9 @@ class LayerDropped(Method):
     def build(self) -> nn.Module:
         return self._at_rate(build_from(self.backbone, self.config.start, self.inputs))
 
+    def outline(self) -> nn.Module:
+        return self.backbone.outline()
+
     def rebuild(self, architecture: dict) -> nn.Module:
         return self._at_rate(self.backbone.build())
 

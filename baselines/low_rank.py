@@ -10,6 +10,7 @@ weights in the place of m n, so only r < m n / (m + n) saves any; a matrix that 
 factors are fine-tuned with the source's own losses, at all its trained points.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from asr.backbones import Batch
 from common.errors import UserError
-from methods.contract import Method, Stage, Step
+from methods.contract import Method, Point, Stage, Step
 from methods.shared.derived import Derived
 from methods.shared.matrices import matrices
 
@@ -73,8 +74,8 @@ class LowRank(Derived):
                 module.set_submodule(name, Factors(part, rank).set_to(part, vectors[:, :rank]))
         return module
 
-    def _rank(self, part: nn.Linear | nn.Conv1d, energies: Tensor) -> int | None:
-        """The rank of the factors; None where they would not save anything."""
+    def _rank(self, part: nn.Linear | nn.Conv1d, energies: Tensor | None) -> int | None:
+        """The rank of the factors, by the energies where these decide it; None where they would not save anything."""
         outputs, inputs = part.weight.shape[:2]
         most = outputs * inputs / (outputs + inputs)
         if self.config.by == "share":
@@ -102,6 +103,23 @@ class LowRank(Derived):
         products = products_of_inputs(parts, hear)
         module.train(training)
         return {name: root_of(product) for name, product in products.items()}
+
+    def outline(self) -> nn.Module | None:
+        module = self.made_by.outline()
+        if module is None or self._learned:
+            return None
+        module = copy.deepcopy(module)
+        with torch.device("meta"):
+            ranks = {name: self._rank(part, None) for name, part in matrices(module).items()}
+            return self.reshape(module, {name: rank for name, rank in ranks.items() if rank is not None})
+
+    def costs_are_learned(self, point: Point) -> bool:
+        return self._learned or super().costs_are_learned(point)
+
+    @property
+    def _learned(self) -> bool:
+        """Whether the ranks follow from the weights."""
+        return self.config.by == "energy" and self.config.keep < 1
 
     def form(self, module: nn.Module) -> dict[str, Any]:
         return {name: part.rank for name, part in module.named_modules() if isinstance(part, Factors)}

@@ -37,7 +37,6 @@ from methods.shared.pruning import (
     gone_at,
     highest,
     masked,
-    outline,
     prune,
     pruned_weights,
     shares_of,
@@ -111,7 +110,7 @@ class Magnitude(Derived):
         if self.config.target is not None:
             check_target(self.backbone, self.config.target)
         if self.config.m is not None:
-            check_rows(matrices(outline(self.backbone)), self.config.m)
+            check_rows(matrices(self.backbone.outline()), self.config.m)
 
     def prepare(self, module: nn.Module) -> nn.Module:
         self.matrices_to("prune", module)

@@ -22,6 +22,7 @@ from asr.backbones import Batch
 from asr.backbones.speech_encoder import SpeechEncoder
 from asr.clusters import Clusters
 from asr.precision import no_autocast
+from asr.processes import mean_of_all
 from asr.settings import TrainingSettings
 from common.settings import Settings
 from methods.contract import Method, Point, Stage, Step
@@ -79,8 +80,9 @@ class MaskedPrediction(Method):
         terms = {}
         for name, where in parts.items():
             chosen, target = logits[where], labels[where]
-            terms[name] = F.cross_entropy(chosen, target, reduction="sum") / max(1, len(target))
-            terms[f"{name}_accuracy"] = (chosen.detach().argmax(-1) == target).sum() / max(1, len(target))
+            loss = F.cross_entropy(chosen, target, reduction="sum") / max(1, len(target))
+            accuracy = (chosen.detach().argmax(-1) == target).sum() / max(1, len(target))
+            terms[name], terms[f"{name}_accuracy"] = (mean_of_all(each, len(target)) for each in (loss, accuracy))
         return {"total": terms["masked"] + config.unmasked_weight * terms["unmasked"], **terms}
 
     def finish(self, module: nn.Module, calibration: Iterable[Batch]) -> nn.Module:
@@ -89,6 +91,9 @@ class MaskedPrediction(Method):
 
     def architecture(self, module: nn.Module) -> dict[str, Any]:
         return {"pretraining": isinstance(module, Pretraining)}
+
+    def outline(self) -> nn.Module:
+        return self.backbone.outline()
 
     def rebuild(self, architecture: dict[str, Any]) -> nn.Module:
         return self.build() if architecture["pretraining"] else self.backbone.build()

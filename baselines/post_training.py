@@ -42,6 +42,9 @@ class PostTraining(Derived):
     def stages(self, training: TrainingSettings) -> list[Stage]:
         return []
 
+    def outline(self) -> nn.Module | None:
+        return self.made_by.outline()
+
     def reshape(self, module: nn.Module, form: dict[str, Any]) -> nn.Module:
         return self._with(module, Packed.like)
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of speech encoders share: shapes, noise to run on, and how spread is written."""
+"""What the benchmarks of speech encoders share: shapes, and noise to run on."""
 
 import statistics
 from collections.abc import Sequence
@@ -38,10 +38,6 @@ def noise(utterances: int, seconds: float) -> Batch:
         targets=torch.randint(FIRST_LETTER, VOCABULARY, (utterances, letters), generator=generator),
         target_lengths=torch.full((utterances,), letters),
     )
-
-
-def device_here() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def device_name(device: torch.device) -> str:

@@ -25,18 +25,16 @@ one more utterance keeps. With `checkpoint_layers` only the inputs of layers are
 layer's forward pass twice.
 """
 
-import argparse
 import contextlib
 import dataclasses
+import math
 import multiprocessing
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,10 +45,10 @@ from asr.backbones import Batch, EncoderState, LayerDrop
 from asr.backbones.speech_encoder import SpeechEncoder
 from asr.portable.speech import base_of
 from asr.settings import TrainingSettings
-from benchmarks.encoders import device_here, device_name, method_on, noise, spread
-from benchmarks.joint_training_tables import memory_table, time_table
+from benchmarks.comparison import Bench, Row, parser, say
+from benchmarks.encoders import device_name, method_on, noise, spread
+from benchmarks.joint_training_tables import memory_rows, memory_table, time_rows, time_table
 from common.errors import UserError, run
-from common.files import write_json
 from methods.contract import Step
 from workflows.steps.memory import give_back_at_once, peak_resident_bytes, reset_peak, resident_bytes
 
@@ -78,18 +76,14 @@ class Setting:
     threads: int
     bf16: bool
     processor_time: bool
+    device: torch.device = torch.device("cpu")
 
 
 class Trainee:
     """A system with random weights, ready for training steps. `joint`: unfolded to `DEPTH`; else all-physical."""
 
     def __init__(self, layers: int, joint: bool, setting: Setting, checkpoint_layers: bool = False):
-        self.setting, self.device = setting, device_here()
-        cuda = self.device.type == "cuda"
-        if setting.bf16 and not cuda:
-            raise UserError("--bf16 needs a CUDA device")
-        if setting.processor_time and cuda:
-            raise UserError("--processor-time says nothing about a CUDA device")
+        self.setting, self.device = setting, setting.device
         name, settings = "baselines.all_physical", {}
         if joint:
             name, settings = "methods.unfolding", {**UNFOLDING, "last": LAST.get(layers)}
@@ -100,7 +94,7 @@ class Trainee:
         self.module = self.method.build().to(self.device).train()
         stage = self.method.stages(TrainingSettings(steps=1))[0]
         self.optimiser = torch.optim.AdamW(self.method.parameter_groups(self.module, stage), lr=5e-5)
-        self.precision = torch.autocast("cuda", torch.bfloat16, enabled=setting.bf16)
+        self.precision = torch.autocast(self.device.type, torch.bfloat16, enabled=setting.bf16)
 
     def loss(self, batch: Batch) -> Tensor:
         with self.precision:
@@ -209,19 +203,24 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure_times(seeds: Sequence[int], utterances: int, repeats: int, setting: Setting) -> dict[str, Any]:
-    """Each seed and the baseline in turn: executions, seconds in layers and of whole steps, ratios pair by pair."""
+def measure_times(
+    seeds: Sequence[int], utterances: int, repeats: int, setting: Setting, ends: float = math.inf
+) -> dict[str, Any]:
+    """Each seed and the baseline in turn: executions, seconds in layers and of whole steps, ratios pair by pair. No
+    seed is begun after `ends`, a time of the monotonic clock."""
     torch.set_num_threads(setting.threads)
     baseline = Trainee(DEPTH, False, setting)
     batch = noise(utterances, setting.seconds).to(baseline.device)
     baseline.step(batch)  # warm-up
     rows = []
     for layers in seeds:
+        if rows and time.monotonic() > ends:
+            break
         seed = Trainee(layers, True, setting)
         seed.step(batch)
         pairs = [(time_step(seed, batch), time_step(baseline, batch)) for _ in range(repeats)]
         rows.append({"system": f"{layers} -> {DEPTH}", **compare(pairs)})
-        print(f"{rows[-1]['system']}: timed", file=sys.stderr, flush=True)
+        say(f"{rows[-1]['system']}: timed")
     return {
         "device": device_name(baseline.device),
         "clock": "processor time" if setting.processor_time else "wall",
@@ -268,7 +267,7 @@ def measure_memory(seeds: Sequence[int], batches: Sequence[int], setting: Settin
                 )
             rows.append(row)
             shown = ", layers checkpointed" if checkpoint_layers else ""
-            print(f"{row['system']}{shown}: memory measured", file=sys.stderr, flush=True)
+            say(f"{row['system']}{shown}: memory measured")
     return {"batches": batches, "systems": rows}
 
 
@@ -283,8 +282,10 @@ def crossing(utterances: int, difference: float, per_utterance: float) -> float 
 def _in_a_process(
     layers: int, joint: bool, checkpoint_layers: bool, batches: Sequence[int], setting: Setting
 ) -> dict[str, Any]:
-    """Forked before this process has used the device or several threads. Raises `UserError` when it was killed."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+    """On CPUs forked, before this process has used several threads: its memory is counted above the imports. Raises
+    `UserError` when it was killed."""
+    way = "spawn" if setting.device.type == "cuda" else "fork"
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(way)) as pool:
         try:
             return pool.submit(measure_peaks, layers, joint, checkpoint_layers, batches, setting).result()
         except BrokenProcessPool:
@@ -337,43 +338,42 @@ def kept_bytes(trainee: Trainee, batch: Batch) -> int:
     return sum(kept.values())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.joint_training", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--layers", type=int, nargs="+", default=[8, 6, 4, 3, 2], help="physical layers of the seeds")
-    parser.add_argument("--seconds", type=float, default=4.0, help="audio of an utterance")
-    parser.add_argument("--batch", type=int, default=2, help="utterances in a batch, for times")
-    parser.add_argument("--memory-batches", type=int, nargs="+", default=[4], help="the same, for memory")
-    parser.add_argument("--repeats", type=int, default=4, help="pairs of steps")
-    parser.add_argument("--threads", type=int, default=2, help="on CPU")
-    parser.add_argument("--processor-time", action="store_true", help="not wall time: bears a busy CPU better")
-    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16 (CUDA)")
-    parser.add_argument("--small", action="store_true", help="a narrow encoder instead of wav2vec2-base")
-    parser.add_argument("--parts", nargs="+", choices=("memory", "time"), default=["memory", "time"])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there too")
-    arguments = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> list[Row]:
+    options = parser("joint_training", __doc__, threads=2)
+    options.add_argument("--layers", type=int, nargs="+", default=[8, 6, 4, 3, 2], help="physical layers of the seeds")
+    options.add_argument("--seconds", type=float, default=4.0, help="audio of an utterance")
+    options.add_argument("--batch", type=int, default=2, help="utterances in a batch, for times")
+    options.add_argument("--memory-batches", type=int, nargs="+", default=[4], help="the same, for memory")
+    options.add_argument("--repeats", type=int, default=4, help="pairs of steps")
+    options.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
+    options.add_argument("--small", action="store_true", help="a narrow encoder instead of wav2vec2-base")
+    options.add_argument("--parts", nargs="+", choices=("memory", "time"), default=["memory", "time"])
+    arguments = options.parse_args(argv)
+    bench = Bench(arguments)
+    if arguments.quick:
+        quick = {"layers": [2], "seconds": 0.5, "batch": 1, "memory_batches": [1], "repeats": 1, "small": True}
+        vars(arguments).update(quick)
     setting = Setting(
         "small" if arguments.small else "paper",
         arguments.seconds,
         arguments.threads,
         arguments.bf16,
         arguments.processor_time,
+        bench.device,
     )
-    result: dict[str, Any] = {
-        "shape": setting.shape,
-        "utterance_seconds": setting.seconds,
-        "layer_drop": 0.0,
-        "precision": "bf16 autocast" if setting.bf16 else "float32",
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-    }
-    if "memory" in arguments.parts:  # first: a process that has used threads or the device cannot be forked
-        result["memory"] = measure_memory(arguments.layers, arguments.memory_batches, setting)
-        print(memory_table(result["memory"], setting.seconds), end="\n\n", flush=True)
+    report = bench.report
+    report.say(shape=setting.shape, precision="bf16 autocast" if setting.bf16 else "float32")
+    if "memory" in arguments.parts:  # first: a process that has used threads cannot be forked
+        memory = measure_memory(arguments.layers, arguments.memory_batches, setting)
+        report.say(memory_table(memory, setting.seconds) + "\n", memory=memory)
+        report.add(*memory_rows(memory, setting.seconds))
     if "time" in arguments.parts:
-        result["time"] = measure_times(arguments.layers, arguments.batch, arguments.repeats, setting)
-        print(time_table(result["time"]))
-    if arguments.json:
-        write_json(arguments.json, result)
+        times = measure_times(arguments.layers, arguments.batch, arguments.repeats, setting, bench.ends)
+        report.say(time_table(times) + "\n", time=times)
+        report.add(*time_rows(times, setting.seconds, bench.where))
+    if arguments.json is None:
+        print(report.markdown)
+    return report.rows
 
 
 if __name__ == "__main__":

@@ -1,7 +1,36 @@
-"""What `benchmarks.joint_training` found, as Markdown."""
+"""What `benchmarks.joint_training` found, as rows and as Markdown."""
 
 import math
 from typing import Any
+
+from benchmarks.comparison import Row, counted
+
+
+def time_rows(times: dict[str, Any], seconds: float, where: str) -> list[Row]:
+    """Time in layers as the number of executions lets expect it over what was measured."""
+    rows = []
+    for row in times["seeds"]:
+        found, expected = row["layer_ratio"], row["expected_ratio"]
+        ratios = [expected / found[key] for key in ("median", "max", "min")]
+        work = f"forward and backward, {times['batch']} x {seconds:g} s, {where}, {times['clock']}"
+        name = f"layers of a joint step {row['system']}, wav2vec2"
+        against = f"{row['executed_by_baseline']} executions of a 12-layer step"
+        measure = f"of the speed that {row['executed']} executions let expect"
+        rows.append(Row(name, against, *ratios, found["repeats"], work, measure=measure))
+    return rows
+
+
+def memory_rows(memory: dict[str, Any], seconds: float) -> list[Row]:
+    """Peak memory of a step against that of the first system, the baseline."""
+    baseline = memory["systems"][0]
+    rows = []
+    for row in memory["systems"][1:]:
+        ours, theirs = row["peak_bytes"][-1] / 1e9, baseline["peak_bytes"][-1] / 1e9
+        shown = ", layers checkpointed" if row["checkpoint_layers"] else ""
+        work = f"peak of a step with AdamW, {memory['batches'][-1]} x {seconds:g} s"
+        name = f"memory of a training step, wav2vec2 {row['system']}{shown}"
+        rows.append(counted(name, "12 layers", theirs / ours, work, ours=ours, theirs=theirs, unit="GB"))
+    return rows
 
 
 def time_table(times: dict[str, Any]) -> str:

@@ -4,55 +4,52 @@
     python -m benchmarks.packed --repeats 5 --frames 50
 
 All ways are timed in turn in one process, on float32 inputs; each ratio is that of one turn. Outputs are compared.
-Where torchao is installed (nothing else here needs it), so is its kernel, which brings the inputs to int8 too.
+Where torchao is installed (nothing else here needs it), so is its kernel, which brings the inputs to int8 too; torch's
+own int8 kernel is for CPUs.
 """
 
-import argparse
 import copy
-import json
 import sys
-import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks.comparison import Bench, Row, compared, parser
 from common.errors import run
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.packed", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--inputs", type=int, default=256)
-    parser.add_argument("--outputs", type=int, default=2048)
-    parser.add_argument("--frames", type=int, default=250)
-    parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    shape = (arguments.inputs, arguments.outputs, arguments.frames)
-    print(json.dumps(measure(*shape, arguments.repeats, arguments.threads), indent=1))
+def main(argv: Sequence[str] | None = None) -> list[Row]:
+    options = parser("packed", __doc__)
+    options.add_argument("--inputs", type=int, default=256)
+    options.add_argument("--outputs", type=int, default=2048)
+    options.add_argument("--frames", type=int, default=250)
+    options.add_argument("--repeats", type=int, default=30)
+    arguments = options.parse_args(argv)
+    shape = (32, 48, 10) if arguments.quick else (arguments.inputs, arguments.outputs, arguments.frames)
+    repeats = 2 if arguments.quick else arguments.repeats
+    return measure(Bench(arguments), *shape, repeats)
 
 
-def measure(inputs: int, outputs: int, frames: int, repeats: int, threads: int) -> dict:
-    """For each way its time against dense weights, with its spread, and the largest difference from the weights that it
+def measure(bench: Bench, inputs: int, outputs: int, frames: int, repeats: int) -> list[Row]:
+    """A row for each way, against dense weights. The facts hold the largest difference from the weights that each
     stands for."""
-    import platform
-
     import torch
     from torch import nn
 
-    from benchmarks.encoders import spread
     from methods.shared.packed import Packed
     from methods.usmlite import packed
 
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
     dense = nn.Linear(inputs, outputs)
     int8, int4, sparse = Packed.of(dense, 8), Packed.of(dense, 4, 32), packed(dense, 4, n=2, m=4)
-    scales, x = int8.scales.float().flatten(), torch.randn(frames, inputs)
-    ways = {
+    dense, int8, int4, sparse = (module.to(bench.device) for module in (dense, int8, int4, sparse))
+    scales, x = int8.scales.float().flatten(), torch.randn(frames, inputs, device=bench.device)
+    ways: dict[str, Callable[[], Any]] = {
         "dense": lambda: dense(x),
         "int8, unpacked": lambda: int8(x),
         "int4, unpacked": lambda: int4(x),
         "int4 with 2:4, unpacked": lambda: sparse(x),
-        "int8, torch's kernel": lambda: torch._weight_int8pack_mm(x, int8.codes, scales) + int8.bias,
     }
+    if bench.device.type == "cpu":
+        ways["int8, torch's kernel"] = lambda: torch._weight_int8pack_mm(x, int8.codes, scales) + int8.bias
     if (kernel := torchao_kernel(dense)) is not None:
         ways["int8, torchao's kernel, inputs in int8 too"] = lambda: kernel(x)
     weights = {"dense": dense.weight, "int4, unpacked": int4.weight, "int4 with 2:4, unpacked": sparse.weight}
@@ -61,24 +58,13 @@ def measure(inputs: int, outputs: int, frames: int, repeats: int, threads: int) 
             name: float((way() - (x @ weights.get(name, int8.weight).T + dense.bias)).abs().max())
             for name, way in ways.items()
         }
-        turns = []
-        for _ in range(repeats):
-            times = {}
-            for name, way in ways.items():
-                began = time.perf_counter()
-                way()
-                times[name] = time.perf_counter() - began
-            turns.append(times)
-    return {
-        "inputs": inputs,
-        "outputs": outputs,
-        "frames": frames,
-        "threads": threads,
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "against_dense": {name: spread([turn[name] / turn["dense"] for turn in turns]) for name in ways},
-        "largest_difference": difference,
-    }
+        turns = [{name: bench.seconds(way) for name, way in ways.items()} for _ in range(repeats)]
+    bench.report.say(largest_difference=difference)
+    work = f"{inputs} to {outputs} units, {frames} frames, float32, {bench.where}"
+    for name in list(ways)[1:]:
+        pairs = [(turn[name], turn["dense"]) for turn in turns]
+        bench.report.add(compared(f"a matrix in {name}", "dense, float32", pairs, work))
+    return bench.report.rows
 
 
 def torchao_kernel(dense: Any) -> Any:

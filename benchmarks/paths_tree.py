@@ -7,38 +7,36 @@ The tree runs 126 layers instead of 576: 4.57 times less work is the limit. Both
 process; the ratio is taken pair by pair. Outputs are compared: they must agree to 1e-5.
 """
 
-import argparse
-import json
-import platform
-import statistics
 import sys
-import time
+from collections.abc import Sequence
 
+from benchmarks.comparison import Bench, Row, compared, parser
 from common.errors import run
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.paths_tree", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "--width", type=int, default=256, help="model width; feed-forward layers are eight times as wide"
-    )
-    parser.add_argument("--seconds", type=float, default=5.0, help="audio")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.width, arguments.seconds, arguments.repeats, arguments.threads), indent=1))
+REACH = {"cpu": 4.5, "cuda": 4.2}
+LARGEST_DIFFERENCE = {"cpu": 1e-5, "cuda": 1e-4}
+"""Of outputs whose norm is that of a layer norm; a GPU picks other kernels for other shapes."""
 
 
-def measure(width: int, seconds: float, repeats: int, threads: int) -> dict:
-    """Times, ratio with its spread, and the largest difference between the two ways."""
+def main(argv: Sequence[str] | None = None) -> list[Row]:
+    options = parser("paths_tree", __doc__)
+    options.add_argument("--width", type=int, default=256, help="model width; feed-forward layers are 8 times as wide")
+    options.add_argument("--seconds", type=float, default=5.0, help="audio")
+    options.add_argument("--repeats", type=int, default=5)
+    arguments = options.parse_args(argv)
+    width, seconds = (16, 1.0) if arguments.quick else (arguments.width, arguments.seconds)
+    return measure(Bench(arguments), width, seconds, arguments.repeats)
+
+
+def measure(bench: Bench, width: int, seconds: float, repeats: int) -> list[Row]:
+    """One row. Raises AssertionError where the two ways differ."""
     import torch
 
     from asr.backbones import BackboneFactory
     from methods.paths import offered_paths, run_paths
 
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    model = BackboneFactory("conformer", {"layers": 6, "width": width, "ffn": 8 * width}, 2002).build().eval()
+    settings = {"layers": 6, "width": width, "ffn": 8 * width}
+    model = BackboneFactory("conformer", settings, 2002).build().eval().to(bench.device)
     paths = offered_paths(6, 12)
     frames = round(100 * seconds)
 
@@ -49,30 +47,17 @@ def measure(width: int, seconds: float, repeats: int, threads: int) -> dict:
         return {path: model.finish(model.run_path(path, state)).frames for path in paths}
 
     with torch.inference_mode():
-        state = model.front_end(torch.randn(1, frames, 80), torch.tensor([frames]))
-        first, second = tree(state), naive(state)  # warm-up, and the comparison
+        state = model.front_end(torch.randn(1, frames, 80, device=bench.device), torch.tensor([frames]))
+        first, second = tree(state), naive(state)
         difference = max(float((first[path] - second[path]).abs().max()) for path in paths)
-        pairs = []
-        for _ in range(repeats):
-            times = []
-            for way in (tree, naive):
-                began = time.perf_counter()
-                way(state)
-                times.append(time.perf_counter() - began)
-            pairs.append(times)
-    ratios = [slow / fast for fast, slow in pairs]
-    return {
-        "paths": len(paths),
-        "width": width,
-        "audio_seconds": seconds,
-        "threads": threads,
-        "largest_difference": difference,
-        "tree_seconds": statistics.median(fast for fast, _ in pairs),
-        "naive_seconds": statistics.median(slow for _, slow in pairs),
-        "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios), "repeats": repeats},
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-    }
+        if difference > LARGEST_DIFFERENCE[bench.device.type]:
+            raise AssertionError(f"the two ways differ by {difference}")
+        pairs = bench.in_turn(lambda: tree(state), lambda: naive(state), repeats)
+    work = f"encoder outputs, width {width}, {seconds:g} s of audio, {bench.where}"
+    name = f"{len(paths)} paths through the tree"
+    bench.report.say(largest_difference=difference)
+    bench.report.add(compared(name, "path by path", pairs, work, REACH[bench.device.type]))
+    return bench.report.rows
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ printed, the error totals and all verdicts of the two sides are compared.
     python -m benchmarks.scoring [--systems 20] [--utterances 5000]
 """
 
-import argparse
 import json
 import os
 import random
@@ -14,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
 
+from benchmarks.comparison import Bench, Row, compared, parser
 from common.errors import UserError, run
 from tests.analysis import nist
 
@@ -93,30 +93,34 @@ def timed(function: Callable, *arguments: object) -> tuple[float, float, object]
     return time.perf_counter() - start, cpu, result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--systems", type=int, default=20)
-    parser.add_argument("--utterances", type=int, default=5000)
-    parser.add_argument("--score", type=Path, nargs="+", metavar="TRN", help="only score: reference, then systems")
-    arguments = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> list[Row]:
+    options = parser("scoring", __doc__)
+    options.add_argument("--systems", type=int, default=20)
+    options.add_argument("--utterances", type=int, default=5000)
+    options.add_argument("--score", type=Path, nargs="+", metavar="TRN", help="only score: reference, then systems")
+    arguments = options.parse_args(argv)
     if arguments.score:
         print(json.dumps(score(arguments.score[0], arguments.score[1:])))
-        return
+        return []
     if not (nist.program("sclite") and nist.program("sc_stats")):
         raise UserError("sclite and sc_stats are not installed (Debian: apt-get install sctk)")
+    systems, utterances = (3, 60) if arguments.quick else (arguments.systems, arguments.utterances)
+    report = Bench(arguments).report
     with tempfile.TemporaryDirectory() as folder:
-        reference, hypotheses = make(Path(folder), arguments.systems, arguments.utterances)
+        reference, hypotheses = make(Path(folder), systems, utterances)
         score_in_a_process(reference, hypotheses[:2])  # compiles, once for all runs to come
-        ours = [timed(score_in_a_process, reference, hypotheses) for _ in range(REPEATS)]
-        theirs = [timed(ask_nist, reference, hypotheses) for _ in range(REPEATS)]
-    if any(run[2] != found_by_nist(hypotheses, *theirs[0][2]) for run in ours):
-        raise AssertionError("the two sides do not agree")
-    pairs = len(ours[0][2]["pairs"])
-    print(f"{arguments.systems} systems, {arguments.utterances} utterances, {pairs} pairs; results equal")
-    print(f"best of {REPEATS} runs:")
-    for position, kind in enumerate(("wall", "CPU")):
-        best, nist_best = (min(run[position] for run in side) for side in (ours, theirs))
-        print(f"{kind:4} sclite + sc_stats {nist_best:6.2f} s, ours {best:6.2f} s: {nist_best / best:.1f} times faster")
+        turns = [
+            (timed(score_in_a_process, reference, hypotheses), timed(ask_nist, reference, hypotheses))
+            for _ in range(1 if arguments.quick else REPEATS)
+        ]
+        if any(ours[2] != found_by_nist(hypotheses, *theirs[2]) for ours, theirs in turns):
+            raise AssertionError("the two sides do not agree")
+    pairs = len(turns[0][0][2]["pairs"])
+    for position, clock in enumerate(("wall time", "CPU time")):
+        times = [(ours[position], theirs[position]) for ours, theirs in turns]
+        work = f"{systems} systems, {utterances} utterances, {pairs} pairs, {clock}"
+        report.add(compared("WER and all-pairs MAPSSWE", "sclite and sc_stats", times, work))
+    return report.rows
 
 
 if __name__ == "__main__":

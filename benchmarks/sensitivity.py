@@ -9,50 +9,44 @@ labels, in turn, in one process; the ratio is taken pair by pair. Labels and enc
 compared with those of each variant run on its own.
 """
 
-import argparse
-import json
-import platform
-import statistics
 import sys
-import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from asr.decoding import greedy
-from benchmarks.encoders import SHAPES, device_here, device_name, method_on, noise, spread
+from benchmarks.comparison import Bench, Row, compared, parser
+from benchmarks.encoders import SHAPES, method_on, noise
 from common.errors import run
 from workflows.steps.sensitivity import leave_one_out
 
 LAYERS = 12
-TARGET = 0.6
+REACH = 1 / 0.6
+LARGEST_DIFFERENCE = {"cpu": 1e-5, "cuda": 1e-3}
+SHAPE_NAMES = {"paper": "wav2vec2-base", "small": "a narrow encoder"}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sensitivity", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
-    parser.add_argument("--seconds", type=float, default=5.0, help="audio of an utterance")
-    parser.add_argument("--batch", type=int, default=1, help="utterances")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--processor-time", action="store_true", help="not wall time: bears a busy CPU better")
-    arguments = parser.parse_args()
-    settings = (arguments.seconds, arguments.batch, arguments.repeats, arguments.threads, arguments.processor_time)
-    print(json.dumps({shape: measure(shape, *settings) for shape in arguments.shapes}, indent=1))
+def main(argv: Sequence[str] | None = None) -> list[Row]:
+    options = parser("sensitivity", __doc__)
+    options.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    options.add_argument("--seconds", type=float, default=5.0, help="audio of an utterance")
+    options.add_argument("--batch", type=int, default=1, help="utterances")
+    options.add_argument("--repeats", type=int, default=5)
+    arguments = options.parse_args(argv)
+    bench = Bench(arguments)
+    shapes, seconds = (["small"], 0.5) if arguments.quick else (arguments.shapes, arguments.seconds)
+    for shape in shapes:
+        measure(bench, shape, seconds, arguments.batch, arguments.repeats)
+    return bench.report.rows
 
 
 @torch.inference_mode()
-def measure(
-    shape: str, seconds: float, utterances: int, repeats: int, threads: int, processor_time: bool = False
-) -> dict[str, Any]:
-    """Times, ratio with its spread, executions counted as layers run, and the largest difference of encoder outputs."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    now = time.process_time if processor_time else time.perf_counter
-    device = device_here()
+def measure(bench: Bench, shape: str, seconds: float, utterances: int, repeats: int) -> None:
+    """Adds a row; the facts hold executions counted as layers run, and the largest difference of encoder outputs."""
     method = method_on(shape, "baselines.all_physical", {}, LAYERS)
-    module = method.build().to(device).eval()
-    batch = noise(utterances, seconds).to(device)
+    module = method.build().to(bench.device).eval()
+    batch = noise(utterances, seconds).to(bench.device)
     points = leave_one_out(LAYERS)
     executed = 0
 
@@ -75,41 +69,25 @@ def measure(
     for point, encoded in method.encode_points(module, batch.inputs, batch.input_lengths, points):
         alone = method.at(module, point).encode(batch.inputs, batch.input_lengths)
         difference = max(difference, float((encoded.frames - alone.frames).abs().max()))
-        if labels(encoded) != labels(alone):
+        if bench.device.type == "cpu" and labels(encoded) != labels(alone):
             raise AssertionError(f"{point.id}: sharing changes what is recognised")
-    for layer in range(LAYERS):
-        module.layer_module(layer).register_forward_hook(count)
-    counts, pairs = [], []
-    for way in (shared, full_evaluations):  # warm-up too
+    if difference > LARGEST_DIFFERENCE[bench.device.type]:
+        raise AssertionError(f"sharing changes encoder outputs by {difference}")
+    hooks = [module.layer_module(layer).register_forward_hook(count) for layer in range(LAYERS)]
+    counts = []
+    for way in (shared, full_evaluations):
         executed = 0
         way()
         counts.append(executed)
-    for _ in range(repeats):
-        times = []
-        for way in (shared, full_evaluations):
-            began = now()
-            way()  # ends with labels on the CPU: a device has then finished
-            times.append(now() - began)
-        pairs.append(times)
-    ratio = spread([ours / full for ours, full in pairs])
-    return {
-        "layers": LAYERS,
-        "executed_layers": counts[0],
-        "executed_layers_of_full_evaluations": counts[1],
-        "largest_difference": difference,
-        "shared_seconds": statistics.median(ours for ours, _ in pairs),
-        "full_evaluations_seconds": statistics.median(full for _, full in pairs),
-        "ratio": ratio,
-        "target": TARGET,
-        "within_target": ratio["median"] <= TARGET,
-        "utterance_seconds": seconds,
-        "batch": utterances,
-        "threads": threads,
-        "clock": "processor time" if processor_time else "wall",
-        "device": device_name(device),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-    }
+    for hook in hooks:
+        hook.remove()
+    pairs = bench.in_turn(shared, full_evaluations, repeats)
+    found = {"executed_layers": counts, "largest_difference": difference}
+    bench.report.say(**{shape: found})
+    size = SHAPE_NAMES[shape]
+    work = f"{utterances} x {seconds:g} s of noise, random weights, {bench.where}"
+    name = f"leave-one-out sensitivity of 12 layers, {size}"
+    bench.report.add(compared(name, "twelve full evaluations", pairs, work, REACH))
 
 
 if __name__ == "__main__":

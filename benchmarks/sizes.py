@@ -9,12 +9,13 @@ as `analysis/published/usmlite_size_arithmetic.csv` counts them, then with scale
 matrices, and that the whole file takes.
 """
 
-import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from benchmarks.comparison import Bench, Row, counted, parser
 from common.errors import run
 
 if TYPE_CHECKING:
@@ -41,16 +42,25 @@ class Size:
     """Everything in the file."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sizes", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--backbone", choices=list(VOCABULARY), default="wav2vec2")
-    parser.add_argument("--output-bits", type=int, choices=(8, 4, 2), help="of decoder and CTC layer; default float32")
-    arguments = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> list[Row]:
+    options = parser("sizes", __doc__)
+    options.add_argument("--backbone", choices=list(VOCABULARY), default="wav2vec2")
+    options.add_argument("--output-bits", type=int, choices=(8, 4, 2), help="of decoder and CTC layer; default float32")
+    arguments = options.parse_args(argv)
 
     from asr.backbones import BackboneFactory
 
+    report = Bench(arguments).report
     backbone = BackboneFactory(arguments.backbone, {}, VOCABULARY[arguments.backbone])
-    print(json.dumps([dataclasses.asdict(size) for size in grid(backbone, arguments.output_bits)], indent=1))
+    sizes = grid(backbone, arguments.output_bits)
+    if arguments.json is None:
+        print(json.dumps([dataclasses.asdict(size) for size in sizes], indent=1))
+    report.say(sizes=[dataclasses.asdict(size) for size in sizes])
+    for size in sizes[1:]:
+        work = f"file of {arguments.backbone}, 12 layers; {size.bits_with_scales:.3g} bits a weight with scales"
+        name = f"USM-Lite, {size.precision}, {size.sparsity}"
+        report.add(counted(name, "float32, dense", 100 / size.file_percent_of_float32, work))
+    return report.rows
 
 
 def grid(backbone: "BackboneFactory", output_bits: int | None = None) -> list[Size]:

@@ -190,6 +190,9 @@ class AllInOne(Method):
         """Whether the matrices are packed: those of a stage are not yet."""
         return {"packed": self.packs and not matrices(module)}
 
+    def outline(self) -> nn.Module:
+        return self.backbone.outline()
+
     def rebuild(self, architecture: dict[str, Any]) -> nn.Module:
         module = self.nets.add_statistics(self.backbone.build())
         for name, part in matrices(module).items() if architecture["packed"] else ():

@@ -141,6 +141,9 @@ class SelfPinching(Derived):
     def form(self, module: nn.Module) -> dict[str, Any]:
         return {"gated": gates_of(module) is not None, **storage_form(module)}
 
+    def outline(self) -> nn.Module | None:
+        return self.made_by.outline()
+
     def reshape(self, module: nn.Module, form: dict[str, Any]) -> nn.Module:
         return with_gates(module) if form["gated"] else in_storage_form(module, form)
 

@@ -134,6 +134,9 @@ class UsmLite(Derived):
     def form(self, module: nn.Module) -> dict[str, Any]:
         return {"packed": bool(packed_matrices(module))}
 
+    def outline(self) -> nn.Module | None:
+        return self.made_by.outline()
+
     def reshape(self, module: nn.Module, form: dict[str, Any]) -> nn.Module:
         if form["packed"]:
             for name, each in self._forms(module).items():

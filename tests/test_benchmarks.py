@@ -1,7 +1,6 @@
 """The arithmetic of the benchmarks of speech encoders, on a narrow encoder. Nothing is asserted of measured times."""
 
 import contextlib
-import dataclasses
 import json
 import subprocess
 import sys
@@ -21,10 +20,9 @@ from benchmarks.joint_training import (
     kept_bytes,
     time_step,
 )
-from benchmarks.sensitivity import measure
-from common.errors import UserError
+from benchmarks.packed import main as packed
+from benchmarks.sensitivity import main as sensitivity
 
-COMMAND = [sys.executable, "-m", "benchmarks.joint_training", "--small"]
 SETTING = Setting("small", seconds=0.5, threads=1, bf16=False, processor_time=False)
 
 
@@ -127,48 +125,39 @@ def test_kept_activations():
         assert four - two == pytest.approx(2 * (two - one), rel=0.02)
 
 
-def test_the_command(tmp_path):
+def test_joint_training_as_a_whole(tmp_path):
     out = tmp_path / "joint.json"
-    settings = {"layers": 2, "seconds": 0.5, "batch": 1, "memory-batches": 1, "repeats": 1, "threads": 1, "json": out}
-    arguments = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
+    options = ["--device", "cpu", "--quick", "--threads", "1", "--json", str(out)]
+    done = subprocess.run([sys.executable, "-m", "benchmarks.joint_training", *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "| 2 -> 12 | 13 | 1.083 |" in done.stdout
     found = json.loads(out.read_text())
-    assert [(row["system"], row["checkpoint_layers"]) for row in found["memory"]["systems"]] == [
+    assert all(row["name"] in done.stdout for row in found["rows"]) and len(found["rows"]) == 4
+    assert "| 2 -> 12 | 13 | 1.083 |" in found["markdown"]
+    assert [(row["system"], row["checkpoint_layers"]) for row in found["facts"]["memory"]["systems"]] == [
         ("12", False),
         ("12", True),
         ("2 -> 12", False),
         ("2 -> 12", True),
     ]
-    assert all(peak > 0 for row in found["memory"]["systems"] for peak in row["peak_bytes"])
-    assert found["time"]["seeds"][0]["layer_ratio"]["repeats"] == 1
+    assert all(peak > 0 for row in found["facts"]["memory"]["systems"] for peak in row["peak_bytes"])
+    assert found["facts"]["time"]["seeds"][0]["layer_ratio"]["repeats"] == 1
 
 
-@pytest.mark.parametrize(
-    ("change", "cuda"), [({"bf16": True, "processor_time": False}, False), ({"processor_time": True}, True)]
-)
-def test_settings_that_do_not_fit_the_device(change, cuda):
-    if torch.cuda.is_available() != cuda:
-        pytest.skip("refused on the other device only")
-    with pytest.raises(UserError, match="CUDA device"):
-        Trainee(2, True, dataclasses.replace(SETTING, **change))
+def test_sensitivity_shares_executions(tmp_path):
+    out = tmp_path / "sensitivity.json"
+    (row,) = sensitivity(["--device", "cpu", "--quick", "--json", str(out)])
+    facts = json.loads(out.read_text())["facts"]["small"]
+    assert facts["executed_layers"] == [78, 144]
+    assert facts["largest_difference"] <= 1e-5
+    assert row.ratio > 0
 
 
-def test_sensitivity_shares_executions():
-    found = measure("small", seconds=0.5, utterances=1, repeats=1, threads=1)
-    assert (found["executed_layers"], found["executed_layers_of_full_evaluations"]) == (78, 144)
-    assert found["largest_difference"] <= 1e-5
-    assert found["ratio"]["median"] > 0
-
-
-def test_packed_weights_give_the_outputs_of_the_weights_they_stand_for():
-    from benchmarks.packed import measure as packed
-
-    found = packed(32, 48, 10, 2, 1)
-    differences = dict(found["largest_difference"])
-    assert found["against_dense"].keys() == differences.keys()
+def test_packed_weights_give_the_outputs_of_the_weights_they_stand_for(tmp_path):
+    out = tmp_path / "packed.json"
+    rows = packed(["--device", "cpu", "--quick", "--json", str(out)])
+    differences = json.loads(out.read_text())["facts"]["largest_difference"]
+    assert {f"a matrix in {name}" for name in differences if name != "dense"} == {row.name for row in rows}
     rounded = differences.pop("int8, torchao's kernel, inputs in int8 too", 0.01)  # where it is installed
     assert 1e-5 < rounded < 0.1, "inputs are rounded too"
     assert len(differences) == 5 and max(differences.values()) < 1e-5
-    assert all(each["median"] > 0 and each["repeats"] == 2 for each in found["against_dense"].values())
+    assert all(row.ratio > 0 and row.repeats == 2 for row in rows)

@@ -6,6 +6,7 @@ python -m workflows.check --experiment smoke --out results/smoke/experiment.json
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from workflows.offers import check_offers
 
 if TYPE_CHECKING:
     from asr.backbones import BackboneFactory
+    from methods.contract import Method
 
 
 def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
@@ -26,17 +28,35 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
 
     Raises `UserError` naming file and key.
     """
-    full, methods = {}, {}
+    rate = corpus_settings(experiment, where).get("sampling_rate")
+    # The vocabulary is known after data preparation; no check depends on it.
+    methods = checked_methods(experiment, where, rate, lambda system: 3)
+    return {
+        name: {
+            "settings": method.config.model_dump(mode="json"),
+            "backbone": {"name": method.backbone.name, "settings": method.backbone.config.model_dump(mode="json")},
+        }
+        for name, method in methods.items()
+    }
+
+
+def checked_methods(
+    experiment: Experiment, where: str, rate: int | None, vocabulary: Callable[[str], int]
+) -> "dict[str, Method]":
+    """The methods of all systems, without weights, each knowing what it is derived from. `rate` (Hz) is the corpus's,
+    where it is known; `vocabulary` gives the number of labels of a system.
+
+    Raises `UserError` naming file and key for settings that do not fit together.
+    """
     from asr.backbones import BackboneFactory
     from common.settings import parse
     from methods.contract import load_method, make_method
     from methods.shared.start import Start, check_start
 
-    rate = corpus_settings(experiment, where).get("sampling_rate")
+    methods = {}
     for name, entry in experiment.systems.items():
         key = f"{where}: systems.{name}"
-        # The vocabulary is known after data preparation; no check depends on it.
-        backbone = BackboneFactory(**experiment.backbone_of(name), vocabulary=3, where=f"{key}.backbone")
+        backbone = BackboneFactory(**experiment.backbone_of(name), vocabulary=vocabulary(name), where=f"{key}.backbone")
         _check_family(experiment, name, backbone, rate, key)
         config = parse(load_method(entry.method, key, experiment.packages).Config, entry.settings, f"{key}.settings")
         method = make_method(entry.method, entry.settings, backbone, where=key, packages=experiment.packages)
@@ -58,10 +78,6 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
             except UserError as error:
                 raise UserError(f"{key}: {error}") from None
         methods[name] = method
-        full[name] = {
-            "settings": config.model_dump(mode="json"),
-            "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
-        }
     for name in sorted(methods, key=lambda name: len(experiment.lineage(name))):  # a source before what derives from it
         method = methods[name]
         try:
@@ -69,7 +85,7 @@ def check_systems(experiment: Experiment, where: str) -> dict[str, dict]:
         except UserError as error:
             raise UserError(f"{where}: systems.{name}: {error}") from None
     check_offers(experiment, methods, where)
-    return full
+    return methods
 
 
 def _check_family(experiment: Experiment, system: str, backbone: "BackboneFactory", rate: Any, key: str) -> None:

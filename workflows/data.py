@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from asr.backbones import Batch, frames_needed
-from asr.batches import Example, SpeechSet, StageData, enough
-from asr.corpora import Utterance, read_cuts
+from asr.backbones import Batch
+from asr.batches import SpeechSet, StageData, enough
+from asr.corpora import Utterance, iterate_cuts, read_cuts
 from asr.corpora.content import set_content
+from asr.examples import Example
 from asr.features import Normaliser, as_they_are, make_extractor, perturbed_samples
+from asr.loader import load
 from asr.settings import FeatureSettings, TrainingSettings
 from asr.tokenizer import Tokenizer
 from common.errors import UserError
@@ -42,18 +45,23 @@ class PreparedData:
         """The utterances of a set, in the order of its file."""
         return read_cuts(self.folder / f"{name}.jsonl.gz")
 
-    def speech_set(self, name: str, labelled: bool, speeds: tuple[float, ...] = (1.0,)) -> SpeechSet:
-        """A set at the given speeds. `labelled` sets carry token ids."""
-        examples = []
-        for utterance in self.utterances(name):
-            tokens = self._tokens(name, utterance) if labelled else None
-            for speed in speeds:
-                samples = perturbed_samples(utterance.samples, utterance.sampling_rate, speed)
-                examples.append(Example(utterance, speed, self.extractor.frames(samples), tokens))
+    def speech_set(
+        self, name: str, labelled: bool, speeds: tuple[float, ...] = (1.0,), pad_to_seconds: float = 0.0
+    ) -> SpeechSet:
+        """A set at the given speeds, its batches padded to a multiple of `pad_to_seconds`. `labelled` sets carry token
+        ids."""
         # The store holds the training set at its own speeds, of which 1 need not be one.
         stored = self.features.store and (name != "train" or set(speeds) <= set(self.features.speed_factors))
         store = self._store(name) if stored else None
-        return SpeechSet(examples, self.extractor, self.normaliser, store)
+        examples = self._examples(name, labelled, speeds)
+        return SpeechSet(examples, self.extractor, self.normaliser, store, pad_to_seconds)
+
+    def _examples(self, name: str, labelled: bool, speeds: tuple[float, ...]) -> Iterator[Example]:
+        for utterance in iterate_cuts(self.folder / f"{name}.jsonl.gz"):
+            tokens = self._tokens(name, utterance) if labelled else None
+            for speed in speeds:
+                samples = perturbed_samples(utterance.samples, utterance.sampling_rate, speed)
+                yield Example(utterance, speed, self.extractor.frames(samples), tokens)
 
     def _store(self, name: str) -> Path:
         """Raises `UserError` for features of other recordings than the set holds now."""
@@ -80,28 +88,23 @@ def leave_out_too_long(
     speech: SpeechSet, output_lengths: Callable[[list[int]], list[int]], name: str, say: bool = True
 ) -> None:
     """Drop examples whose transcript needs more frames than subsampling leaves; say how many, unless that was said."""
-    lengths = output_lengths([example.frames for example in speech.examples])
-    kept = [
-        example
-        for example, frames in zip(speech.examples, lengths, strict=True)
-        if frames >= frames_needed(example.tokens or ())
-    ]
-    dropped = len(speech.examples) - len(kept)
+    lengths = output_lengths(speech.examples.frames.tolist())
+    fits = np.asarray(lengths) >= speech.examples.needed
+    dropped = len(fits) - int(fits.sum())
     if dropped and say:
         print(
-            f"note: {dropped} of {len(speech.examples)} utterances of '{name}' have a transcript longer than the "
+            f"note: {dropped} of {len(fits)} utterances of '{name}' have a transcript longer than the "
             "frames left after subsampling; they are left out of training",
             file=sys.stderr,
             flush=True,
         )
-    speech.examples = kept
+    speech.keep(fits)
 
 
 def keep_for_validation(dev: SpeechSet, seconds: float) -> None:
     """Keep so much of the dev set, of all its speakers in turn; all of it where it has no more."""
-    frames = [example.frames for example in dev.examples]
-    kept = enough(dev.round_the_speakers(), frames, seconds * dev.extractor.frames_per_second)
-    dev.examples = [dev.examples[index] for index in kept]
+    frames = dev.examples.frames.tolist()
+    dev.keep(enough(dev.round_the_speakers(), frames, seconds * dev.extractor.frames_per_second))
 
 
 def stage_data(
@@ -112,11 +115,9 @@ def stage_data(
     dev_batches = dev.order(training.batch_seconds, batch_utterances=training.batch_utterances).in_order()
 
     def train_batches(start: int, rank: int, world: int) -> Iterator[Batch]:
-        for indices in order.endless(start, rank, world):
-            yield train.batch(indices, device, labelled)
+        return load(train, order.endless(start, rank, world), device, labelled, training)
 
     def validation_batches() -> Iterator[Batch]:
-        for indices in dev_batches:
-            yield dev.batch(indices, device, labelled)
+        return load(dev, dev_batches, device, labelled, training)
 
     return StageData(train_batches, validation_batches)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from asr.corpora.content import content_file
 from workflows.accepted import counted_as
+from workflows.devices import jobs_a_device_of
 from workflows.experiment import Experiment
 from workflows.identity import Identities, recipe_hash
 from workflows.part import STUDIES, Part, chosen_part, kind_and_system, shown_by, studies_of, trained_for
@@ -29,6 +30,11 @@ def all_cores(workflow: Any, otherwise: int) -> int:
         return otherwise
 
 
+def runs_under_slurm(workflow: Any) -> bool:
+    """Whether SLURM runs the jobs: this process submits them, or is one. Known once Snakemake makes its plan."""
+    return "SLURM_JOB_ID" in os.environ or getattr(workflow.executor_plugin, "name", None) == "slurm"
+
+
 NOTHING = "(?!)"
 """A pattern that no name matches."""
 
@@ -39,7 +45,8 @@ def _pattern(names: Iterable[str]) -> str:
 
 class Edges:
     """What the rules of one experiment ask for, by wildcards `system` and `seed`. `results` is the experiment's
-    folder, `asked` the part that is made (default: everything), `shown` what analysis shows (default: that part)."""
+    folder, `asked` the part that is made (default: everything), `shown` what analysis shows (default: that part),
+    `under_slurm` whether SLURM runs the jobs."""
 
     def __init__(
         self,
@@ -48,6 +55,7 @@ class Edges:
         asked: Part | None = None,
         shown: Part | None = None,
         identities: Identities | None = None,
+        under_slurm: Callable[[], bool] = lambda: False,
     ):
         self.experiment = experiment
         self.asked = asked or chosen_part(experiment)
@@ -55,6 +63,7 @@ class Edges:
         self.trained = trained_for(experiment, self.asked)
         self.tables, self.figures = shown_by(experiment, self.shown)
         self.results = results
+        self.under_slurm = under_slurm  # known when resources are asked for, later than this
         self.data = f"{results}/data/{experiment.corpus.name}"
         self.identities = identities or Identities(experiment, results)  # a plan's own, where there is one
 
@@ -108,8 +117,26 @@ class Edges:
         return [word for name in needed for word in ("--input", f"{name}={self.folder(name, wildcards.seed)}")]
 
     def devices(self, wildcards: Any) -> int:
-        """GPUs of one training."""
-        return self.experiment.training_of(wildcards.system).devices
+        """GPUs of one training: of several, all places that other jobs could share (`workflows.devices`)."""
+        count = self.experiment.training_of(wildcards.system).devices
+        return count if count == 1 else count * jobs_a_device_of()
+
+    def tasks(self, wildcards: Any) -> int | None:
+        """Tasks of a training that is several, where SLURM starts them; None otherwise."""
+        count = self.experiment.training_of(wildcards.system).devices
+        return count if count > 1 and self.under_slurm() else None
+
+    def one_node(self, wildcards: Any) -> int | None:
+        """Nodes of a training that is several tasks."""
+        return None if self.tasks(wildcards) is None else 1
+
+    def launcher(self, wildcards: Any) -> str | None:
+        """What starts the tasks of a training that is several: given, SLURM's plugin leaves it to the command."""
+        return None if self.tasks(wildcards) is None else "srun"
+
+    def training_cores(self, wildcards: Any) -> int:
+        """CPU cores of one training: its threads, and one for each process that reads batches ahead."""
+        return self.experiment.threads + self.experiment.training_of(wildcards.system).workers
 
     def contents(self, names: list[str]) -> list[str]:
         """What says which recordings and transcripts some sets hold."""

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from workflows.devices import taken_devices
+
 PACKAGES = (
     "torch",
     "espnet",
@@ -71,6 +73,7 @@ def describe_run(code: dict[str, Any], device: str, threads: int, wall_seconds: 
         **code,
         "versions": versions(),
         "device": device,
+        "visible_devices": taken_devices(),
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": threads,

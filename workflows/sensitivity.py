@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.errors import run, unknown
 from common.files import write_json
+from workflows.devices import take_devices
 from workflows.experiment import load_experiment
 from workflows.identity import Identities, identity
 
@@ -30,6 +31,7 @@ def main() -> None:
     experiment = load_experiment(arguments.experiment)
     if arguments.system not in experiment.systems:
         raise unknown("system", arguments.system, experiment.systems, experiment.name)
+    take_devices(1)
 
     from workflows.steps.sensitivity import measure_sensitivity
 

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 from common.errors import run, unknown
+from workflows.devices import take_devices
 from workflows.experiment import load_experiment
+from workflows.tasks import start_tasks
 
 
 def main() -> None:
@@ -28,6 +30,9 @@ def main() -> None:
     experiment = load_experiment(arguments.experiment)
     if arguments.system not in experiment.systems:
         raise unknown("system", arguments.system, experiment.systems, experiment.name)
+    devices = experiment.training_of(arguments.system).devices
+    start_tasks(devices, experiment.threads)
+    take_devices(devices)
 
     from workflows.steps.train import train_system
     from workflows.systems import name_folders

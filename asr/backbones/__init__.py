@@ -7,6 +7,7 @@ so that a method can share work between paths or replace what it needs to.
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.portable.masks import before_the_end
+from asr.processes import mean_of_all
 from common.errors import UserError, unknown
 
 
@@ -144,7 +146,8 @@ def blank_fraction(outputs: Outputs) -> Tensor:
     with torch.no_grad():
         logits = outputs.ctc_logits
         real = before_the_end(outputs.lengths, logits.size(1), logits.device)
-        return ((logits.argmax(-1) == 0) & real).sum() / real.sum().clamp(min=1)
+        frames = real.sum()
+        return mean_of_all(((logits.argmax(-1) == 0) & real).sum() / frames.clamp(min=1), frames)
 
 
 class Backbone(nn.Module, ABC):
@@ -274,6 +277,19 @@ class BackboneFactory:
     def build(self, **changes: Any) -> Backbone:
         """A new backbone with random weights; `changes` override settings (a student with fewer layers, say)."""
         return self.module.build(self.configure({**self.settings, **changes}), self.vocabulary)
+
+    def outline(self) -> Backbone:
+        """The shapes of a backbone without its weights, on torch's meta device: one for all who ask, to be looked at,
+        and copied by whoever changes something."""
+        return _outline(self.name, self.config.model_dump_json(), self.vocabulary)
+
+
+@functools.cache
+def _outline(name: str, settings: str, vocabulary: int) -> Backbone:
+    """Built once: the systems of an experiment have few shapes, and even without weights each takes a while."""
+    module = load_module(name, "backbone")
+    with torch.device("meta"):
+        return module.build(module.Config.model_validate_json(settings), vocabulary)
 
 
 BACKBONES = ("conformer", "wav2vec2", "hubert")

@@ -31,6 +31,7 @@ from asr.backbones.conformer_decoder import label_smoothing, said, teacher_force
 from asr.backbones.spec_augment import SpecAugment, SpecAugmentSettings
 from asr.portable.masks import before_the_end
 from asr.precision import no_autocast
+from asr.processes import mean_of_all
 from common.settings import Settings
 
 with contextlib.redirect_stdout(io.StringIO()):  # ESPnet prints a line when flash-attention is not installed
@@ -203,6 +204,7 @@ class Conformer(Backbone):
             ctc = F.ctc_loss(log_probs, targets, outputs.lengths, batch.target_lengths, reduction="sum") / len(targets)
             smoothing = self.config.label_smoothing
             attention = label_smoothing(outputs.decoder_logits.float(), said(batch, self.sos_eos), smoothing)
+        ctc, attention = (mean_of_all(each, len(batch.ids)) for each in (ctc, attention))
         total = (1 - self.ctc_weight) * attention + self.ctc_weight * ctc
         return {"total": total, "ctc": ctc, "attention": attention, "blank_fraction": blank_fraction(outputs)}
 

@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
 from asr.portable.speech import close, convolve, ctc_logits, embed, layers_of, output_frames
 from asr.precision import no_autocast
+from asr.processes import mean_of_all, sum_of_all
 from common.errors import UserError
 from common.settings import Settings
 
@@ -192,6 +193,8 @@ class SpeechEncoder(Backbone):
                 blank=BLANK,
                 reduction=self.config.ctc_reduction,
             )
+        summed = self.config.ctc_reduction == "sum"
+        ctc = sum_of_all(ctc) if summed else mean_of_all(ctc, len(batch.ids))
         return {"total": ctc, "ctc": ctc, "blank_fraction": blank_fraction(outputs)}
 
     def ctc_logits(self, encoded: Encoded) -> Tensor:

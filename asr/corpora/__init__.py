@@ -8,7 +8,7 @@ torch.
     python -m asr.corpora synth --out /tmp/synth
 """
 
-from asr.corpora.manifests import read_cuts, write_cuts
+from asr.corpora.manifests import iterate_cuts, read_cuts, write_cuts
 from asr.corpora.preparation import prepare, settings_of
 from asr.corpora.register import REGISTER, Entry, look_up
 from asr.corpora.utterances import Utterance, read_audio
@@ -17,6 +17,7 @@ __all__ = [
     "REGISTER",
     "Entry",
     "Utterance",
+    "iterate_cuts",
     "look_up",
     "prepare",
     "read_audio",

@@ -8,7 +8,7 @@ bytes do not depend on where it stands. For lhotse:
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from asr.corpora.utterances import Utterance
@@ -28,13 +28,21 @@ def read_cuts(path: Path | str) -> list[Utterance]:
 
     Also reads what lhotse wrote, as long as each cut has one recording file and one supervision.
     """
+    return list(iterate_cuts(path))
+
+
+def iterate_cuts(path: Path | str) -> Iterator[Utterance]:
+    """As `read_cuts`, one after the other: a large manifest need not stand in memory."""
     path = Path(path)
+    count = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            utterances = [_utterance(json.loads(line), path.parent) for line in file]
-        if not utterances:
+            for line in file:
+                utterance = _utterance(json.loads(line), path.parent)
+                count += 1
+                yield utterance
+        if not count:
             raise ValueError("it is empty")
-        return utterances
     except FileNotFoundError:
         raise UserError(f"{path}: no such manifest; prepare the corpus first") from None
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:

@@ -16,7 +16,16 @@ case simple: `baselines/all_physical.py` is the smallest method.
 
 from methods.contract.loading import load_method, make_method
 from methods.contract.method import Method, SystemReference, TrainedSystem, all_points
-from methods.contract.points import AtPath, HoldsWeights, ParameterCount, Point, Recogniser, count_weights, path_points
+from methods.contract.points import (
+    AtPath,
+    HoldsWeights,
+    ParameterCount,
+    Point,
+    Recogniser,
+    count_weights,
+    number_of_weights,
+    path_points,
+)
 from methods.contract.training import Stage, Step
 
 __all__ = [
@@ -34,5 +43,6 @@ __all__ = [
     "count_weights",
     "load_method",
     "make_method",
+    "number_of_weights",
     "path_points",
 ]

@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
@@ -176,12 +175,25 @@ class Method(ABC):
         weights: a method whose points depend on nothing else need not define this."""
         if not self.recognises:
             return []
-        with torch.device("meta"):
-            outline = self.backbone.build()
         try:
-            return self.points(outline)
+            return self.points(self.backbone.outline())
         except Exception:  # whatever `points` reads of a trained module and misses in this one: not known yet
             return None
+
+    def outline(self) -> nn.Module | None:
+        """A finished system's shapes without its weights (torch's meta device), before anything is trained: as many
+        weights as `parameters` will say are stored, dense ones in the place of packed ones. None: count them on
+        `untrained`. By default the backbone's, of a method that does not say how else its systems are rebuilt."""
+        return self.backbone.outline() if type(self).rebuild is Method.rebuild else None
+
+    def untrained(self) -> nn.Module:
+        """What `build` gives, without a file or a network: on it costs are counted before anything is trained."""
+        return self.build()
+
+    def costs_are_learned(self, point: Point) -> bool:
+        """Whether what a point executes follows from the trained weights: how far an utterance has to go, say, or how
+        large a rank is. Then costs of random weights say nothing of it."""
+        return False
 
     def at(self, module: nn.Module, point: Point) -> Recogniser:
         """The whole model at a point: a narrower encoder may change what the decoder and the CTC layer read."""

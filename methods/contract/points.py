@@ -51,6 +51,12 @@ class HoldsWeights(Protocol):
         """Weights that it holds, and those of them that are not zero; its parameters aside."""
 
 
+def number_of_weights(module: nn.Module) -> int:
+    """Weights that a module holds, as parameters or otherwise; of an outline too, in which none can be looked at."""
+    held = sum(part.weight_count()[0] for part in module.modules() if isinstance(part, HoldsWeights))
+    return held + sum(parameter.numel() for parameter in module.parameters())
+
+
 def count_weights(module: nn.Module) -> tuple[int, int]:
     """Weights that a module holds, as parameters or otherwise, and those that are not zero."""
     counts = [(parameter.numel(), int(parameter.count_nonzero())) for parameter in module.parameters()]

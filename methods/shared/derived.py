@@ -152,6 +152,13 @@ class Derived(Method):
     def expected_points(self) -> list[Point] | None:
         return self.made_by.expected_points() if hasattr(self, "made_by") else None
 
+    def outline(self) -> nn.Module | None:
+        """The source's, of a method that does not say how else its systems are shaped."""
+        return self.made_by.outline() if type(self).reshape is Derived.reshape else None
+
+    def costs_are_learned(self, point: Point) -> bool:
+        return self.made_by.costs_are_learned(point)
+
     def at(self, module: nn.Module, point: Point) -> Recogniser:
         return self.made_by.at(module, point)
 

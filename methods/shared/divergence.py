@@ -12,6 +12,7 @@ from torch import Tensor
 from asr.backbones import Batch, Outputs
 from asr.portable.masks import before_the_end
 from asr.precision import no_autocast
+from asr.processes import mean_of_all, sum_of_all
 from common.settings import Settings
 from methods.contract import Step
 
@@ -58,6 +59,13 @@ def divergence(teacher: Outputs, student: Outputs, ctc_weight: float, kl: KL, ba
             true = torch.log_softmax(true.detach().float(), -1)[valid]
             found = torch.log_softmax(found.float(), -1)[valid]
             value = torch.nn.functional.kl_div(found, true, reduction="sum", log_target=True)
-        scale = {"batch": len(valid), "sum": 1, "mean": max(1, int(valid.sum()))}[kl.reduction]
-        total = total + weights[name] * value / scale
+        total = total + weights[name] * _reduced(value, kl, valid)
     return total
+
+
+def _reduced(value: Tensor, kl: KL, valid: Tensor) -> Tensor:
+    """A sum over the valid positions (batch, positions) of a batch, as `kl.reduction` says."""
+    if kl.reduction == "sum":
+        return sum_of_all(value)
+    count = len(valid) if kl.reduction == "batch" else int(valid.sum())
+    return mean_of_all(value / max(1, count), count)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from asr.backbones import Backbone, BackboneFactory
 from common.errors import UserError
-from methods.contract import HoldsWeights
+from methods.contract import number_of_weights
 from methods.shared.matrices import matrices
 
 SMALLEST_DEVIATION = 1e-8
@@ -22,13 +22,7 @@ SMALLEST_DEVIATION = 1e-8
 
 def encoder_weights(module: Backbone) -> int:
     """Parameters of the encoder, front end included: all but those of the decoder and the CTC layer."""
-    return _weights(module) - sum(map(_weights, module.output_modules()))
-
-
-def _weights(module: nn.Module) -> int:
-    """Held as parameters or otherwise; of an outline too, in which nothing can be counted that is not zero."""
-    held = sum(part.weight_count()[0] for part in module.modules() if isinstance(part, HoldsWeights))
-    return held + sum(parameter.numel() for parameter in module.parameters())
+    return number_of_weights(module) - sum(map(number_of_weights, module.output_modules()))
 
 
 def pruned_weights(module: Backbone) -> int:
@@ -52,13 +46,7 @@ def gone_at(module: Backbone, target: float) -> int:
 
 def check_target(backbone: BackboneFactory, target: float) -> None:
     """`gone_at` for the backbone's shapes, before there are any weights."""
-    gone_at(outline(backbone), target)
-
-
-def outline(backbone: BackboneFactory) -> Backbone:
-    """The backbone's shapes without weights."""
-    with torch.device("meta"):
-        return backbone.build()
+    gone_at(backbone.outline(), target)
 
 
 @torch.no_grad()

@@ -10,8 +10,9 @@ import pytest
 import soundfile
 import torch
 
-from asr.batches import BatchOrder, Example, SpeechSet
+from asr.batches import BatchOrder, SpeechSet
 from asr.corpora import Utterance
+from asr.examples import Example
 from asr.features import FeatureExtractor, WaveformExtractor, as_they_are, perturb_speed
 from asr.settings import FeatureSettings
 
@@ -40,10 +41,10 @@ def test_the_largest_batch_counts_padding_and_is_the_last_of_equals():
 def test_buckets_are_of_like_length_and_no_batch_mixes_them():
     frames = [50, 10, 40, 20, 30, 60, 70]
     order = BatchOrder(frames, 1000, 3, 0)  # 7 examples: buckets of 3, 3 and 1
-    assert order.buckets == [[1, 3, 4], [2, 0, 5], [6]]
+    assert [bucket.tolist() for bucket in order.buckets] == [[1, 3, 4], [2, 0, 5], [6]]
     for epoch in range(5):
         assert sorted(map(sorted, order.epoch(epoch))) == [[0, 2, 5], [1, 3, 4], [6]]
-    assert BatchOrder([1, 2], 1000, 10, 0).buckets == [[0], [1]]
+    assert [bucket.tolist() for bucket in BatchOrder([1, 2], 1000, 10, 0).buckets] == [[0], [1]]
 
 
 def test_an_epoch_is_shuffled_within_buckets_and_across_batches():
@@ -110,7 +111,8 @@ def test_a_batch_of_waveforms(spoken):
 def test_a_batch_without_labels(spoken):
     speech = SpeechSet(spoken, WaveformExtractor(RATE), as_they_are)
     assert speech.batch([0], CPU, labelled=False).targets is None
-    speech.examples[1] = Example(spoken[1].utterance, 1.0, 400, None)
+    spoken[1] = Example(spoken[1].utterance, 1.0, 400, None)
+    speech = SpeechSet(spoken, WaveformExtractor(RATE), as_they_are)
     assert speech.batch([0, 1], CPU).targets is None and speech.batch([0, 2], CPU).targets is not None
 
 
@@ -127,7 +129,7 @@ def test_stored_features_are_those_of_the_utterance_at_its_speed(spoken, tmp_pat
     assert batch.input_lengths.tolist() == [2, 5]
     np.testing.assert_array_equal(batch.inputs[1].numpy(), features[:5] + 1)
     np.testing.assert_array_equal(batch.inputs[0, :2].numpy(), features[8:10] + 1)
-    assert batch.inputs.shape == (2, 5, 5) and torch.equal(batch.inputs[0, 2:], torch.ones(3, 5))
+    assert batch.inputs.shape == (2, 5, 5) and not batch.inputs[0, 2:].any()
 
 
 def test_seconds_of_a_batch_become_frames():
@@ -137,5 +139,8 @@ def test_seconds_of_a_batch_become_frames():
     assert [len(batch) for batch in speech.order(3.0).in_order()] == [3, 3, 1]
     assert [len(batch) for batch in speech.order(2.99).in_order()] == [2, 2, 2, 1]
     assert [len(batch) for batch in speech.order(3.0, batch_utterances=4).in_order()] == [4, 3]
-    assert speech.order(3.0).buckets == [[0, 1, 2, 3, 4, 5, 6]] and len(speech.order(3.0, buckets=2).buckets) == 2
+    assert (
+        speech.order(3.0).buckets[0].tolist() == [0, 1, 2, 3, 4, 5, 6]
+        and len(speech.order(3.0, buckets=2).buckets) == 2
+    )
     assert speech.order(3.0, seed=1).epoch(0) != speech.order(3.0).epoch(0) == speech.order(3.0, seed=0).epoch(0)

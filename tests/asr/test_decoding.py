@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from asr.backbones import BackboneFactory
-from asr.backbones.conformer_search import BeamSearch
 from asr.decoding import greedy
+from asr.search import BeamSearch
 from asr.settings import DecodeSettings
 from asr.tokenizer import Tokenizer
 from tests.models import SMALL, STILL
@@ -88,12 +88,18 @@ def test_the_exhaustive_scores_are_a_distribution(model):
     assert float(total) == pytest.approx(float((1 - end).prod()), rel=1e-5)
 
 
+def found(search, frames):
+    """The tokens of one utterance."""
+    (best,) = search([frames])
+    return best.tokens
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_beam_search_by_ctc_alone_finds_the_most_probable_sequence(model, seed):
     frames = encoder_frames(seed)
-    search = BeamSearch(model.scorers(), TOKENIZER, settings(ctc_weight=1.0, penalty=0.0), torch.device("cpu"))
+    search = BeamSearch(model.scorers(), TOKENIZER, settings(ctc_weight=1.0, penalty=0.0))
     best = EVERY_SEQUENCE[int(ctc_scores(model, frames).argmax())]
-    assert search(frames) == list(best)
+    assert found(search, frames) == list(best)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -101,13 +107,12 @@ def test_beam_search_by_ctc_alone_finds_the_most_probable_sequence(model, seed):
 def test_joint_beam_search_finds_the_sequence_of_the_highest_joint_score(model, seed, weight, penalty):
     """(1 - w) log p_att + w log p_ctc + penalty for each token, over all sequences of no more labels than frames."""
     frames = encoder_frames(seed)
-    search = BeamSearch(model.scorers(), TOKENIZER, settings(ctc_weight=weight, penalty=penalty), torch.device("cpu"))
+    search = BeamSearch(model.scorers(), TOKENIZER, settings(ctc_weight=weight, penalty=penalty))
     joint = joint_scores(model, frames, weight, penalty)
-    found = search(frames)
-    assert found == list(EVERY_SEQUENCE[int(joint.argmax())])
+    (best,) = search([frames])
+    assert best.tokens == list(EVERY_SEQUENCE[int(joint.argmax())])
     # The search's own score counts the end of the sentence as a token, too.
-    own = float(search.search(x=frames, maxlenratio=0.0)[0].score)
-    assert own == pytest.approx(float(joint.max()) + penalty, abs=1e-3)
+    assert best.score == pytest.approx(float(joint.max()) + penalty, abs=1e-4)
 
 
 def test_weight_and_penalty_change_what_is_found(model):
@@ -131,22 +136,22 @@ def settings(beam=130, **changes):
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_no_frames_give_no_tokens(model, weight):
-    search = BeamSearch(model.scorers(), TOKENIZER, settings(ctc_weight=weight), torch.device("cpu"))
-    assert search(torch.zeros(0, SMALL["width"])) == []
+    search = BeamSearch(model.scorers(), TOKENIZER, settings(ctc_weight=weight))
+    assert found(search, torch.zeros(0, SMALL["width"])) == []
 
 
 @pytest.mark.parametrize("beam", [1, 4, 20])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_results_hold_labels_only(model, weight, beam):
     """Neither blank nor the decoder's start and end, with beams narrower and wider than the vocabulary."""
-    search = BeamSearch(model.scorers(), TOKENIZER, settings(beam, ctc_weight=weight), torch.device("cpu"))
+    search = BeamSearch(model.scorers(), TOKENIZER, settings(beam, ctc_weight=weight))
     for frames in (1, 2, 6):
-        assert set(search(encoder_frames(0, frames))) <= set(LABELS)
+        assert set(found(search, encoder_frames(0, frames))) <= set(LABELS)
 
 
 def test_longest_hypothesis_is_a_share_of_the_frames(model):
     """A high reward for each token asks for as many as are allowed; the end of the sentence may take the last place."""
     for ratio, longest in ((0.75, 6), (0.25, 2)):
         rewarded = settings(10, ctc_weight=0.3, penalty=50.0, max_length_ratio=ratio)
-        search = BeamSearch(model.scorers(), TOKENIZER, rewarded, torch.device("cpu"))
-        assert len(search(encoder_frames(0, 8))) in (longest - 1, longest)
+        search = BeamSearch(model.scorers(), TOKENIZER, rewarded)
+        assert len(found(search, encoder_frames(0, 8))) in (longest - 1, longest)

@@ -9,8 +9,9 @@ import soundfile
 import torch
 from lhotse.augmentation import Speed
 
-from asr.batches import Example, SpeechSet
+from asr.batches import SpeechSet
 from asr.corpora import Utterance
+from asr.examples import Example
 from asr.features import FeatureExtractor, WaveformExtractor, as_they_are, perturb_speed, perturbed_samples
 from asr.settings import FeatureSettings
 from common.errors import UserError

@@ -12,7 +12,7 @@ from methods.contract import Step, TrainedSystem, make_method
 from methods.shared.bitmap import bitmaps, dense_again
 from methods.shared.gates import Pinched, gates_of, start_gates, with_gates
 from methods.shared.matrices import matrices
-from methods.shared.pruning import encoder_weights, gone_at, outline, pruned_weights
+from methods.shared.pruning import encoder_weights, gone_at, pruned_weights
 from tests.models import STILL, conformer
 from workflows.steps import contract_cases
 from workflows.steps.contract_cases import SMALL, TRAINING, VOCABULARY, save
@@ -277,7 +277,7 @@ def test_a_training_step_is_measured_with_gates_and_dense_weights(tmp_path):
 
 def test_targets_are_shares_of_the_encoder_as_the_paper_counts():
     """65 % of wav2vec2-base is 72.2 % of its matrices (90 % of the encoder), 60 % of HuBERT-large 62.7 %."""
-    base, large = outline(BackboneFactory("wav2vec2", {}, 32)), outline(BackboneFactory("hubert", LARGE, 32))
+    base, large = (BackboneFactory(*shape, 32).outline() for shape in (("wav2vec2", {}), ("hubert", LARGE)))
     assert encoder_weights(base) == 94_371_712 and pruned_weights(base) == 12 * (4 * 768**2 + 2 * 768 * 3072)
     shares = {target: round(100 * gone_at(base, target) / pruned_weights(base), 1) for target in (0.5, 0.65, 0.765)}
     assert shares == {0.5: 55.6, 0.65: 72.2, 0.765: 85.0}

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from asr.batches import Example, SpeechSet, round_the_speakers
+from asr.batches import SpeechSet, round_the_speakers
 from asr.corpora import Utterance, read_audio, read_cuts
 from asr.corpora.content import set_content
+from asr.examples import Example
 from asr.features import FeatureExtractor, Normaliser, WaveformExtractor, perturb_speed
 from asr.settings import FeatureSettings, TrainingSettings
 from common.errors import UserError

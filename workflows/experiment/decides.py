@@ -6,8 +6,10 @@ from typing import Any
 from methods.paths import format_path
 from workflows.experiment.schema import Experiment
 
-LOG_ONLY = {"log_every", "tensorboard", "checkpoint_every", "all_blank"}
-"""Training settings that change what is written down on the way, not what comes out."""
+DECIDE_NOTHING = {"log_every", "tensorboard", "checkpoint_every", "all_blank", "workers", "prefetch"}
+"""Training settings that change what is written down on the way, or who reads a batch, not what comes out."""
+MEMORY_ONLY = {"batch_hypotheses"}
+"""Settings of a decode that say how much is done at once."""
 
 
 def corpus_identity(experiment: Experiment) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def training_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
         "backbone": experiment.backbone_of(system),
         "method": entry.method,
         "settings": entry.settings,
-        "training": experiment.training_of(system).model_dump(mode="json", exclude=LOG_ONLY),
+        "training": experiment.training_of(system).model_dump(mode="json", exclude=DECIDE_NOTHING),
         "statistics": experiment.statistics,
         "threads": experiment.threads,
     }
@@ -46,8 +48,9 @@ def training_configuration(experiment: Experiment, system: str) -> dict[str, Any
 def evaluation_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
     """Everything beside the trained system that decides what is decoded."""
     rows = [row for table in experiment.tables.values() for row in table.rows.values() if row.system == system]
+    decodes = experiment.decodes_of(system)
     return {
-        "decodes": {name: decode.model_dump() for name, decode in experiment.decodes_of(system).items()},
+        "decodes": {name: decode.model_dump(exclude=MEMORY_ONLY) for name, decode in decodes.items()},
         "batch_seconds": experiment.decoding_batch_seconds_of(system),
         "test_sets": experiment.test_sets,
         "dev_set": experiment.dev_set,

@@ -27,9 +27,13 @@ rule train_system:
         recipe=edges.training,
         data=edges.data,
         folder=subpath(output.model, parent=True),
-    threads: experiment.threads
+    threads: edges.training_cores
     resources:
         gpu=edges.devices,
+        # Under SLURM a training on several devices is as many tasks.
+        tasks_per_node=edges.tasks,
+        nodes=edges.one_node,
+        mpi=edges.launcher,
     log:
         "<results>/logs/train_system/{system}-{seed}.log",
     benchmark:

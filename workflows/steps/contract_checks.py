@@ -26,6 +26,7 @@ from methods.contract import (
     Step,
     TrainedSystem,
     all_points,
+    number_of_weights,
 )
 from methods.shared.bitmap import dense_again
 from methods.shared.matrices import matrices
@@ -202,6 +203,11 @@ def check_costs(case: Case, folder: Path) -> None:
         require(0 < count.executed <= count.stored, f"point {point.id}: {count}: executed is not 1 to stored")
         require(0 < count.nonzero <= count.stored, f"point {point.id}: {count}: nonzero is not 1 to stored")
         require(count.stored >= held, missing_weights(count, held))
+        foreseen = method.outline()
+        require(
+            foreseen is None or number_of_weights(foreseen) == count.stored,
+            f"`outline` has not the {count.stored} weights that `parameters` counts; define it, or let it give None",
+        )
     save(case, method, module, folder)
     with safe_open(folder / "model.safetensors", "pt") as file:
         tensors = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118 - not a mapping

@@ -1,12 +1,14 @@
 """Decoding one system: encoder outputs of all points through what they share, then every decode that applies to it."""
 
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from analysis.scoring.trn import write_trn
 from asr.backbones import Encoded
@@ -14,6 +16,7 @@ from asr.corpora import Utterance
 from asr.corpora.content import check_audio
 from asr.decoding import greedy
 from asr.precision import precision_of
+from asr.search import BeamSearch
 from asr.settings import DecodeSettings, Precision
 from common.errors import UserError
 from common.files import sha256, write_json
@@ -77,7 +80,6 @@ class Decoder:
     ):
         self.system, self.data, self.settings, self.device = system, data, settings, device
         self.batch_seconds = batch_seconds
-        self.searches: dict[str, Any] = {}
         self.known: dict[Utterance, dict[str, str]] = {}
         """What was decoded already: words by point."""
 
@@ -86,31 +88,38 @@ class Decoder:
         """Words of each utterance of a set at each point. Utterances of a set that was decoded before are taken from
         there, if it was at the same points."""
         speech = self.data.speech_set(name, labelled=False)
-        wanted = [example.utterance for example in speech.examples[: self.settings.utterances]]
+        wanted = [example.utterance for example in itertools.islice(speech.examples, self.settings.utterances)]
         missing = {each for each in wanted if not {point.id for point in points} <= self.known.get(each, {}).keys()}
-        speech.examples = [example for example in speech.examples if example.utterance in missing]
+        speech.keep([index for index, utterance in enumerate(wanted) if utterance in missing])
         method, module = self.system.method, self.system.module
         for indices in speech.order(self.batch_seconds).in_order():
             batch = speech.batch(indices, self.device, labelled=False)
             utterances = [speech.examples[index].utterance for index in indices]
             encodings = method.encode_points(module, batch.inputs, batch.input_lengths, points)
-            for point, encoded in in_precision(encodings, self.settings.precision, self.device):
-                ids = self._token_ids(point, encoded)
+            encodings = in_precision(encodings, self.settings.precision, self.device)
+            for point, ids in self._greedy(encodings) if self.settings.kind == "greedy" else self._beam(encodings):
                 for utterance, words in zip(utterances, map(self.data.tokenizer.decode, ids), strict=True):
                     self.known.setdefault(utterance, {})[point.id] = words
         return {point.id: {each.id: self.known[each][point.id] for each in wanted} for point in points}
 
-    def _token_ids(self, point: Point, encoded: Any) -> Iterable[list[int]]:
-        recogniser = self.system.method.at(self.system.module, point)
-        if self.settings.kind == "greedy":
-            return greedy(recogniser.ctc_log_probs(encoded), encoded.lengths)
-        if point.id not in self.searches:
-            from asr.backbones.conformer_search import BeamSearch  # loads ESPnet, which greedy decoding may not need
+    def _greedy(self, encodings: Iterable[tuple[Point, Encoded]]) -> Iterator[tuple[Point, list[list[int]]]]:
+        for point, encoded in encodings:
+            recogniser = self.system.method.at(self.system.module, point)
+            yield point, greedy(recogniser.ctc_log_probs(encoded), encoded.lengths)
 
-            self.searches[point.id] = BeamSearch(recogniser.scorers(), self.data.tokenizer, self.settings, self.device)
-        search = self.searches[point.id]
-        lengths = encoded.lengths.tolist()
-        return [search(frames[:length]) for frames, length in zip(encoded.frames, lengths, strict=True)]
+    def _beam(self, encodings: Iterable[tuple[Point, Encoded]]) -> Iterator[tuple[Point, list[list[int]]]]:
+        """Points that have decoder and CTC layer in common are searched together, and all utterances of the batch."""
+        together: dict[tuple[int, int], tuple[BeamSearch, list[tuple[Point, list[Tensor]]]]] = {}
+        for point, encoded in encodings:
+            scorers = self.system.method.at(self.system.module, point).scorers()
+            search = BeamSearch(scorers, self.data.tokenizer, self.settings)
+            frames = [row[:length] for row, length in zip(encoded.frames, encoded.lengths.tolist(), strict=True)]
+            search, outputs = together.setdefault((id(search.decoder), id(search.ctc)), (search, []))
+            outputs.append((point, frames))
+        for search, outputs in together.values():
+            found = iter(search([frames for _, utterances in outputs for frames in utterances]))
+            for point, utterances in outputs:
+                yield point, [next(found).tokens for _ in utterances]
 
 
 def in_precision(

@@ -43,13 +43,14 @@ def _estimate(
 ) -> dict[str, Any]:
     norms = batch_norms(module).values()
     device = next(iter(norms)).running_mean.device
-    speech = data.speech_set(TRAINING_SET, labelled=True)  # what training leaves out is left out here too
+    # What training leaves out is left out here too.
+    speech = data.speech_set(TRAINING_SET, labelled=True, pad_to_seconds=training.pad_to_seconds)
     leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), TRAINING_SET, say=False)
     order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
     frames, labels, batches = 0, set(), 0
     with estimating(module):
         for indices in order.epoch(0):
-            lengths = [speech.examples[index].frames for index in indices]
+            lengths = speech.examples.frames[indices].tolist()
             if sum(method.output_lengths(module, lengths)) < 2:
                 continue  # one frame has no variance
             batch = speech.batch(indices, device, labelled=False)

@@ -129,12 +129,13 @@ class _Run:
 
     def _run(self, module: nn.Module, stage: Stage, folder: Path, fingerprint: dict[str, Any]) -> None:
         speeds = tuple(self.speeds) if stage.set == "train" else (1.0,)
-        train = self.data.speech_set(stage.set, stage.labelled, speeds)
-        dev = self.data.speech_set(self.dev_set, stage.labelled)
+        padding = stage.training.pad_to_seconds
+        train = self.data.speech_set(stage.set, stage.labelled, speeds, padding)
+        dev = self.data.speech_set(self.dev_set, stage.labelled, pad_to_seconds=padding)
         keep_for_validation(dev, stage.training.validation_seconds)  # first: the same for all systems of a family
         for speech, name in ((train, stage.set), (dev, self.dev_set)):
             leave_out_too_long(speech, lambda lengths: self.method.output_lengths(module, lengths), name)
-        if not train.examples:
+        if not len(train):
             raise UserError(f"set '{stage.set}': no utterance is long enough for its transcript")
         batches = stage_data(train, dev, stage.training, self.seed, self.fabric.device, stage.labelled)
         objective = _AtStage(self.method, stage, self.seed)
@@ -183,9 +184,9 @@ def _fixed_batches(
     data: PreparedData, method: Method, module: nn.Module, stage: Stage, device: torch.device
 ) -> Iterator[Batch]:
     """Training batches in a fixed order that goes round the speakers, read lazily: as many as a method takes."""
-    speech = data.speech_set(stage.set, stage.labelled)
-    leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), stage.set)
     training = stage.training
+    speech = data.speech_set(stage.set, stage.labelled, pad_to_seconds=training.pad_to_seconds)
+    leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), stage.set)
     order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
     for indices in order.cut(speech.round_the_speakers()):
         yield speech.batch(indices, device, stage.labelled)

@@ -1,0 +1,61 @@
+"""Several processes that train one system, each on batches of its own: how their losses become one loss.
+
+Torch's DDP gives every process the mean of all processes' gradients. That is the gradient of one process with all their
+batches in one when each loss is a process's part of the whole:
+
+    a mean over n utterances, frames, tokens    times n · processes / (n of all processes)      `mean_of_all`
+    a sum over them                             times the number of processes                   `sum_of_all`
+    what depends on the weights alone           as it is
+
+The mean over the processes of such a part is then the term of the whole batch, and is what the log shows. Both
+functions return the value itself, bit for bit, where a process trains alone, in a validation, which every process does
+as a whole, and wherever nothing is trained.
+
+    loss = mean_of_all(F.mse_loss(found, wanted), frames)
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+_processes = 1
+"""How many train together now; 1 outside of their training steps."""
+
+
+@contextlib.contextmanager
+def together(processes: int) -> Iterator[None]:
+    """Inside, so many processes compute the losses of one training step, all of them the same terms in one order."""
+    global _processes
+    before, _processes = _processes, processes
+    try:
+        yield
+    finally:
+        _processes = before
+
+
+def mean_of_all(value: Tensor, count: int | Tensor) -> Tensor:
+    """`value`, a mean over `count` utterances, frames or tokens of this process's batch, as its part of the mean over
+    those of all processes. It must be finite where there are none of them. The host waits for nothing on a GPU: the
+    counts are added up on the device (those of a tensor too)."""
+    if _processes == 1:
+        return value
+    if isinstance(count, Tensor):
+        own = count.to(value.device, torch.float32)
+    else:
+        own = torch.full((), float(count), device=value.device)
+    return value * (own * _processes / summed(own).clamp(min=1))
+
+
+def sum_of_all(value: Tensor) -> Tensor:
+    """`value`, a sum over this process's batch, as its part of the sum over the batches of all processes."""
+    return value if _processes == 1 else value * _processes
+
+
+def summed(value: Tensor) -> Tensor:
+    """The sum of `value` over all processes, as a tensor of its own and without gradient."""
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total
