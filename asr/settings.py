@@ -100,6 +100,9 @@ class TrainingSettings(Settings):
     precision: Precision = "32-true"
     """Of training steps; validation is in float32. tf32-mixed: on GPUs, other devices stay exact. bf16-mixed: on CPUs
     too."""
+    compile: Literal["none", "blocks"] = "none"
+    """blocks: layers of the encoder go through torch's compiler in training steps, but for those that keep their input
+    only (`checkpoint_layers`). The sums are in another order."""
     devices: int = Field(1, gt=0)
     validate_every: int = Field(1000, gt=0)
     validation_seconds: float = 3600.0

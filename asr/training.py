@@ -18,7 +18,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from asr.backbones import Batch
+from asr.backbones import Backbone, Batch
+from asr.backbones.compilation import check_compiler
 from asr.batches import StageData
 from asr.checkpoints import Checkpoints
 from asr.finiteness import FirstNotFinite, stop_not_finite
@@ -106,6 +107,7 @@ def run_stage(
     `folder` keeps the checkpoint, the kept states and `log.jsonl`; `fingerprint` is what a checkpoint must agree with
     to be resumed. Raises `UserError` when a loss is not finite or the checkpoint belongs to another configuration.
     """
+    compile_layers(module, settings, fabric.device)
     forward = _Forward(module, objective, settings.precision, fabric)
     groups = objective.parameter_groups(module)
     adamw = settings.optimiser
@@ -203,6 +205,17 @@ class _Step:
         batch, terms = every[-1]
         last = batch, {**terms, "gradient_norm": self.clip()}
         return next((pair for pair in every if not torch.isfinite(pair[1]["total"])), last)
+
+
+def compile_layers(module: nn.Module, settings: TrainingSettings, device: torch.device) -> None:
+    """Let the backbones in `module` compile their layers, or not, as the settings say. Raises `UserError` where they
+    cannot."""
+    compiles = settings.compile == "blocks"
+    if compiles:
+        check_compiler(device)
+    for part in module.modules():
+        if isinstance(part, Backbone):
+            part.compiles_layers = compiles
 
 
 @torch.no_grad()

@@ -161,6 +161,8 @@ class Backbone(nn.Module, ABC):
     """Whether a layer execution in training mode draws anything at random, layer drop aside."""
     ctc_weight: float
     """Share of CTC in the loss (lambda of arXiv 2505.21237, section 2.1); 1 without a decoder."""
+    compiles_layers: bool = False
+    """Whether a layer in a training step is compiled (`asr.backbones.compilation`)."""
 
     @abstractmethod
     def front_end(self, inputs: Tensor, lengths: Tensor) -> EncoderState:
@@ -216,6 +218,11 @@ class Backbone(nn.Module, ABC):
     def forward(self, inputs: Tensor, lengths: Tensor, path: Sequence[int] | None = None) -> Encoded:
         """`encode`, as torch's tools (functional calls, export) expect it."""
         return self.encode(inputs, lengths, path)
+
+    @property
+    def compiles_now(self) -> bool:
+        """Whether a layer that runs now belongs to a training step, and is to be compiled."""
+        return self.compiles_layers and self.training and torch.is_grad_enabled()
 
     @abstractmethod
     def layer_module(self, layer: int) -> nn.Module:

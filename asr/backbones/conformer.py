@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
+from asr.backbones.compilation import compiled
 from asr.backbones.conformer_block import run_block
 from asr.backbones.conformer_decoder import label_smoothing, said, teacher_forced
 from asr.backbones.spec_augment import SpecAugment, SpecAugmentSettings
@@ -183,8 +184,11 @@ class Conformer(Backbone):
         scale = 1.0 if drop is None else drop.branch_scale(state.executed)
         x = state.x
         if scale:
-            mask_padding = self.config.mask_padding
-            x = run_block(self.encoder.encoders[layer], state, scale * self.config.branch_scale, mask_padding)
+            block, scale = self.encoder.encoders[layer], scale * self.config.branch_scale
+            run = run_block
+            if self.compiles_now:
+                run, scale = compiled(run_block), torch.full((), scale, device=x.device)
+            x = run(block, x, state.positions, state.valid, scale, self.config.mask_padding)
         return dataclasses.replace(state, x=x, executed=state.executed + 1)
 
     def finish(self, state: EncoderState) -> Encoded:

@@ -7,26 +7,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from asr.backbones import EncoderState
 from asr.backbones.masked_batch_norm import masked_batch_norm
 from asr.backbones.relative_attention import relative_attention
 
 
-def run_block(block: nn.Module, state: EncoderState, scale: float, mask_padding: bool) -> Tensor:
-    """One Conformer block: ESPnet's `EncoderLayer`, submodule by submodule, each residual branch times `scale`."""
-    x = state.x
+def run_block(
+    block: nn.Module, x: Tensor, positions: Tensor, valid: Tensor, scale: float | Tensor, mask_padding: bool
+) -> Tensor:
+    """One Conformer block: ESPnet's `EncoderLayer`, submodule by submodule, each residual branch times `scale`.
+
+    `x` (batch, frames, width), `positions` (1, 2 frames - 1, width), `valid` (batch, frames). The scale is a number, or
+    a tensor (): a compiler takes numbers for constants, and would begin anew at every draw of layer drop.
+    """
     half = scale * block.ff_scale
-    x = x + half * block.dropout(block.feed_forward_macaron(block.norm_ff_macaron(x)))
-    normed = block.norm_mha(x)
-    attended = relative_attention(block.self_attn, normed, state.positions, state.valid)
-    x = x + scale * block.dropout(attended)
+    x = _plus(x, half, block.dropout(block.feed_forward_macaron(block.norm_ff_macaron(x))))
+    attended = relative_attention(block.self_attn, block.norm_mha(x), positions, valid)
+    x = _plus(x, scale, block.dropout(attended))
     normed = block.norm_conv(x)
-    convolved = (
-        masked_convolution(block.conv_module, normed, state.valid) if mask_padding else block.conv_module(normed)
-    )
-    x = x + scale * block.dropout(convolved)
-    x = x + half * block.dropout(block.feed_forward(block.norm_ff(x)))
+    convolved = masked_convolution(block.conv_module, normed, valid) if mask_padding else block.conv_module(normed)
+    x = _plus(x, scale, block.dropout(convolved))
+    x = _plus(x, half, block.dropout(block.feed_forward(block.norm_ff(x))))
     return block.norm_final(x)
+
+
+def _plus(x: Tensor, scale: float | Tensor, branch: Tensor) -> Tensor:
+    """x + scale * branch, in one operation where the scale is a number."""
+    return x + scale * branch if isinstance(scale, Tensor) else torch.add(x, branch, alpha=scale)
 
 
 def masked_convolution(module: nn.Module, x: Tensor, valid: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from asr.backbones import Backbone, Batch, Encoded, EncoderState, LayerDrop, Outputs, blank_fraction, check_frames
+from asr.backbones.compilation import compiled
 from asr.portable.speech import close, convolve, ctc_logits, embed, layers_of, output_frames
 from asr.precision import no_autocast
 from asr.processes import mean_of_all, sum_of_all
@@ -170,7 +171,8 @@ class SpeechEncoder(Backbone):
         if self.config.checkpoint_layers and self.training and torch.is_grad_enabled():
             x = checkpoint(_run_again, module, _held(module), state.x, state.attention_mask, use_reentrant=False)
         else:
-            x = module(state.x, attention_mask=state.attention_mask)
+            run = compiled(_run) if self.compiles_now else _run
+            x = run(module, state.x, state.attention_mask)
         return dataclasses.replace(state, x=x, executed=state.executed + 1)
 
     def finish(self, state: EncoderState) -> Encoded:
@@ -210,6 +212,11 @@ class SpeechEncoder(Backbone):
             yield
         finally:
             self.model.set_attn_implementation("sdpa")
+
+
+def _run(layer: nn.Module, x: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """One layer, as a function that can be compiled for all of them."""
+    return layer(x, attention_mask=attention_mask)
 
 
 def _held(layer: nn.Module) -> dict[str, Tensor]:

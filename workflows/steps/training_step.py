@@ -16,6 +16,7 @@ from asr.batches import BatchOrder
 from asr.optimiser import make_optimiser
 from asr.precision import float32_products, precision_of
 from asr.seeds import seed_step
+from asr.training import compile_layers
 from methods.contract import Stage, Step, TrainedSystem
 from workflows.data import PreparedData, leave_out_too_long
 from workflows.experiment import Experiment
@@ -59,6 +60,7 @@ def training_step(
     system = load_trainable(folder, device, packages)
     method, module, training = system.method, system.module.train(), stage.training
     without_layer_drop(module)
+    compile_layers(module, training, device)
     batch, adamw = batch.to(device), training.optimiser
     groups = method.parameter_groups(module, stage)
     optimiser = make_optimiser(groups, adamw, LEARNING_RATE)
