@@ -214,11 +214,12 @@ def hidden_distance(teacher: Sequence[EncoderState], student: Sequence[EncoderSt
     All states are normalised over their units, without an affine map: the layers of `pre_norm` encoders put out a
     residual stream that grows from layer to layer, and would be compared by its size.
     """
-    valid = student[0].valid
+    valid, frames = student[0].valid, int(student[0].lengths.sum())
     distances = []
     for number, state in enumerate(student, start=1):
-        target = teacher[matching(number, len(student), len(teacher)) - 1].x.detach()[valid]
+        target = teacher[matching(number, len(student), len(teacher)) - 1].x.detach()
         with no_autocast(valid.device):
-            found, wanted = (F.layer_norm(x.float(), x.shape[-1:]) for x in (state.x[valid], target))
-            distances.append(F.mse_loss(found, wanted))
-    return mean_of_all(torch.stack(distances).mean(), valid.sum())
+            found, wanted = (F.layer_norm(x.float(), x.shape[-1:]) for x in (state.x, target))
+            apart = (found - wanted).square().mean(-1)
+            distances.append(torch.where(valid, apart, 0.0).sum() / max(1, frames))
+    return mean_of_all(torch.stack(distances).mean(), frames)

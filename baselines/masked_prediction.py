@@ -71,18 +71,23 @@ class MaskedPrediction(Method):
         labels = module.clusters(batch.inputs, batch.input_lengths)
         counts = backbone.output_lengths(batch.input_lengths.tolist())
         masked = masked_spans(counts, labels.size(1), config.masked_share, config.span, step.generator("mask"))
-        masked = masked.to(labels.device)
+        chosen = int(masked.sum())
+        masked = masked.to(labels.device, non_blocking=True)
         ones = (1,) * backbone.layers
         drop = backbone.draw_layer_drop(backbone.layers, step.generator("layer drop")) if step.training else None
         state = backbone.run_path(ones, backbone.front_end(batch.inputs, batch.input_lengths, masked), drop)
         logits = module.logits(backbone.finish(state).frames)
-        parts = {"masked": masked, "unmasked": state.valid & ~masked}
+        losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+        right = logits.detach().argmax(-1) == labels
+        parts = {
+            "masked": (masked, chosen),
+            "unmasked": (state.valid & ~masked, int(state.lengths.sum()) - chosen),
+        }
         terms = {}
-        for name, where in parts.items():
-            chosen, target = logits[where], labels[where]
-            loss = F.cross_entropy(chosen, target, reduction="sum") / max(1, len(target))
-            accuracy = (chosen.detach().argmax(-1) == target).sum() / max(1, len(target))
-            terms[name], terms[f"{name}_accuracy"] = (mean_of_all(each, len(target)) for each in (loss, accuracy))
+        for name, (where, frames) in parts.items():
+            loss = torch.where(where, losses, 0.0).sum() / max(1, frames)
+            accuracy = (right & where).sum() / max(1, frames)
+            terms[name], terms[f"{name}_accuracy"] = (mean_of_all(each, frames) for each in (loss, accuracy))
         return {"total": terms["masked"] + config.unmasked_weight * terms["unmasked"], **terms}
 
     def finish(self, module: nn.Module, calibration: Iterable[Batch]) -> nn.Module:

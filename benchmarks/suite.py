@@ -50,6 +50,7 @@ BENCHMARKS = (
     Benchmark("conformer_step", 180, 120, ("espnet2",), ("--what", "conformer"), STEP),
     Benchmark("smoke_step", 60, 60, ("espnet2",), ("--what", "smoke"), STEP),
     Benchmark("fine_tuning_step", 75, 60, ("transformers", "accelerate"), ("--what", "fine_tuning"), STEP),
+    Benchmark("smoke_training", 0, 600, ("espnet2", "snakemake", "transformers")),
     Benchmark("joint_step", 180, 90, ("espnet2", "transformers")),
     Benchmark("paths_tree", 30, 30, ("espnet2",)),
     Benchmark("joint_training", 180, 60, ("transformers",)),
@@ -57,6 +58,7 @@ BENCHMARKS = (
     Benchmark("scoring", 60, 0),
     Benchmark("packed", 10, 10),
     Benchmark("sizes", 20, 0, ("transformers",)),
+    Benchmark("jobs", 10, 0),
 )
 LIMIT = {"cpu": 20 * 60, "cuda": 25 * 60}
 """Seconds that all budgets stay below."""

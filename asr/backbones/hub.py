@@ -32,6 +32,8 @@ from common.files import read_json
 CONFIG, PREPROCESSOR, VOCABULARY = "config.json", "preprocessor_config.json", "vocab.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """In the order of preference."""
+REACHABLE_SECONDS = 10.0
+"""So long is the hub waited for when it is only asked."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FIXED = (
     "hidden_act",
@@ -87,7 +89,31 @@ def fetch(source: str, revision: str | None) -> Path:
                 return folder
         except Exception as error:  # whatever the hub's client raises, the remedy is the same
             raise UserError(_put_files(source, revision, error)) from None
-    raise UserError(f"'{source}' has neither {' nor '.join(WEIGHTS)} at revision {revision}; name another revision")
+    raise UserError(_no_weights(source, revision))
+
+
+def check_reachable(source: str, revision: str) -> int:
+    """Bytes of a model's weights on the hub, which is asked and nothing fetched.
+
+    Raises `UserError` as `fetch` does where the hub cannot be reached, or may not be (HF_HUB_OFFLINE).
+    """
+    error = None
+    for name in WEIGHTS:
+        try:
+            address = huggingface_hub.hf_hub_url(source, name, revision=revision)
+            return huggingface_hub.get_hf_file_metadata(address, timeout=REACHABLE_SECONDS).size
+        except RemoteEntryNotFoundError:
+            continue
+        except Exception as found:  # whatever the hub's client raises, the remedy is the same
+            error = found
+            break
+    if error is not None:
+        raise UserError(_put_files(source, revision, error))
+    raise UserError(_no_weights(source, revision))
+
+
+def _no_weights(source: str, revision: str) -> str:
+    return f"'{source}' has neither {' nor '.join(WEIGHTS)} at revision {revision}; name another revision"
 
 
 def _cached(source: str, revision: str, name: str) -> Path | None:

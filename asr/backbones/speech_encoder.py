@@ -161,7 +161,7 @@ class SpeechEncoder(Backbone):
         those that `masked` (batch, frames) says, else, in training, random ones."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_feature_encoder):
             features, valid, frames = convolve(self.model, inputs, lengths if self.config.mask_padding else None)
-        x, attention_mask = embed(self.model, features, valid, masked)
+        x, attention_mask = embed(self.model, features, valid, frames, masked)
         return EncoderState(x, valid, frames, attention_mask=attention_mask)
 
     def run_layer(self, layer: int, state: EncoderState, drop: LayerDrop | None = None) -> EncoderState:
@@ -187,16 +187,13 @@ class SpeechEncoder(Backbone):
         check_frames(outputs.lengths, batch)
         with no_autocast(outputs.ctc_logits.device):
             log_probs = torch.log_softmax(outputs.ctc_logits.float(), -1).transpose(0, 1)
-            ctc = F.ctc_loss(
-                log_probs,
-                batch.targets.clamp(min=0),
-                outputs.lengths,
-                batch.target_lengths,
-                blank=BLANK,
-                reduction=self.config.ctc_reduction,
-            )
-        summed = self.config.ctc_reduction == "sum"
-        ctc = sum_of_all(ctc) if summed else mean_of_all(ctc, len(batch.ids))
+            lengths, labels = batch.target_lengths, batch.targets.clamp(min=0)
+            each = F.ctc_loss(log_probs, labels, outputs.lengths, lengths, blank=BLANK, reduction="none")
+            if self.config.ctc_reduction == "mean":  # by labels, as torch has it, which would wait to send them
+                labels = lengths.clamp(min=1).to(each.device, non_blocking=True)
+                ctc = mean_of_all((each / labels).mean(), len(batch.ids))
+            else:
+                ctc = sum_of_all(each.sum())
         return {"total": ctc, "ctc": ctc, "blank_fraction": blank_fraction(outputs)}
 
     def ctc_logits(self, encoded: Encoded) -> Tensor:

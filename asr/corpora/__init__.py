@@ -9,7 +9,7 @@ torch.
 """
 
 from asr.corpora.manifests import iterate_cuts, read_cuts, write_cuts
-from asr.corpora.preparation import prepare, settings_of
+from asr.corpora.preparation import check_source, prepare, settings_of
 from asr.corpora.register import REGISTER, Entry, look_up
 from asr.corpora.utterances import Utterance, read_audio
 
@@ -17,6 +17,7 @@ __all__ = [
     "REGISTER",
     "Entry",
     "Utterance",
+    "check_source",
     "iterate_cuts",
     "look_up",
     "prepare",

@@ -21,11 +21,21 @@ TIMEOUT_SECONDS = 60
 
 
 def find_archive(entry: Entry, configured: Path | None) -> Path:
-    """The archive of a corpus: the configured one, else the first of the register's that exists, else downloaded.
+    """The archive of a corpus: that of `archive_here`, else downloaded.
 
     Raises `UserError` when the configured one is missing, or when nothing is there and the download fails; the message
     says which file to put where.
     """
+    here = archive_here(entry, configured)
+    if here is None:
+        here = ROOT / entry.keep
+        download(entry.url, here, entry.largest_bytes)
+    return here
+
+
+def archive_here(entry: Entry, configured: Path | None) -> Path | None:
+    """The archive of a corpus on this machine: the configured one, else the first of the register's that exists, None
+    where none does. Raises `UserError` when the configured one is missing."""
     if configured is not None:
         if not configured.is_file():
             raise UserError(f"{configured}: no such archive (setting 'archive'); fetch {entry.url} and put it there")
@@ -34,12 +44,8 @@ def find_archive(entry: Entry, configured: Path | None) -> Path:
         raise UserError(
             f"{REGISTER.relative_to(ROOT)}: the corpus has 'archives' or 'url' but no 'keep', the place of a download"
         )
-    keep = ROOT / entry.keep
-    for candidate in (*(ROOT / each for each in entry.archives), keep):
-        if candidate.is_file():
-            return candidate.resolve()
-    download(entry.url, keep, entry.largest_bytes)
-    return keep
+    candidates = (*(ROOT / each for each in entry.archives), ROOT / entry.keep)
+    return next((candidate.resolve() for candidate in candidates if candidate.is_file()), None)
 
 
 def download(url: str, target: Path, largest_bytes: int) -> None:

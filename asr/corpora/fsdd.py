@@ -23,7 +23,7 @@ import soundfile
 from pydantic import Field, model_validator
 
 from asr.corpora.acoustics import Acoustics, trim
-from asr.corpora.archives import find_archive, read_members
+from asr.corpora.archives import archive_here, find_archive, read_members
 from asr.corpora.grammar import DIGITS
 from asr.corpora.parallel import map_tasks
 from asr.corpora.settings import IntRange, Range, Size, TestSetNames, set_sizes
@@ -80,6 +80,13 @@ class Reading:
     takes: tuple[tuple[np.ndarray, ...], ...]
     words: tuple[int, int]
     pause_seconds: tuple[float, float]
+
+
+def check_source(settings: Settings, entry) -> int | None:
+    """Bytes of the archive, None where it is to be downloaded. Raises `UserError` when the configured one is
+    missing."""
+    archive = archive_here(entry, settings.archive)
+    return archive and archive.stat().st_size
 
 
 def prepare(settings: Settings, entry, folder: Path) -> dict[str, list[Utterance]]:

@@ -6,6 +6,7 @@ experiment. The audio stays where it is; the manifests name it by its absolute p
     python -m asr.corpora librispeech --out results/data/librispeech --settings '{"folder": "/data/LibriSpeech"}'
 """
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -48,11 +49,33 @@ def prepare(settings: Settings, entry, folder: Path) -> dict[str, list[Utterance
 
     Raises `UserError` when the folder, one of its parts, or the audio of a transcript is missing.
     """
-    sets = {"train": settings.train, "dev": settings.dev, **settings.test_sets, **settings.further_sets}
-    named = sorted({part for parts in sets.values() for part in parts})
+    sets = _sets(settings)
+    named = _parts(settings)
     _check_folder(settings.folder, named, entry)
     read = {part: _read_part(part, settings) for part in named}
     return {name: [each for part in parts for each in read[part]] for name, parts in sets.items()}
+
+
+def check_source(settings: Settings, entry) -> int:
+    """Bytes of the parts that are named. Raises `UserError` when one is missing, or its files cannot be read."""
+    named = _parts(settings)
+    _check_folder(settings.folder, named, entry)
+    found = 0
+    for part in named:
+        for path in (settings.folder / part).rglob("*"):
+            if path.is_file():
+                if not os.access(path, os.R_OK):
+                    raise UserError(f"{path}: cannot be read; give yourself the right to")
+                found += path.stat().st_size
+    return found
+
+
+def _sets(settings: Settings) -> dict[str, Parts]:
+    return {"train": settings.train, "dev": settings.dev, **settings.test_sets, **settings.further_sets}
+
+
+def _parts(settings: Settings) -> list[str]:
+    return sorted({part for parts in _sets(settings).values() for part in parts})
 
 
 def _check_folder(folder: Path, parts: list[str], entry) -> None:

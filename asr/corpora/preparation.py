@@ -74,6 +74,16 @@ def prepare(
     return corpus
 
 
+def check_source(name: str, settings: dict[str, Any], register: Path | str = REGISTER) -> int | None:
+    """Bytes of what a corpus is prepared from, without reading it; None where the corpus' module cannot tell.
+
+    Raises `UserError` where something is missing, with what to do.
+    """
+    module = _module(name, register)
+    look = getattr(module, "check_source", None)
+    return None if look is None else look(settings_of(name, settings, register=register), look_up(name, register))
+
+
 def _module(name: str, register: Path | str) -> ModuleType:
     return importlib.import_module(look_up(name, register).module)
 

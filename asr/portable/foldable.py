@@ -162,8 +162,8 @@ class FoldableSpeechEncoder(Foldable):
         lengths = torch.full((len(input_values),), input_values.size(1))
         if attention_mask is not None:
             lengths = attention_mask.sum(1).long().cpu()
-        features, valid, _ = convolve(self, input_values, lengths if self.config.mask_padding else None)
-        x, mask = embed(self, features, valid)
+        features, valid, frames = convolve(self, input_values, lengths if self.config.mask_padding else None)
+        x, mask = embed(self, features, valid, frames)
         for layer, count in zip(layers_of(self), self.path, strict=True):
             for _ in range(count):
                 x = layer(x, attention_mask=mask)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from .masks import before_the_end
 
@@ -73,7 +74,7 @@ def _group_norm_of_real_frames(norm: nn.GroupNorm, x: Tensor, frames: Tensor) ->
     frames = frames.clamp(min=1, max=x.size(2))
     if torch.compiler.is_exporting():
         real = before_the_end(frames, x.size(2), x.device)[:, None, :]
-        count = frames[:, None, None]
+        count = real.sum(2, keepdim=True)
         centred = (x - (x * real).sum(2, keepdim=True) / count) * real
         scaled = centred * (centred.square().sum(2, keepdim=True) / count + norm.eps).rsqrt()
         return (scaled * norm.weight[:, None] + norm.bias[:, None]) * real
@@ -89,25 +90,52 @@ def holds_anywhere(condition: Tensor) -> bool:
 
 
 def embed(
-    model: nn.Module, features: Tensor, valid: Tensor, masked: Tensor | None = None
+    model: nn.Module, features: Tensor, valid: Tensor, frames: Tensor, masked: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """From convolutional features to the input of the first layer, (batch, frames, width), and the attention mask in
-    the form that layers take (None: everything is attended to): projection, masked spans (in training), positions."""
+    the form that layers take (None: everything is attended to): projection, masked spans (in training), positions.
+    `frames` (batch,), on the host, counts the `valid` ones."""
     base, encoder = base_of(model), base_of(model).encoder
     x = base.feature_projection(features)
     x = x[0] if isinstance(x, tuple) else x  # wav2vec2 returns the features before the projection too
-    if base.training or masked is not None:
-        x = base._mask_hidden_states(x, mask_time_indices=masked, attention_mask=valid.long())
+    x = with_spans_masked(model, x, frames, masked)
     attention_mask = None
-    if holds_anywhere(~valid):
+    if holds_anywhere(frames < x.size(1)):
         x = x.masked_fill(~valid[:, :, None], 0.0)
         keys = valid.clone()
         keys[:, 0] = True  # an utterance too short for one frame attends to something; its output is not read
-        attention_mask = create_bidirectional_mask(config=model.config, inputs_embeds=x, attention_mask=keys)
+        attention_mask = create_bidirectional_mask(
+            config=model.config,
+            inputs_embeds=x,
+            attention_mask=keys,
+            allow_is_bidirectional_skip=False,  # whether there is padding is known: nobody need look
+        )
     x = x + encoder.pos_conv_embed(x)
     if not model.config.do_stable_layer_norm:
         x = encoder.layer_norm(x)
     return encoder.dropout(x), attention_mask
+
+
+def with_spans_masked(model: nn.Module, x: Tensor, frames: Tensor, masked: Tensor | None) -> Tensor:
+    """SpecAugment as transformers has it, with its draws: the mask embedding in the place of masked frames of `x`
+    (batch, frames, width), those of `masked` (batch, frames) or random ones, and zeros in random channels. transformers
+    assigns through boolean indices, for which the host would have to wait."""
+    config, base = model.config, base_of(model)
+    if not getattr(config, "apply_spec_augment", True):
+        return x
+    (batch, length, width), device = x.shape, x.device
+    if masked is None and base.training and config.mask_time_prob > 0:
+        real = before_the_end(frames, length, frames.device)
+        share, span, fewest = config.mask_time_prob, config.mask_time_length, config.mask_time_min_masks
+        drawn = _compute_mask_indices((batch, length), share, span, real, fewest)
+        masked = torch.from_numpy(drawn).to(device, non_blocking=True)
+    if masked is not None:
+        x = torch.where(masked[:, :, None], base.masked_spec_embed.to(x.dtype), x)
+    if base.training and config.mask_feature_prob > 0:
+        share, span, fewest = config.mask_feature_prob, config.mask_feature_length, config.mask_feature_min_masks
+        drawn = torch.from_numpy(_compute_mask_indices((batch, width), share, span, min_masks=fewest))
+        x = x.masked_fill(drawn.to(device, non_blocking=True)[:, None, :], 0.0)
+    return x
 
 
 def close(model: nn.Module, x: Tensor) -> Tensor:

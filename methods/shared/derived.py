@@ -48,7 +48,7 @@ class Derived(Method):
     """Whether a source whose weights are packed is refused: there is nothing left in it to prune or to pack."""
     made_by: Method
     """The method of the source, known once the module is built or rebuilt, or the experiment was checked."""
-    _zeros: Mapping[str, Tensor] = {}
+    _zeros: dict[str, Tensor] = {}
     _as_bitmaps = False
     _described: Mapping[str, Any]
 
@@ -138,7 +138,10 @@ class Derived(Method):
         """Weights that were zero in what training began with, or when `keep_zeros` was called last, are zero again."""
         parts = matrices(module)
         for name, zeros in self._zeros.items():
-            parts[name].weight.masked_fill_(zeros.to(parts[name].weight.device), 0.0)
+            weight = parts[name].weight
+            if zeros.device != weight.device:  # once: what is built on the host is trained on a device
+                self._zeros[name] = zeros = zeros.to(weight.device)
+            weight.masked_fill_(zeros, 0.0)
 
     def selection_term(self, terms: Collection[str]) -> str:
         return self.made_by.selection_term(terms)

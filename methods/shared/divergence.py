@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
+from torch.nn import functional as F
 
 from asr.backbones import Batch, Outputs
 from asr.portable.masks import before_the_end
@@ -44,28 +45,25 @@ class KL(Settings):
 def divergence(teacher: Outputs, student: Outputs, ctc_weight: float, kl: KL, batch: Batch) -> Tensor:
     """L_Reg = KL(stopgrad(p_teacher) || p_student), padded frames and tokens left out; no gradient reaches the
     teacher."""
-    device = teacher.ctc_logits.device
-    frames = before_the_end(teacher.lengths, teacher.ctc_logits.size(1), device)
-    parts = {"ctc": (teacher.ctc_logits, student.ctc_logits, frames)}
+    parts = {"ctc": (teacher.ctc_logits, student.ctc_logits, teacher.lengths)}
     if teacher.decoder_logits is not None:
-        valid = before_the_end(batch.target_lengths + 1, teacher.decoder_logits.size(1), device)
-        parts["decoder"] = (teacher.decoder_logits, student.decoder_logits, valid)
+        parts["decoder"] = (teacher.decoder_logits, student.decoder_logits, batch.target_lengths + 1)
     chosen = [name for name in kl.distributions if name in parts]
     weights = {"ctc": ctc_weight, "decoder": 1 - ctc_weight} if len(chosen) > 1 else dict.fromkeys(chosen, 1.0)
     total = 0.0
     for name in chosen:
-        true, found, valid = parts[name]
+        true, found, lengths = parts[name]
         with no_autocast(true.device):
-            true = torch.log_softmax(true.detach().float(), -1)[valid]
-            found = torch.log_softmax(found.float(), -1)[valid]
-            value = torch.nn.functional.kl_div(found, true, reduction="sum", log_target=True)
-        total = total + weights[name] * _reduced(value, kl, valid)
+            true, found = torch.log_softmax(true.detach().float(), -1), torch.log_softmax(found.float(), -1)
+            apart = F.kl_div(found, true, reduction="none", log_target=True).sum(-1)
+        value = torch.where(before_the_end(lengths, true.size(1), true.device), apart, 0.0).sum()
+        total = total + weights[name] * _reduced(value, kl, lengths)
     return total
 
 
-def _reduced(value: Tensor, kl: KL, valid: Tensor) -> Tensor:
-    """A sum over the valid positions (batch, positions) of a batch, as `kl.reduction` says."""
+def _reduced(value: Tensor, kl: KL, lengths: Tensor) -> Tensor:
+    """A sum over a batch, in which utterances have `lengths` (batch,) positions, as `kl.reduction` says."""
     if kl.reduction == "sum":
         return sum_of_all(value)
-    count = len(valid) if kl.reduction == "batch" else int(valid.sum())
+    count = len(lengths) if kl.reduction == "batch" else int(lengths.sum())
     return mean_of_all(value / max(1, count), count)

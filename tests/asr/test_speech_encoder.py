@@ -7,8 +7,10 @@ from transformers import HubertConfig, HubertForCTC, Wav2Vec2Config, Wav2Vec2For
 
 from asr.backbones import BackboneFactory, Batch, LayerDrop
 from asr.decoding import greedy
+from asr.portable.speech import base_of, with_spans_masked
 from common.errors import UserError
-from tests.models import SMALL_ENCODER, small_encoder
+from tests.models import SMALL_ENCODER, small_encoder, waves
+from workflows.steps.host_waits import DEVICE, HostWaits
 
 NAMES = ["wav2vec2", "hubert"]
 THEIRS = {"wav2vec2": (Wav2Vec2ForCTC, Wav2Vec2Config), "hubert": (HubertForCTC, HubertConfig)}
@@ -56,6 +58,42 @@ def test_a_path_runs_layers_in_place():
     with torch.no_grad():
         found = ours.outputs(ours.encode(inputs, lengths, (2, 1, 3)), None).ctc_logits
         torch.testing.assert_close(found, theirs(inputs).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masked_spans_are_those_of_transformers(name):
+    """The same draws, to the bit: time and channels, with and without padding, and spans that are given."""
+    model = small_encoder(name, mask_time_prob=0.4, mask_feature_prob=0.3, mask_feature_length=4).train().model
+    given = torch.rand(3, 40, generator=torch.Generator().manual_seed(1)) < 0.3
+    for frames, masked in (([40, 22, 9], None), ([40, 40, 40], None), ([40, 22, 9], given)):
+        frames, x = torch.tensor(frames), torch.randn(3, 40, 32)
+        attention_mask = (torch.arange(40) < frames[:, None]).long()
+        np.random.seed(3)
+        expected = base_of(model)._mask_hidden_states(x.clone(), masked, attention_mask)
+        np.random.seed(3)
+        assert torch.equal(with_spans_masked(model, x, frames, masked), expected)
+        assert not torch.equal(expected, x)
+
+
+RANDOM = {"dropout": 0.1, "layer_drop": 0.2, "mask_time_prob": 0.3, "mask_feature_prob": 0.2, "mask_feature_length": 4}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        RANDOM,
+        {**RANDOM, "mask_padding": False, "ctc_reduction": "mean"},
+        {**RANDOM, "pre_norm": True, "conv_norm": "layer", "checkpoint_layers": True, "freeze_feature_encoder": True},
+    ],
+)
+def test_a_step_makes_no_host_wait_for_a_device(settings):
+    with HostWaits() as host:
+        model, batch = small_encoder("wav2vec2", **settings).to(DEVICE).train(), waves().to(DEVICE)
+        host.waits.clear()
+        drop = model.draw_layer_drop(4, torch.Generator().manual_seed(0))
+        state = model.run_path((1, 1, 2), model.front_end(batch.inputs, batch.input_lengths), drop)
+        model.loss(model.outputs(model.finish(state), batch), batch)["total"].backward()
+    assert host.waits == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,6 +211,20 @@ def test_ctc_loss_by_hand():
         assert log_probs.size(1) == 1
         loss = model.loss(model.outputs(encoded, batch), batch)
     assert float(loss["total"]) == pytest.approx(-float(log_probs[0, 0, 5] + log_probs[1, 0, 9]), rel=1e-5)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_ctc_is_reduced_as_torch_does_it(reduction):
+    model, batch = small_encoder("wav2vec2", ctc_reduction=reduction).eval(), waves()
+    with torch.no_grad():
+        outputs = model.outputs(model.encode(batch.inputs, batch.input_lengths), batch)
+        found = model.loss(outputs, batch)["ctc"]
+        log_probs = outputs.ctc_logits.log_softmax(-1).transpose(0, 1)
+        labels = batch.targets.clamp(min=0)
+        expected = torch.nn.functional.ctc_loss(
+            log_probs, labels, outputs.lengths, batch.target_lengths, reduction=reduction
+        )
+    torch.testing.assert_close(found, expected)
 
 
 def test_take_weights_of_the_kept_layers():

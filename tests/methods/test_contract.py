@@ -268,6 +268,34 @@ WRONG = {
     rebuild = lambda self, architecture: self.build()
 """,
     ),
+    "a loss that is read": (
+        "check_host_waits",
+        "stage 'train': a step waits for the device: _local_scalar_dense at ",
+        """
+    def losses(self, module, batch, step):
+        terms = super().losses(module, batch, step)
+        return {**terms, "total": terms["total"] / max(1.0, float(terms["ctc"]))}
+""",
+    ),
+    "frames chosen by a boolean index": (
+        "check_host_waits",
+        "stage 'train': a step waits for the device: index with booleans at ",
+        """
+    def losses(self, module, batch, step):
+        state = module.front_end(batch.inputs, batch.input_lengths)
+        terms = super().losses(module, batch, step)
+        return {**terms, "total": terms["total"] + state.x[state.valid].square().mean()}
+""",
+    ),
+    "a mask that is sent at every step": (
+        "check_host_waits",
+        "stage 'train': a step waits for the device: copy to the device without non_blocking at ",
+        """
+    def after_step(self, module, step):
+        for parameter in module.parameters():
+            parameter.data.mul_(torch.ones(parameter.shape).to(parameter.device))
+""",
+    ),
     "a loss that another run does not repeat": (
         "check_first_loss",
         "the same seed gives first losses",
@@ -281,6 +309,7 @@ WRONG = {
 HEAD = """
 import time
 
+import torch
 from pydantic import model_validator
 
 from baselines import all_physical

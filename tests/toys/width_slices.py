@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -30,10 +31,11 @@ class WidthSlices(Method):
             sliced = Sliced(module, share)
             encoded = sliced.encode(batch.inputs, batch.input_lengths)
             outputs = Outputs(sliced.ctc_logits(encoded), encoded.lengths)
-            labels = batch.targets[batch.targets >= 0]
+            labels = batch.targets.clamp(min=0)
             with no_autocast(labels.device):
-                logits = outputs.ctc_logits.float().transpose(0, 1)
-                terms[f"ctc {share}"] = module.ctc.loss_fn(logits, labels, outputs.lengths, batch.target_lengths)
+                log_probs = torch.log_softmax(outputs.ctc_logits.float(), -1).transpose(0, 1)
+                each = F.ctc_loss(log_probs, labels, outputs.lengths, batch.target_lengths, reduction="none")
+            terms[f"ctc {share}"] = each.mean()
         if step.training:  # the decoder is trained at full width only
             whole = module.outputs(module.encode(batch.inputs, batch.input_lengths), batch)
             terms["whole"] = module.loss(whole, batch)["total"]

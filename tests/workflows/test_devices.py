@@ -6,12 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+from snakemake.profiles import ProfileConfigFileParser
 
 from common.errors import UserError
-from tests.workflows.commands import ROOT, read, train
+from tests.workflows.commands import ROOT, TINY, read, train
 from workflows.devices import jobs_a_device_of, take_devices, taken_devices, visible_devices
+from workflows.edges import Edges
+from workflows.experiment import load_experiment
+from workflows.experiment.entries import SystemEntry
 
 JOB = (
     "import os, sys\nfrom workflows.devices import take_devices\n"
@@ -177,3 +182,25 @@ def test_a_training_says_which_device_it_took(machine, run, tmp_path):
     done = train("a2", run / "data/synth", tmp_path / "a2", run.parent / "tiny.yaml", **environment)
     assert done.returncode == 0, done.stderr
     assert read(tmp_path / "a2/provenance.json")["visible_devices"] == ["GPU-b"]
+
+
+def test_a_job_asks_snakemake_and_slurm_for_what_it_takes(monkeypatch):
+    entries = {"one": 1, "four": 4}
+    systems = {
+        name: {"method": "baselines.all_physical", "training": {"devices": number}} for name, number in entries.items()
+    }
+    experiment = load_experiment(TINY)
+    changed = experiment.model_copy(
+        update={"systems": {name: SystemEntry(**entry) for name, entry in systems.items()}, "tables": {}, "figures": {}}
+    )
+    here, there = (Edges(changed, "results", under_slurm=lambda answer=answer: answer) for answer in (False, True))
+    one, four = (SimpleNamespace(system=name) for name in entries)
+    assert [here.devices(each) for each in (one, four)] == [1, 4]
+    assert [getattr(here, key)(four) for key in ("tasks", "one_node", "launcher")] == [None, None, None]
+    assert [getattr(there, key)(one) for key in ("tasks", "one_node", "launcher")] == [None, None, None]
+    assert [getattr(there, key)(four) for key in ("tasks", "one_node", "launcher")] == [4, 1, "srun"]
+    monkeypatch.setenv("FOLDBENCH_JOBS_A_DEVICE", "3")
+    assert [here.devices(each) for each in (one, four)] == [1, 12], "a device is three places"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with (ROOT / "workflows/profiles/gpu/config.yaml").open() as file:
+        assert ProfileConfigFileParser().parse(file)["resources"] == ["gpu=6", "measuring=1"]

@@ -22,6 +22,25 @@ rule check_experiment:
         "python -m workflows.check --experiment {params.experiment:q} --out {output:q} 2> {log:q}"
 
 
+# Asked for by its name, before hours are spent: `snakemake preflight`. Nothing waits for it.
+rule preflight:
+    message:
+        "Compare what the run needs with what is there"
+    params:
+        experiment=experiment_argument,
+        results=Path(RESULTS).parent,
+        asked=[word for key in ("only", "systems") if config.get(key) for word in (f"--{key}", config[key])],
+    resources:
+        gpu=1,
+    log:
+        "<results>/logs/preflight.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m workflows.preflight --experiment {params.experiment:q} --results {params.results:q}"
+        " {params.asked:q} 2> {log:q}"
+
+
 rule prepare_data:
     message:
         "Prepare the corpus: recordings, manifests, reference transcripts"

@@ -40,10 +40,15 @@ from workflows.steps.contract_cases import (
     require,
     save,
 )
+from workflows.steps.host_waits import DEVICE, HostWaits
+from workflows.steps.training_step import without_layer_drop
 from workflows.systems import load_system
 
 PACKED = {"int8", "uint8", "int16", "uint16", "float8_e4m3fn", "float8_e5m2", "float16", "bfloat16"}
 """Types of buffers that hold weights; statistics are float32, positions int64."""
+MANY, TWO_OF_MANY = 1000, (500, 501)
+"""Steps of a stage, and two in its midst: what is made once is made in the first of them, and what is due every so many
+steps is not due after the second."""
 
 
 def check_stages(case: Case, folder: Path) -> None:
@@ -70,6 +75,33 @@ def check_stages(case: Case, folder: Path) -> None:
         require(len(without) < len(trainable), f"stage '{stage.name}': no trainable parameter gets a gradient")
         if stage == method.stages(TRAINING)[-1]:
             require(not without, f"stage '{stage.name}': no gradient reaches {', '.join(without[:5])}")
+
+
+def check_host_waits(case: Case, folder: Path) -> None:
+    """A step of training never makes the host wait for a GPU."""
+    with HostWaits() as host:
+        sources = {role: _moved(source) for role, source in case.sources().items()}
+        method = case.method(sources)
+        torch.manual_seed(0)
+        module = method.build()
+        for stage in method.stages(TRAINING):
+            batches = (batch.to(DEVICE) for batch in case.batches(stage.labelled))
+            module = method.begin_stage(module.to(DEVICE), stage, batches).to(DEVICE)
+            without_layer_drop(module.train())
+            optimiser = torch.optim.AdamW(method.parameter_groups(module, stage), lr=1e-3)
+            for index in TWO_OF_MANY:
+                host.waits.clear()
+                step, batch = Step(stage.name, index, 7, steps=MANY), case.batch(labelled=stage.labelled).to(DEVICE)
+                method.losses(module, batch, step)["total"].backward()
+                optimiser.step()
+                method.after_step(module, step)
+                optimiser.zero_grad()
+            found = list(dict.fromkeys(host.waits))
+            require(not found, f"stage '{stage.name}': a step waits for the device: {'; '.join(found[:3])}")
+
+
+def _moved(source: TrainedSystem) -> TrainedSystem:
+    return dataclasses.replace(source, module=source.module.to(DEVICE))
 
 
 def check_first_loss(case: Case, folder: Path) -> None:
@@ -270,6 +302,7 @@ def check_settings(case: Case, folder: Path) -> None:
 CHECKS: tuple[Callable[[Case, Path], None], ...] = (
     check_settings,
     check_stages,
+    check_host_waits,
     check_first_loss,
     check_sources,
     check_without_inputs,

@@ -18,8 +18,10 @@ that of CTC copies its lengths to the device and waits, whoever calls it.
 """
 
 import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -30,7 +32,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 DEVICE = torch.device("meta")
 HOST = torch.device("cpu")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 INDEXED = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_unsafe_index", "aten::_index_put_impl_")
 OF_BOTH = (*INDEXED, "aten::_to_copy", "aten::copy_", "aten::_ctc_loss", "aten::_ctc_loss_backward")
 """Operations that may take tensors of both places; CTC takes lengths of the host."""
@@ -99,7 +102,7 @@ class HostWaits(TorchDispatchMode):
         )
 
     def count(self, what: str) -> None:
-        self.waits.append(f"{what} at {_place()}")
+        self.waits.append(f"{what} {_place()}")
 
 
 class _NumbersOfTheHost(TorchFunctionMode):
@@ -150,17 +153,21 @@ def _check_places(function: Any, given: Sequence[Tensor], kwargs: Mapping[str, A
     name = function._schema.name
     elsewhere = [each for each in given if not isinstance(each, OnDevice) and (each.dim() or each.device != HOST)]
     if target == DEVICE and elsewhere and name not in OF_BOTH:
-        raise RuntimeError(f"{name} gets a tensor of the host and one of the device at {_place()}")
+        raise RuntimeError(f"{name} gets a tensor of the host and one of the device {_place()}")
     if target == DEVICE and kwargs.get("generator") is not None:
-        raise RuntimeError(f"{name} draws for the device from a generator of the host at {_place()}")
+        raise RuntimeError(f"{name} draws for the device from a generator of the host {_place()}")
 
 
 def _place() -> str:
-    """File and line of the innermost frame that is this project's."""
+    """File and line of the innermost frame that is no library's, or the operation whose gradient is computed."""
+    if (node := torch._C._current_autograd_node()) is not None:
+        return f"in the backward pass ({node.name()})"
     frame = sys._getframe(1)
-    while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path != Path(__file__) and path.is_relative_to(ROOT) and "site-packages" not in path.parts:
-            return f"{path.relative_to(ROOT)}:{frame.f_lineno}"
+    while frame is not None and (frame.f_code.co_filename in (__file__, "<string>") or _of_library(frame)):
         frame = frame.f_back
-    return "?"
+    path = Path(frame.f_code.co_filename)
+    return f"at {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}:{frame.f_lineno}"
+
+
+def _of_library(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith((*LIBRARIES, "<frozen"))

@@ -1,4 +1,4 @@
-"""What `tests.host_waits` finds, operation by operation, and that a pretended device gives the numbers of the CPU."""
+"""What `workflows.steps.host_waits` finds, operation by operation; a pretended device gives the numbers of the CPU."""
 
 import copy
 import dataclasses
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from asr.seeds import seed_step
 from methods.contract import Step
-from tests.host_waits import DEVICE, HostWaits
 from workflows.steps.contract_cases import case
+from workflows.steps.host_waits import DEVICE, HostWaits
 
 WAITING = {
     "a number": lambda x: float(x.sum()),
@@ -57,7 +57,7 @@ def waits_of(computation) -> list[str]:
 @pytest.mark.parametrize("what", WAITING)
 def test_a_wait_is_found_with_its_place(what):
     (found,) = waits_of(WAITING[what])
-    assert "at tests/test_host_waits.py:" in found
+    assert "at tests/workflows/test_host_waits.py:" in found
 
 
 @pytest.mark.parametrize("what", GOES_ON)
@@ -71,7 +71,7 @@ def test_waits_of_the_backward_pass_are_found():
         torch.zeros_like(x).masked_scatter(x.detach() > 0, x).sum().backward()
 
     (found,) = waits_of(masked_scatter)
-    assert found.startswith("masked_scatter_backward at tests/test_host_waits.py:")
+    assert found == "masked_scatter_backward in the backward pass (MaskedScatterBackward0)"
 
 
 def test_tensors_of_both_places_are_refused():

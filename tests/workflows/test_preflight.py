@@ -1,0 +1,101 @@
+"""What a run lacks is said before it begins: packages, data, weights, disk, devices."""
+
+import pytest
+
+from asr.corpora import check_source
+from common.errors import UserError
+from tests.workflows.commands import TINY, command, one_clear_error
+from tests.workflows.test_devices import Machine
+from workflows.check import checked_methods
+from workflows.experiment import load_experiment
+from workflows.steps.preflight import devices, disk, packages, size, weights_of, working_bytes
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_experiment(TINY)
+
+
+@pytest.fixture(scope="module")
+def methods(tiny):
+    return checked_methods(tiny, TINY, None, lambda system: 32)
+
+
+def test_a_paper_without_its_data_says_what_is_missing(tmp_path):
+    nowhere = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
+    done = command("workflows.preflight", "--experiment", "paper_librispeech", "--quick", **nowhere)
+    one_clear_error(done, "paper_librispeech lacks data, weights")
+    said = [line for line in done.stderr.splitlines() if line.startswith("missing: ")]
+    assert len(said) == 3 and "/change/me/LibriSpeech" in said[0]
+    for model, line in zip(("wav2vec2-base-100h", "hubert-base-ls960"), said[1:], strict=True):
+        assert model in line and str(tmp_path) in line
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert rows["packages"].endswith("ok") and rows["data"].endswith("MISSING")
+
+
+def test_a_run_that_lacks_nothing_says_so(run):
+    asked = ["--experiment", run.parent / "tiny.yaml", "--results", run.parent, "--systems", "f2_half"]
+    done = command("workflows.preflight", *asked, "--quick")
+    assert done.returncode == 0, done.stderr
+    assert "prepared" in done.stdout and "MISSING" not in done.stdout
+
+
+def test_the_parts_of_librispeech_are_counted_and_missed(tmp_path):
+    parts = {"train": ["a"], "dev": ["b"], "test_sets": {"test": ["b", "c"]}}
+    settings = {"folder": str(tmp_path), **parts}
+    for part, number in (("a", 100), ("b", 20), ("other", 7000)):
+        (tmp_path / part / "1").mkdir(parents=True)
+        (tmp_path / part / "1/x.flac").write_bytes(bytes(number))
+    with pytest.raises(UserError, match="unknown part of LibriSpeech 'c'"):
+        check_source("librispeech", settings)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/y.flac").write_bytes(bytes(3))
+    assert check_source("librispeech", settings) == 123
+
+
+def test_an_archive_is_looked_for_and_not_fetched(tmp_path):
+    archive = tmp_path / "digits.tar.gz"
+    with pytest.raises(UserError, match="no such archive"):
+        check_source("fsdd", {"archive": str(archive)})
+    archive.write_bytes(bytes(77))
+    assert check_source("fsdd", {"archive": str(archive)}) == 77
+    assert check_source("synth", {}) is None
+
+
+def test_disk_is_what_models_leave_and_a_training_takes(tiny, methods, tmp_path):
+    training = tiny.training  # it keeps 2 states beside two checkpoints of three copies each
+    assert working_bytes(training, 100) == 100 * (3 + 3 + 2)
+    assert working_bytes(training.model_copy(update={"keep": "last"}), 100) == 600
+    two = {name: methods[name] for name in ("a4", "a2")}
+    weights = [4 * weights_of(method) for method in two.values()]
+    assert weights[0] > weights[1] > 0
+    seeds = tiny.model_copy(update={"seeds": [0, 1, 2]})
+    needed = 3 * sum(weights) + 8 * weights[0]
+    found = disk(seeds, two, tmp_path / "not/yet")
+    assert found.needed.startswith(f"{size(needed)}:") and found.missing is None
+    many = tiny.model_copy(update={"seeds": list(range(10**7))})
+    assert "are needed" in disk(many, two, tmp_path).missing
+
+
+def test_too_few_devices_are_missed(tiny, methods, tmp_path, monkeypatch):
+    more = tiny.model_copy(update={"training": tiny.training.model_copy(update={"devices": 3})})
+    assert devices(more, {"a4": methods["a4"]}).missing is None, "on CPUs there are as many processes as are asked for"
+    for key, value in Machine(tmp_path, ["a", "b"]).environment.items():
+        monkeypatch.setenv(key, value)
+    assert "training.devices is 3, this machine shows 2 GPUs" in devices(more, {"a4": methods["a4"]}).missing
+    assert devices(tiny, {"a4": methods["a4"]}).missing is None
+
+
+def test_packages_are_those_of_the_lock():
+    found = packages()
+    assert found.missing is None and found.needed.split()[0] == found.found.split()[0]
+
+
+def test_bytes_in_words():
+    assert [size(each) for each in (7, 1500, 2.5e6, 1e9, 3.2e12)] == [
+        "7 bytes",
+        "1.5 kB",
+        "2.5 MB",
+        "1 GB",
+        "3.2 TB",
+    ]

@@ -1,0 +1,153 @@
+"""What a run needs, beside what there is: packages, data, published weights, disk, devices, memory, time.
+
+Each check answers with findings, rows of one table. What cannot be known yet is said, and is nothing missing.
+"""
+
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.corpora.preparation import check_source
+from asr.settings import TrainingSettings
+from baselines.foundation import Foundation
+from common.errors import UserError
+from methods.contract import Method, number_of_weights
+from workflows.check import checked_methods
+from workflows.devices import visible_devices
+from workflows.experiment import Experiment
+from workflows.part import Part, trained_for
+from workflows.provenance import ROOT
+from workflows.steps.cost_rows import vocabulary
+
+FLOAT_BYTES = 4
+TRAINED_FLOATS = 4
+"""Floats a weight takes in training: itself, its gradient, AdamW's two averages."""
+CHECKPOINT_FLOATS = 3
+"""Floats a weight takes in a checkpoint, which has no gradients."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a run needs and what there is; `missing` says what to do where that is not enough."""
+
+    what: str
+    needed: str
+    found: str
+    missing: str | None = None
+
+
+def look(experiment: Experiment, where: str, asked: Part, results: Path) -> Iterator[Finding]:
+    """All that is known without a step: seconds, whatever the experiment's size."""
+    yield packages()
+    yield data(experiment, results)
+    methods = checked_methods(experiment, where, None, lambda system: vocabulary(experiment, system, None))
+    trained = {name: methods[name] for name in experiment.systems if name in trained_for(experiment, asked)}
+    yield from hub_weights(trained)
+    yield disk(experiment, trained, results)
+    yield devices(experiment, trained)
+
+
+def packages() -> Finding:
+    """Versions of the lock against those that are installed."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    other = []
+    for name, version in locked.items():
+        try:
+            installed = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            installed = "not installed"
+        if installed != version:
+            other.append(f"{name} {version} ({installed})")
+    missing = f"packages are not those of requirements.lock: {', '.join(other)}; run make setup" if other else None
+    return Finding("packages", f"{len(locked)} of requirements.lock", f"{len(locked) - len(other)} of them", missing)
+
+
+def data(experiment: Experiment, results: Path) -> Finding:
+    """The prepared corpus, or what it is prepared from."""
+    name, settings = experiment.corpus.name, experiment.corpus.settings
+    prepared = results / "data" / name / "corpus.json"
+    if prepared.is_file():
+        return Finding("data", f"corpus {name}", f"prepared, {size(bytes_below(prepared.parent))}")
+    try:
+        found = check_source(name, settings)
+    except UserError as error:
+        return Finding("data", f"corpus {name}", "missing", str(error))
+    return Finding("data", f"corpus {name}", "nothing to look for" if found is None else size(found))
+
+
+def hub_weights(methods: dict[str, Method]) -> Iterator[Finding]:
+    """Published models: on this machine, or to be had from the hub without fetching them now."""
+    from asr.backbones.hub import check_reachable, find
+
+    seen = set()
+    for method in methods.values():
+        if not isinstance(method, Foundation) or (method.config.source, method.config.revision) in seen:
+            continue
+        source, revision = method.config.source, method.config.revision
+        seen.add((source, revision))
+        try:
+            folder = find(source, revision)
+            found = (
+                "on this machine" if folder is not None else f"on the hub, {size(check_reachable(source, revision))}"
+            )
+        except UserError as error:
+            yield Finding("weights", source, "missing", str(error))
+        else:
+            yield Finding("weights", source, found)
+
+
+def disk(experiment: Experiment, methods: dict[str, Method], results: Path) -> Finding:
+    """What all systems leave, and what those that are trained at a time take on the way, against free space. Features
+    and audio that a run writes count once they are there."""
+    kept = working = 0
+    for name, method in methods.items():
+        weights = FLOAT_BYTES * weights_of(method)
+        kept += weights * len(experiment.seeds)
+        working = max(working, working_bytes(experiment.training_of(name), weights))
+    at_once = max(len(visible_devices()), 1)
+    needed = kept + at_once * working
+    place = next(folder for folder in (results, *results.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    words = f"{size(needed)}: models {size(kept)}, checkpoints {size(at_once * working)}"
+    missing = f"{place}: {size(free)} are free, about {size(needed)} are needed" if free < needed else None
+    return Finding("disk", words, f"{size(free)} free", missing)
+
+
+def working_bytes(training: TrainingSettings, weights: int) -> int:
+    """What a training of a model of so many bytes holds at most: a checkpoint, the one that is being written beside it,
+    and the kept states."""
+    states = {"last": 0, "best": 1, "average": training.keep_states}[training.keep]
+    return weights * (2 * CHECKPOINT_FLOATS + states)
+
+
+def devices(experiment: Experiment, methods: dict[str, Method]) -> Finding:
+    """GPUs that the largest training takes. Without any, training is on CPUs; on a cluster the scheduler knows."""
+    needed = max((experiment.training_of(name).devices for name in methods), default=1)
+    found = visible_devices()
+    missing = None
+    if 0 < len(found) < needed and "SLURM_JOB_ID" not in os.environ:
+        missing = f"training.devices is {needed}, this machine shows {len(found)} GPUs"
+    return Finding("devices", str(needed), f"{len(found)} GPUs" if found else "no GPU: training is on CPUs", missing)
+
+
+def weights_of(method: Method) -> int:
+    """Weights of a system, or of its backbone where the method's own shape is not known before training."""
+    outline = method.outline()
+    return number_of_weights(method.backbone.outline() if outline is None else outline)
+
+
+def bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def size(number: float) -> str:
+    """Bytes in words."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
