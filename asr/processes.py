@@ -15,11 +15,18 @@ as a whole, and wherever nothing is trained.
 """
 
 import contextlib
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
+from lightning_fabric.plugins.environments import SLURMEnvironment
 from torch import Tensor
+
+from common.errors import UserError
 
 _processes = 1
 """How many train together now; 1 outside of their training steps."""
@@ -59,3 +66,38 @@ def summed(value: Tensor) -> Tensor:
     total = value.detach().clone()
     dist.all_reduce(total)
     return total
+
+
+def launched() -> tuple[int, int] | None:
+    """On how many machines a launcher, torchrun or srun, started how many processes of this training, as many on each;
+    None without one."""
+    if dist.is_torchelastic_launched():
+        return int(os.environ["GROUP_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    if SLURMEnvironment.detect():
+        return int(os.environ.get("SLURM_NNODES", 1)), int(os.environ["SLURM_NTASKS"])
+    return None
+
+
+@contextlib.contextmanager
+def ended_together() -> Iterator[None]:
+    """Inside, or in a function that it decorates: a process that loses the others raises a `UserError`; the one that
+    failed says why."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "by peer" not in str(error):  # gloo: connection closed, or reset
+            raise
+        raise UserError("another process of this training has ended, and says why; this one ends too") from None
+
+
+def end_with_parent() -> None:
+    """From here on this process ends when the one that started it has ended: in a collective it would wait for a first
+    process that failed as long as the collective may take, half an hour on a GPU."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

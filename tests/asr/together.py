@@ -6,6 +6,7 @@ Batch number n has five utterances of different lengths. A process that trains a
 the first has one or two, the other the rest. Nothing is drawn at random.
 """
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Mapping
@@ -18,9 +19,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from asr.backbones import BackboneFactory, Batch
 from asr.batches import StageData
+from asr.processes import ended_together
 from asr.seeds import seed_step
 from asr.settings import TrainingSettings
 from asr.training import make_fabric, run_stage
+from common.errors import UserError, run
 from workflows.steps import contract_cases
 from workflows.steps.train import _AtStage
 
@@ -57,19 +60,40 @@ CASES = {
 
 
 def settings(devices: int, **changes: Any) -> TrainingSettings:
-    base = {"steps": 4, "validate_every": 4, "log_every": 1, "keep": "last", "tensorboard": False, "devices": devices}
+    base = {
+        "steps": 4,
+        "validate_every": 4,
+        "log_every": 1,
+        "keep": "last",
+        "checkpoint_every": 2,
+        "tensorboard": False,
+        "devices": devices,
+    }
     base |= {"optimiser": {"learning_rate": 3e-4, "clip_norm": 1.0}, "schedule": {"kind": "linear", "warmup_steps": 1}}
     return TrainingSettings.model_validate({**base, **changes})
 
 
 def train_all(folder: Path, devices: int) -> None:
-    """Train every case in a folder of its name, with the log and, as `final.pt`, the state that it ends with."""
+    """Train every case in a folder of its name, with the log and, as `final.pt`, the state that it ends with; the first
+    one once more, interrupted and resumed. Of two processes the second one fails in the end."""
     fabric = make_fabric(settings(devices))
     for name, case in CASES.items():
         train(fabric, folder / name, case, devices)
+    if devices == 2:
+        with contextlib.suppress(KeyboardInterrupt):
+            train(fabric, folder / "resumed", CASES["sums"], devices, interrupt_at=6)
+        train(fabric, folder / "resumed", CASES["sums"], devices)
+        train(fabric, folder / "fails", CASES["sums"], devices, fail_at=5)
 
 
-def train(fabric: Fabric, folder: Path, case: Case, devices: int) -> None:
+def train(
+    fabric: Fabric,
+    folder: Path,
+    case: Case,
+    devices: int,
+    interrupt_at: int | None = None,
+    fail_at: int | None = None,
+) -> None:
     training = settings(devices, **case.training)
     made = contract_cases.case(case.method, case.backbone, case.settings)
     backbone = BackboneFactory(case.backbone, {**made.backbone.settings, **case.changes}, made.backbone.vocabulary)
@@ -82,9 +106,12 @@ def train(fabric: Fabric, folder: Path, case: Case, devices: int) -> None:
         module.model.config.apply_spec_augment = False  # no setting does: its masks are drawn
 
     def batches(start, rank, world):
-        while True:
+        while start != interrupt_at:
+            if start == fail_at and rank:
+                raise UserError("the second process fails")
             yield numbered(start, case.backbone, stage.labelled, rank, world)
             start += 1
+        raise KeyboardInterrupt
 
     data = StageData(batches, lambda: iter([numbered(99, case.backbone, stage.labelled)]))
     run_stage(fabric, module, _AtStage(method, stage, 0), data, training, 0, folder, {}, stage.name)
@@ -112,4 +139,4 @@ def numbered(number: int, backbone: str, labelled: bool, rank: int = 0, world: i
 
 
 if __name__ == "__main__":
-    train_all(Path(sys.argv[1]), int(sys.argv[2]))
+    sys.exit(run(ended_together()(lambda: train_all(Path(sys.argv[1]), int(sys.argv[2])))))
