@@ -12,6 +12,9 @@ functions return the value itself, bit for bit, where a process trains alone, in
 as a whole, and wherever nothing is trained.
 
     loss = mean_of_all(F.mse_loss(found, wanted), frames)
+
+Batch norm can take its statistics from the frames of all processes (`sums_of_batch_norm`): each execution of a layer
+then waits for the others', forwards and backwards, so that all processes have to run the same layers in one order.
 """
 
 import contextlib
@@ -19,7 +22,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -28,19 +32,25 @@ from torch import Tensor
 
 from common.errors import UserError
 
+Sums = Callable[[Tensor], Tensor]
+"""Sums of one process -> those that count."""
+
 _processes = 1
 """How many train together now; 1 outside of their training steps."""
+_one_batch_norm = False
+"""Whether batch norm is that of all of them."""
 
 
 @contextlib.contextmanager
-def together(processes: int) -> Iterator[None]:
+def together(processes: int, batch_norm: Literal["local", "global"] = "local") -> Iterator[None]:
     """Inside, so many processes compute the losses of one training step, all of them the same terms in one order."""
-    global _processes
-    before, _processes = _processes, processes
+    global _processes, _one_batch_norm
+    before = _processes, _one_batch_norm
+    _processes, _one_batch_norm = processes, processes > 1 and batch_norm == "global"
     try:
         yield
     finally:
-        _processes = before
+        _processes, _one_batch_norm = before
 
 
 def mean_of_all(value: Tensor, count: int | Tensor) -> Tensor:
@@ -59,6 +69,23 @@ def mean_of_all(value: Tensor, count: int | Tensor) -> Tensor:
 def sum_of_all(value: Tensor) -> Tensor:
     """`value`, a sum over this process's batch, as its part of the sum over the batches of all processes."""
     return value if _processes == 1 else value * _processes
+
+
+def share_of_all(part: Tensor, count: Tensor) -> Tensor:
+    """`part / count` without gradient, both added up over all processes: the same in each."""
+    if _processes > 1:
+        part, count = summed(torch.stack((part, count)).float())
+    return part / count.clamp(min=1)
+
+
+def sums_of_batch_norm() -> Sums:
+    """How the sums of a batch norm in training are added up, in the forward and in the backward pass."""
+    return summed if _one_batch_norm else of_this_process
+
+
+def of_this_process(sums: Tensor) -> Tensor:
+    """Sums over what this process has are all there are."""
+    return sums
 
 
 def summed(value: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from asr.precision import exact_by_default, float32_products, precision_of
 from asr.processes import end_with_parent, launched, together
 from asr.schedules import factor_at
 from asr.seeds import seed_step
-from asr.settings import Precision, TrainingSettings
+from asr.settings import TrainingSettings
 from asr.training_log import TrainingLog
 from common.errors import UserError
 
@@ -79,18 +79,18 @@ class _Forward(nn.Module):
     """Losses as a forward pass, so that DDP sees one call: in training in the precision asked for and as parts of those
     of all processes, else in float32 and alone. Only the total has a gradient."""
 
-    def __init__(self, module: nn.Module, objective: Objective, precision: Precision, fabric: Fabric):
+    def __init__(self, module: nn.Module, objective: Objective, settings: TrainingSettings, fabric: Fabric):
         super().__init__()
         self.module = module
         self.compute = objective.losses
-        self.precision = precision
+        self.precision, self.batch_norm = settings.precision, settings.batch_norm
         self.device, self.rank, self.processes = fabric.device, fabric.global_rank, fabric.world_size
 
     def forward(self, batch: Batch, index: int, micro_batch: int) -> dict[str, Tensor]:
         precision, rank, processes = ("32-true", 0, 1)
         if self.training:
             precision, rank, processes = self.precision, self.rank, self.processes
-        with precision_of(precision, self.device), together(processes):
+        with precision_of(precision, self.device), together(processes, self.batch_norm):
             terms = self.compute(self.module, batch, index, micro_batch, rank, self.training)
         return {name: value if name == "total" else value.detach() for name, value in terms.items()}
 
@@ -111,7 +111,7 @@ def run_stage(
     `folder` keeps the checkpoint, the kept states and `log.jsonl`; `fingerprint` is what a checkpoint must agree with
     to be resumed. Raises `UserError` when a loss is not finite or the checkpoint belongs to another configuration.
     """
-    forward = _Forward(module, objective, settings.precision, fabric)
+    forward = _Forward(module, objective, settings, fabric)
     groups = objective.parameter_groups(module)
     adamw = settings.optimiser
     optimiser = make_optimiser(groups, adamw)

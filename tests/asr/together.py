@@ -28,6 +28,9 @@ from workflows.steps import contract_cases
 from workflows.steps.train import _AtStage
 
 UTTERANCES = 5
+WITHOUT_GRADIENT = ("k_proj.bias", "linear_k.bias", "depthwise_conv.bias")
+"""What attention adds to all keys alike falls out of its softmax, what is added before batch norm out of the norm. Of
+the rounding errors of a gradient that is 0 AdamW makes steps: these biases stay as they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,14 @@ def joint(reduction: str) -> Case:
     return Case("methods.unfolding", settings, changes={"initial_deviation": 0.2})
 
 
+def one_batch_norm(method: str, settings: Mapping[str, Any] | None = None, **changes: Any) -> Case:
+    """A Conformer whose batch norm is that of all processes. Some gradients of what attention makes of positions are
+    little more than rounding errors, of which AdamW makes steps too: its rate is low."""
+    optimiser = {"learning_rate": 5e-5, "clip_norm": 1.0}
+    return Case(method, settings or {}, "conformer", changes, {"batch_norm": "global", "optimiser": optimiser})
+
+
+NESTED = {"widths": [1.0, 0.5], "bits": [32, 4], "depths": [4], "sampling": "sandwich"}
 TAUGHT = {"teacher": {"system": "source"}}
 CASES = {
     "sums": Case("baselines.all_physical", training={"accumulate": 2}),
@@ -56,6 +67,10 @@ CASES = {
     "weights_alone": Case("methods.usmlite", {"n": 2, "m": 4, "sr_ste": 0.1}),
     "hidden_states": Case("baselines.distillation", TAUGHT),
     "masked": Case("baselines.masked_prediction", {"masked_share": 1.0, "span": 1, "clusters": 4}),
+    # Layers, paths and sub-nets that are drawn are the same in all processes.
+    "layer_drop": one_batch_norm("baselines.all_physical", layer_drop=0.5),
+    "random_path": one_batch_norm("methods.unfolding", {"depth": 6, "training_path": "random"}),
+    "sub_nets": one_batch_norm("methods.allinone", NESTED),
 }
 
 
@@ -102,6 +117,8 @@ def train(
     stage = method.stages(training)[0]
     seed_step(0, "build", 0, 0)
     module = method.begin_stage(method.build(), stage, made.batches(stage.labelled))
+    for parameter_name, parameter in module.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and not parameter_name.endswith(WITHOUT_GRADIENT))
     if stage.labelled and case.backbone == "wav2vec2":
         module.model.config.apply_spec_augment = False  # no setting does: its masks are drawn
 
