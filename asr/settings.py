@@ -104,6 +104,10 @@ class TrainingSettings(Settings):
     """blocks: layers of the encoder go through torch's compiler in training steps, but for those that keep their input
     only (`checkpoint_layers`). The sums are in another order."""
     devices: int = Field(1, gt=0)
+    """Of one training, a process each, on one machine or on those over which a launcher spreads its tasks evenly."""
+    batch_norm: Literal["local", "global"] = "local"
+    """Whose real frames batch norm takes its statistics from in training: each device's own, where those of the first
+    one are kept, or those of all devices, which then run the same layers in each step."""
     validate_every: int = Field(1000, gt=0)
     validation_seconds: float = 3600.0
     """So much of the dev set is used for validation, of all its speakers in turn, or all of it."""

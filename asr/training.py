@@ -25,10 +25,10 @@ from asr.checkpoints import Checkpoints
 from asr.finiteness import FirstNotFinite, stop_not_finite
 from asr.optimiser import make_optimiser
 from asr.precision import exact_by_default, float32_products, precision_of
-from asr.processes import together
+from asr.processes import end_with_parent, launched, together
 from asr.schedules import factor_at
 from asr.seeds import seed_step
-from asr.settings import Precision, TrainingSettings
+from asr.settings import TrainingSettings
 from asr.training_log import TrainingLog
 from common.errors import UserError
 
@@ -54,20 +54,25 @@ def make_fabric(settings: TrainingSettings) -> Fabric:
     """Fabric on the accelerator there is, or on the CPU; several devices by DDP. Float32 products are exact from here
     on, wherever `asr.precision` is not asked for others.
 
+    On one machine the processes are started here, unless a launcher has done so; over several machines it has to.
     Fabric itself knows nothing of precision: its own would round a batch before features, masks and labels are made
-    of it.
+    of it. Raises `UserError` where a launcher started another number of processes than `settings.devices`.
     """
     exact_by_default()
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     # Stochastic depth leaves whole layers without gradient in some steps.
     strategy = DDPStrategy(find_unused_parameters=True) if settings.devices > 1 else "auto"
-    fabric = Fabric(accelerator=accelerator, devices=settings.devices, precision="32-true", strategy=strategy)
-    fabric.launch()
-    if fabric.world_size != settings.devices:
+    machines, started = launched() or (1, settings.devices)
+    if started != settings.devices:
         raise UserError(
-            f"training.devices is {settings.devices}, but {fabric.world_size} process(es) were started; under a "
-            "launcher (srun, torchrun) the number of tasks must be the number of devices"
+            f"training.devices is {settings.devices}, but {started} process(es) were started; under a launcher (srun, "
+            "torchrun) the number of tasks must be the number of devices"
         )
+    asked = {"devices": started // machines, "num_nodes": machines, "precision": "32-true"}
+    fabric = Fabric(accelerator=accelerator, strategy=strategy, **asked)
+    fabric.launch()
+    if fabric.global_rank > 0:
+        end_with_parent()
     return fabric
 
 
@@ -75,18 +80,18 @@ class _Forward(nn.Module):
     """Losses as a forward pass, so that DDP sees one call: in training in the precision asked for and as parts of those
     of all processes, else in float32 and alone. Only the total has a gradient."""
 
-    def __init__(self, module: nn.Module, objective: Objective, precision: Precision, fabric: Fabric):
+    def __init__(self, module: nn.Module, objective: Objective, settings: TrainingSettings, fabric: Fabric):
         super().__init__()
         self.module = module
         self.compute = objective.losses
-        self.precision = precision
+        self.precision, self.batch_norm = settings.precision, settings.batch_norm
         self.device, self.rank, self.processes = fabric.device, fabric.global_rank, fabric.world_size
 
     def forward(self, batch: Batch, index: int, micro_batch: int) -> dict[str, Tensor]:
         precision, rank, processes = ("32-true", 0, 1)
         if self.training:
             precision, rank, processes = self.precision, self.rank, self.processes
-        with precision_of(precision, self.device), together(processes):
+        with precision_of(precision, self.device), together(processes, self.batch_norm):
             terms = self.compute(self.module, batch, index, micro_batch, rank, self.training)
         return {name: value if name == "total" else value.detach() for name, value in terms.items()}
 
@@ -108,7 +113,7 @@ def run_stage(
     to be resumed. Raises `UserError` when a loss is not finite or the checkpoint belongs to another configuration.
     """
     compile_layers(module, settings, fabric.device)
-    forward = _Forward(module, objective, settings.precision, fabric)
+    forward = _Forward(module, objective, settings, fabric)
     groups = objective.parameter_groups(module)
     adamw = settings.optimiser
     optimiser = make_optimiser(groups, adamw)

@@ -25,7 +25,7 @@ class AllPhysical(Method):
         ones = (1,) * module.layers
         drop = None
         if step.training:
-            drop = module.draw_layer_drop(module.layers, step.generator("layer drop"))
+            drop = module.draw_layer_drop(module.layers, step.layers_generator("layer drop"))
         state = module.run_path(ones, module.front_end(batch.inputs, batch.input_lengths), drop)
         return module.loss(module.outputs(module.finish(state), batch), batch)
 

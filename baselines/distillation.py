@@ -171,7 +171,7 @@ class Distillation(Method):
     def _layer_drops(self, module: Backbone, depth: int, step: Step) -> tuple[LayerDrop | None, LayerDrop | None]:
         if self.folding is not None:
             return self.folding.draw_layer_drops(module, depth, step)
-        return (module.draw_layer_drop(depth, step.generator("layer drop")) if step.training else None), None
+        return (module.draw_layer_drop(depth, step.layers_generator("layer drop")) if step.training else None), None
 
     def selection_term(self, terms: Collection[str]) -> str:
         return "ctc" if self.folding is None else "deep.ctc"

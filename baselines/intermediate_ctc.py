@@ -66,7 +66,7 @@ class IntermediateCTC(Method):
         return build_from(self.backbone, self.config.start, self.inputs)
 
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
-        drop = module.draw_layer_drop(module.layers, step.generator("layer drop")) if step.training else None
+        drop = module.draw_layer_drop(module.layers, step.layers_generator("layer drop")) if step.training else None
         state, early = module.front_end(batch.inputs, batch.input_lengths), {}
         for layer in range(module.layers):
             state = module.run_layer(layer, state, drop)

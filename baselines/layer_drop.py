@@ -67,7 +67,7 @@ class LayerDropped(Method):
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         drop = None
         if step.training and module.layer_drop:
-            drop = LayerDrop.draw(module.layer_drop, module.layers, step.generator("layer drop"), kind="uniform")
+            drop = LayerDrop.draw(module.layer_drop, module.layers, step.layers_generator("layer drop"), kind="uniform")
         state = module.front_end(batch.inputs, batch.input_lengths)
         state = module.run_path((1,) * module.layers, state, drop)
         return module.loss(module.outputs(module.finish(state), batch), batch)

@@ -74,7 +74,7 @@ class MaskedPrediction(Method):
         chosen = int(masked.sum())
         masked = masked.to(labels.device, non_blocking=True)
         ones = (1,) * backbone.layers
-        drop = backbone.draw_layer_drop(backbone.layers, step.generator("layer drop")) if step.training else None
+        drop = backbone.draw_layer_drop(backbone.layers, step.layers_generator("layer drop")) if step.training else None
         state = backbone.run_path(ones, backbone.front_end(batch.inputs, batch.input_lengths, masked), drop)
         logits = module.logits(backbone.finish(state).frames)
         losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")

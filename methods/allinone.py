@@ -129,7 +129,7 @@ class AllInOne(Method):
         config, deepest = self.config, self.depths[0]
         nets = self.drawn(step)
         # One draw for all sub-nets: a shallower one is then a prefix, and all are compared on the same layers.
-        drop = module.draw_layer_drop(module.layers, step.generator("layer drop")) if step.training else None
+        drop = module.draw_layer_drop(module.layers, step.layers_generator("layer drop")) if step.training else None
         state = module.front_end(batch.inputs, batch.input_lengths)
         outputs: dict[tuple[SubNet, int], Outputs] = {}
         codes: dict[str, tuple[Tensor, Tensor]] = {}
@@ -160,7 +160,7 @@ class AllInOne(Method):
         if few or not step.training or len(between) < 2:
             return [first, *between]
         *between, last = between
-        number = int(torch.randint(len(between), (1,), generator=step.generator("sub-net")))
+        number = int(torch.randint(len(between), (1,), generator=step.layers_generator("sub-net")))
         return [first, between[number], last]
 
     def _at_all_depths(

@@ -89,7 +89,7 @@ class Unfolding(Method):
         """The path of the deep pass at this step."""
         if len(self.training_paths) == 1 or not step.training:
             return self.training_paths[0]  # on the dev set always the same one, so that validations compare
-        number = torch.randint(len(self.training_paths), (1,), generator=step.generator("path"))
+        number = torch.randint(len(self.training_paths), (1,), generator=step.layers_generator("path"))
         return self.training_paths[int(number)]
 
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
@@ -146,8 +146,8 @@ class Unfolding(Method):
         """Which executions the deep pass of so many, and the seed pass, skip: drawn independently; None: none."""
         if not step.training:
             return None, None
-        deep = module.draw_layer_drop(depth, step.generator("layer drop"))
-        return deep, module.draw_layer_drop(module.layers, step.generator("layer drop of the seed"))
+        deep = module.draw_layer_drop(depth, step.layers_generator("layer drop"))
+        return deep, module.draw_layer_drop(module.layers, step.layers_generator("layer drop of the seed"))
 
     def points(self, module: nn.Module) -> list[Point]:
         physical, config = self.backbone.config.layers, self.config

@@ -103,6 +103,12 @@ def _check_family(experiment: Experiment, system: str, backbone: "BackboneFactor
             f"{key}.backbone: input_dim is {config.input_dim}, but {place}features.mels gives {family.features.mels} "
             "features"
         )
+    alone = getattr(backbone.module, "BATCH_NORM", False) and not config.mask_padding
+    if alone and experiment.training_of(system).batch_norm == "global":
+        raise UserError(
+            f"{key}.training: batch_norm 'global' is that of real frames, and with backbone.mask_padding false padding "
+            "counts too; set mask_padding to true, or batch_norm to 'local'"
+        )
     if family.features.kind == "waveform" and rate is not None and config.sampling_rate != rate:
         raise UserError(
             f"{key}.backbone: sampling_rate is {config.sampling_rate}, but the corpus has {rate} Hz; set it to that"

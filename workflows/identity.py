@@ -23,7 +23,7 @@ from asr.corpora.register import Entry, read_register
 from common.errors import UserError, run
 from common.files import read_json, sha256, write_json
 from workflows.experiment import Experiment, load_experiment
-from workflows.experiment.decides import DECIDE_NOTHING, corpus_identity, evaluation_inputs, training_inputs
+from workflows.experiment.decides import corpus_identity, deciding, evaluation_inputs, training_inputs
 from workflows.sources import file_hashes, module_hashes, package_versions
 
 SCHEMA = 1
@@ -118,7 +118,7 @@ class Identities:
             "measure": self.experiment.measure.model_dump(mode="json"),
             "threads": self.experiment.threads,
             "points": [asked["paths"], asked["rows"]],
-            "training": self.experiment.training_of(system).model_dump(mode="json", exclude=DECIDE_NOTHING),
+            "training": deciding(self.experiment.training_of(system)),
         }
         return self._recipe(self._modules("measure", system), settings)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.portable.masks import before_the_end
-from asr.processes import mean_of_all
+from asr.processes import share_of_all
 from common.errors import UserError, unknown
 
 
@@ -146,8 +146,7 @@ def blank_fraction(outputs: Outputs) -> Tensor:
     with torch.no_grad():
         logits = outputs.ctc_logits
         real = before_the_end(outputs.lengths, logits.size(1), logits.device)
-        frames = real.sum()
-        return mean_of_all(((logits.argmax(-1) == 0) & real).sum() / frames.clamp(min=1), frames)
+        return share_of_all(((logits.argmax(-1) == 0) & real).sum(), real.sum())
 
 
 class Backbone(nn.Module, ABC):

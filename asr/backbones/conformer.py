@@ -45,6 +45,7 @@ from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 
 INPUT = "log_mel"
+BATCH_NORM = True
 SHORTEST_INPUT_FRAMES = 7
 """Subsampling by 4 with two 3x3 convolutions of stride 2 needs so many frames for one output frame."""
 

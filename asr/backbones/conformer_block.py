@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from asr.backbones.masked_batch_norm import masked_batch_norm
 from asr.backbones.relative_attention import relative_attention
+from asr.processes import sums_of_batch_norm
 
 
 def run_block(
@@ -46,7 +47,7 @@ def masked_convolution(module: nn.Module, x: Tensor, valid: Tensor) -> Tensor:
     if module.norm.training and _called_for_more(module.norm, nn.BatchNorm1d):
         x = torch.zeros_like(x).masked_scatter(valid[:, :, None], module.norm(x[valid]))
     elif module.norm.training:
-        x = masked_batch_norm(module.norm, x, valid)
+        x = masked_batch_norm(module.norm, x, valid, add_up=sums_of_batch_norm())
     else:
         x = module.norm(x.flatten(0, 1)).view_as(x)
     return pointwise(module.pointwise_conv2, module.activation(x))

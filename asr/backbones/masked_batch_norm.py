@@ -10,20 +10,13 @@ are products with the mask.
 `add_up` is what turns the sums of one process into those that count: of all processes, where statistics are global.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from asr.precision import no_autocast
-
-Sums = Callable[[Tensor], Tensor]
-
-
-def of_this_process(sums: Tensor) -> Tensor:
-    """Sums over the frames of this process are all there are."""
-    return sums
+from asr.processes import Sums, of_this_process
 
 
 def masked_batch_norm(norm: nn.BatchNorm1d, x: Tensor, valid: Tensor, add_up: Sums = of_this_process) -> Tensor:

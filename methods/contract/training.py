@@ -34,6 +34,8 @@ class Step:
     """Number of the device. 0 on the dev set and in `after_step`: what changes a module is the same on all devices."""
     steps: int | None = None
     """How many steps the stage has; None outside of a training."""
+    same_layers: bool = False
+    """Whether all devices run the same layers in a step, as batch norm over all of them needs."""
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator of its own for each purpose, so that one more draw here never shifts another; new for each
@@ -42,3 +44,8 @@ class Step:
         text = f"{self.seed} {self.stage} {place} {purpose}"
         number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
         return torch.Generator().manual_seed(number)
+
+    def layers_generator(self, purpose: str) -> torch.Generator:
+        """`generator` for what decides which layers run, of layer drop, of a path, of a sub-net: new for each device
+        too, unless all of them run the same."""
+        return (dataclasses.replace(self, rank=0) if self.same_layers else self).generator(purpose)

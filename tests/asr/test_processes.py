@@ -1,24 +1,24 @@
 """Two processes that share each batch train as one that has all of it."""
 
 import os
+import select
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
+from asr.processes import end_with_parent
 from asr.training_log import read_log
 from tests.asr.together import CASES, train_all
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-WITHOUT_EFFECT = ("k_proj.bias", "linear_k.bias", "depthwise_conv.bias")
-"""What attention adds to all keys alike falls out of its softmax, what is added before batch norm out of the norm: of
-the rounding errors of a gradient that is 0 AdamW makes steps."""
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folders of all trainings, by one process and by two (gloo), which run beside it."""
+    """The folders of all trainings, by one process and by two (gloo), which run beside it, and what these said."""
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
     command = [sys.executable, "-m", "tests.asr.together", str(two), "2"]
     with subprocess.Popen(
@@ -26,22 +26,51 @@ def trained(tmp_path_factory):
     ) as run:
         train_all(one, 1)
         said = run.communicate()[1]
-    assert run.returncode == 0, said[-3000:]
-    return one, two
+    return one, two, said
+
+
+def test_an_interrupted_training_of_two_goes_on_from_its_checkpoint(trained):
+    """To the bit."""
+    _, two, said = trained
+    whole, resumed = (torch.load(two / name / "final.pt", weights_only=True) for name in ("sums", "resumed"))
+    assert all(torch.equal(value, resumed[key]) for key, value in whole.items()), said[-3000:]
+    rows = [[{**row, "seconds": 0} for row in read_log(two / name / "log.jsonl")] for name in ("sums", "resumed")]
+    assert rows[0] == rows[1]
+
+
+def test_a_process_that_fails_ends_all_and_is_the_one_that_says_why(trained):
+    said = [line for line in trained[2].splitlines() if line.startswith("error: ")]
+    assert sorted(said) == [
+        "error: another process of this training has ended, and says why; this one ends too",
+        "error: the second process fails",
+    ], trained[2][-3000:]
+    assert "Traceback" not in trained[2] and not (trained[1] / "fails/final.pt").exists()
+
+
+def test_a_process_ends_with_the_one_that_started_it():
+    """It does not wait in vain for one that has gone."""
+    reader, writer = os.pipe()
+    if not (starter := os.fork()):
+        if not os.fork():
+            end_with_parent()
+            time.sleep(60)
+        time.sleep(0.2)
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(starter, 0)
+    assert select.select([reader], [], [], 30)[0] and os.read(reader, 1) == b"", "still there"
+    os.close(reader)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_give_the_curve_of_one(trained, name):
     """Every term of every step, the dev set's too, and all weights and statistics at the end."""
-    one, two = (
-        [{k: v for k, v in row.items() if k != "seconds"} for row in read_log(folder / name / "log.jsonl")]
-        for folder in trained
-    )
+    one, two = (read_log(folder / name / "log.jsonl") for folder in trained[:2])
     assert len(one) == len(two) == 5
-    for ours, theirs in zip(one, two, strict=True):
-        assert ours.pop("stage") == theirs.pop("stage")
+    for rows in zip(one, two, strict=True):
+        ours, theirs = ({key: value for key, value in row.items() if key not in ("stage", "seconds")} for row in rows)
         assert theirs == pytest.approx(ours, rel=1e-5, abs=1e-5)
-    ours, theirs = (torch.load(folder / name / "final.pt", weights_only=True) for folder in trained)
+    ours, theirs = (torch.load(folder / name / "final.pt", weights_only=True) for folder in trained[:2])
     assert ours.keys() == theirs.keys()
-    for key in (key for key in ours if not key.endswith(WITHOUT_EFFECT)):
+    for key in ours:
         torch.testing.assert_close(theirs[key], ours[key], msg=lambda text, key=key: f"{key}: {text}", **CLOSE)

@@ -9,7 +9,6 @@ import pty
 import random
 import re
 import struct
-import subprocess
 import sys
 import termios
 import traceback
@@ -337,31 +336,3 @@ def test_batches_start_anywhere_and_are_shared_among_devices():
     ranks = [order.endless(rank=rank, world=2) for rank in range(2)]
     one_epoch = [next(ranks[number % 2]) for number in range(6)]
     assert sorted(map(tuple, one_epoch)) == sorted(map(tuple, order.epoch(0)))
-
-
-@pytest.mark.slow
-def test_two_devices_give_what_one_with_twice_the_batches_gives(tmp_path):
-    """DDP over two CPU processes against gradient accumulation over the same batches."""
-    script = tmp_path / "ddp.py"
-    script.write_text(
-        "import sys, torch\nfrom pathlib import Path\nfrom tests.asr import test_training as t\n"
-        "class Ranked:\n"
-        "    def __call__(self, start, rank, world):\n"
-        "        n = start\n"
-        "        while True:\n"
-        "            yield t.numbered(n * world + rank); n += 1\n"
-        "batches = t.StageData(Ranked(), t.data().dev)\n"
-        "module, _ = t.train(Path(sys.argv[1]), batches=batches, devices=2)\n"
-        "torch.save(module.state_dict(), sys.argv[1] + '/final.pt')\n"
-    )
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "two")], capture_output=True, text=True, env=_env()
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, _ = train(tmp_path / "one", accumulate=2)
-    two = torch.load(tmp_path / "two/final.pt", weights_only=True)
-    torch.testing.assert_close(one.weight.detach(), two["weight"], atol=1e-6, rtol=1e-5)
-
-
-def _env():
-    return {**os.environ, "PYTHONPATH": os.getcwd()}

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from asr.settings import TrainingSettings
 from methods.paths import format_path
 from workflows.experiment.schema import Experiment
 
@@ -18,6 +19,13 @@ def corpus_identity(experiment: Experiment) -> dict[str, Any]:
     return {"name": experiment.corpus.name, "settings": settings}
 
 
+def deciding(training: TrainingSettings) -> dict[str, Any]:
+    """The training settings that decide what comes out, as JSON: how many devices there are among them, and what they
+    share only where there are several."""
+    idle = DECIDE_NOTHING if training.devices > 1 else DECIDE_NOTHING | {"batch_norm"}
+    return training.model_dump(mode="json", exclude=idle)
+
+
 def training_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
     """The settings that decide what training this system gives, as JSON: a change here retrains it. Corpus and
     tokenizer are not among them: they are known by content."""
@@ -28,7 +36,7 @@ def training_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
         "backbone": experiment.backbone_of(system),
         "method": entry.method,
         "settings": entry.settings,
-        "training": experiment.training_of(system).model_dump(mode="json", exclude=DECIDE_NOTHING),
+        "training": deciding(experiment.training_of(system)),
         "statistics": experiment.statistics,
         "threads": experiment.threads,
     }

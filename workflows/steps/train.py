@@ -17,6 +17,7 @@ from asr.batch_norm import statistics_of
 from asr.checkpoints import load_stage, save_stage
 from asr.corpora.content import check_audio
 from asr.precision import what_runs
+from asr.processes import ended_together
 from asr.seeds import seed_step
 from asr.settings import TrainingSettings
 from asr.training import make_fabric, run_stage
@@ -35,6 +36,7 @@ from workflows.steps.statistics import settle_statistics
 from workflows.systems import load_inputs, save_system
 
 
+@ended_together()
 def train_system(
     experiment: Experiment, name: str, seed: int, data_folder: Path, out: Path, folders: dict[str, Path]
 ) -> None:
@@ -134,7 +136,8 @@ class _Run:
         dev = self.data.speech_set(self.dev_set, stage.labelled, pad_to_seconds=padding)
         keep_for_validation(dev, stage.training.validation_seconds)  # first: the same for all systems of a family
         for speech, name in ((train, stage.set), (dev, self.dev_set)):
-            leave_out_too_long(speech, lambda lengths: self.method.output_lengths(module, lengths), name)
+            said = self.fabric.is_global_zero
+            leave_out_too_long(speech, lambda lengths: self.method.output_lengths(module, lengths), name, say=said)
         if not len(train):
             raise UserError(f"set '{stage.set}': no utterance is long enough for its transcript")
         batches = stage_data(train, dev, stage.training, self.seed, self.fabric.device, stage.labelled)
@@ -165,7 +168,9 @@ class _AtStage:
         return self.method.parameter_groups(module, self.stage)
 
     def _step(self, index: int, training: bool = True, micro_batch: int = 0, rank: int = 0) -> Step:
-        return Step(self.stage.name, index, self.seed, training, micro_batch, rank, self.stage.training.steps)
+        settings = self.stage.training
+        place = (index, self.seed, training, micro_batch, rank, settings.steps)
+        return Step(self.stage.name, *place, same_layers=settings.batch_norm == "global")
 
 
 def describe_precision(method: Method, training: TrainingSettings, device: torch.device) -> dict[str, Any]:
