@@ -14,7 +14,6 @@ import functools
 import json
 import multiprocessing
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.comparison import SMALL, Bench, Row, compared, counted, parser
+from benchmarks.comparison import SMALL, Bench, Row, compared, counted, parser, spread
 from common.errors import run
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     options = parser("loader", __doc__)
     options.add_argument("--utterances", type=int, default=64)
     options.add_argument("--repeats", type=int, default=7)
-    options.add_argument("--workers", type=int, default=0, help="processes that read ahead; 0: the one that measures")
+    options.add_argument("--workers", type=int, help="processes that read ahead; default: 8 for a GPU, on CPUs none")
     options.add_argument("--memory", action="store_true", help="memory by corpus size instead")
     options.add_argument("--taken", nargs=2, metavar=("SIDE", "MANIFEST"), help=argparse.SUPPRESS)
     arguments = options.parse_args(argv)
@@ -55,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
         if arguments.memory:
             return memory(bench, Path(folder), (200, 2000) if arguments.quick else SIZES)
         spoken = speech(Path(folder), 6 if arguments.quick else arguments.utterances)
-        for kind in REACH:
-            throughput(bench, kind, spoken, arguments.workers, arguments.repeats)
+        workers = 8 * (bench.device.type == "cuda") if arguments.workers is None else arguments.workers
+        for number, kind in enumerate(REACH):
+            throughput(bench, kind, spoken, workers, arguments.repeats, bench.until(number, len(REACH)))
     return bench.report.rows
 
 
@@ -80,7 +80,7 @@ def speech(folder: Path, utterances: int) -> list[Any]:
     return made
 
 
-def throughput(bench: Bench, kind: str, spoken: list[Any], workers: int, repeats: int) -> None:
+def throughput(bench: Bench, kind: str, spoken: list[Any], workers: int, repeats: int, until: float) -> None:
     """Rows of one kind of input: ours in real time, and against lhotse."""
     speech = our_set(kind, spoken)
     batches = speech.order(BATCH_SECONDS).in_order()
@@ -88,15 +88,14 @@ def throughput(bench: Bench, kind: str, spoken: list[Any], workers: int, repeats
     ours = functools.partial(read_ours, speech, batches, workers, bench.device)
     theirs = functools.partial(read_theirs, kind, cuts, workers, bench.device)
     bench.report.say(**{f"largest difference, {kind}": difference(kind, ours(), theirs())})
-    pairs = bench.in_turn(lambda: list(ours()), lambda: list(theirs()), repeats)
+    pairs = bench.in_turn(lambda: list(ours()), lambda: list(theirs()), repeats, until)
     seconds = sum(example.utterance.seconds / example.speed for example in speech.examples)
     speeds = f"speeds {', '.join(map(str, SPEEDS))}" if kind == "log_mel" else "one speed"
     who = f"{workers} workers, {bench.where}" if workers else "one process, one thread"
     work = f"{seconds:.0f} s of 16 kHz FLAC, {speeds}, {who}, {bench.clock}"
     if not workers:
-        times = [seconds / pair[0] for pair in pairs]
-        spread = (statistics.median(times), min(times), max(times), len(times))
-        bench.report.add(Row(f"FLAC to {NAMES[kind]}", "", *spread, work, measure=REAL_TIME, reach=REACH[kind]))
+        times = spread([seconds / pair[0] for pair in pairs])
+        bench.report.add(Row(f"FLAC to {NAMES[kind]}", "", *times, work, measure=REAL_TIME, reach=REACH[kind]))
     bench.report.add(compared(f"FLAC to {NAMES[kind]}", "lhotse's K2SpeechRecognitionDataset", pairs, work))
 
 
