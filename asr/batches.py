@@ -135,6 +135,8 @@ class Reader:
         samples = perturb_speed(read_audio(utterance), utterance.sampling_rate, wanted.speed)
         _check_frames(utterance, wanted, self.extractor.frames(len(samples)))
         waveform = torch.from_numpy(samples)
+        if isinstance(self.extractor, WaveformExtractor):
+            return self.normaliser(self.extractor.normalise(waveform))
         if not make_features:
             return waveform
         features, _ = self.extractor(waveform[None], [len(waveform)])

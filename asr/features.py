@@ -47,6 +47,7 @@ class FeatureExtractor:
                 )
             finally:
                 torch.set_default_dtype(usual)
+        layer._to_spec = _power  # its own takes a root and squares it: a third of all the time
         self.layer = layer.eval()
 
     def frames(self, samples: int) -> int:
@@ -65,6 +66,10 @@ class FeatureExtractor:
             waveforms = torch.nn.functional.pad(waveforms, (0, self.window - waveforms.size(1)))
         features = self.layer.to(waveforms.device)(waveforms.to(self.dtype))
         return features, torch.tensor([self.frames(length) for length in lengths])
+
+
+def _power(spectrum: Tensor) -> Tensor:
+    return spectrum.real.square() + spectrum.imag.square()
 
 
 class WaveformExtractor:
@@ -87,10 +92,17 @@ class WaveformExtractor:
         normalised = torch.zeros_like(waveforms, dtype=torch.float32)
         for row, waveform, length in zip(normalised, waveforms, lengths, strict=True):
             if length:
-                samples = waveform[:length].float()
-                variance, mean = torch.var_mean(samples, correction=0)
-                row[:length] = (samples - mean) / torch.sqrt(variance + 1e-7)
+                row[:length] = waveform[:length]
+                self.normalise(row[:length])
         return normalised, torch.tensor(lengths)
+
+    @staticmethod
+    def normalise(samples: Tensor) -> Tensor:
+        """The samples of one utterance, normalised in place. Two passes, since torch's `var_mean` takes twenty times as
+        long."""
+        samples -= samples.mean()
+        samples /= torch.sqrt(samples.square().mean() + 1e-7)
+        return samples
 
 
 def make_extractor(settings: FeatureSettings, sampling_rate: int) -> FeatureExtractor | WaveformExtractor:

@@ -52,6 +52,8 @@ BENCHMARKS = (
     Benchmark("fine_tuning_step", 75, 60, ("transformers", "accelerate"), ("--what", "fine_tuning"), STEP),
     Benchmark("smoke_training", 0, 600, ("espnet2", "snakemake", "transformers")),
     Benchmark("joint_step", 180, 90, ("espnet2", "transformers")),
+    Benchmark("loader", 40, 60),
+    Benchmark("corpus_memory", 60, 0, options=("--memory",), module="loader"),
     Benchmark("paths_tree", 30, 30, ("espnet2",)),
     Benchmark("joint_training", 180, 60, ("transformers",)),
     Benchmark("sensitivity", 45, 30, ("transformers",)),

@@ -161,3 +161,14 @@ def test_packed_weights_give_the_outputs_of_the_weights_they_stand_for(tmp_path)
     assert 1e-5 < rounded < 0.1, "inputs are rounded too"
     assert len(differences) == 5 and max(differences.values()) < 1e-5
     assert all(row.ratio > 0 and row.repeats == 2 for row in rows)
+
+
+def test_both_loaders_read_the_same(tmp_path):
+    from benchmarks.loader import main as loader
+
+    out = tmp_path / "loader.json"
+    rows = loader(["--device", "cpu", "--quick", "--json", str(out)])
+    assert [row.peer for row in rows] == ["", "lhotse's K2SpeechRecognitionDataset"] * 2
+    facts = json.loads(out.read_text())["facts"]
+    assert len(facts) == 2 and all(0 <= difference < 1e-3 for difference in facts.values())
+    assert all(row.ratio > 0 for row in rows)

@@ -73,6 +73,10 @@ EDITS = {
         replaced("experiment", "checkpoint_every: 2", "checkpoint_every: 4"),
         {"check_experiment", *TABLES},
     ),
+    "who reads batches": (
+        replaced("experiment", "log_every: 2", "log_every: 2\n  workers: 2"),
+        {"check_experiment", *TABLES},
+    ),
     "the title": (replaced("experiment", "A run for tests", "A run"), {"check_experiment", *TABLES}),
     "another seed": (
         replaced("experiment", "seeds: [0]", "seeds: [0, 1]"),
