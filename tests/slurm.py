@@ -38,7 +38,7 @@ KILLED, TOGETHER = "f2", "a2_two"
 """The system whose training is cancelled, and the one that trains on two devices."""
 PART = ["only=table4", f"systems={KILLED},{TOGETHER}"]
 CPUS = 2
-LIMIT_SECONDS = 900
+LIMIT_SECONDS = 1800
 
 CONFIGURATION = """
 ClusterName=foldbench
