@@ -36,10 +36,18 @@ PLUGIN = ROOT / "workflows/profiles/slurm/requirements.txt"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo", "setpriv")
 KILLED, TOGETHER = "f2", "a2_two"
 """The system whose training is cancelled, and the one that trains on two devices."""
+TRAINING = "rule_train_source_system"
+"""The rule by which the first of them is trained: others start from it."""
 PART = ["only=table4", f"systems={KILLED},{TOGETHER}"]
 CPUS = 2
-LIMIT_SECONDS = 900
+LIMIT_SECONDS = 1800
 
+EXPERIMENT = f"""
+extends: tiny
+systems:
+  {KILLED}: {{training: {{steps: 60, validate_every: 20}}}}
+  {TOGETHER}: {{method: baselines.all_physical, backbone: {{layers: 2}}, training: {{devices: 2}}}}
+"""
 CONFIGURATION = """
 ClusterName=foldbench
 SlurmctldHost={host}(127.0.0.1)
@@ -196,18 +204,11 @@ def install_plugin(folder: Path) -> None:
         raise NotHere(f"Snakemake's plugin cannot be installed: {done.stderr.strip()[-300:]}")
 
 
-def write_experiment(path: Path) -> None:
-    """The tiny experiment, with a training on two devices and one that is long enough to be killed."""
-    text = TINY.read_text()
-    for old, new in (
-        ("  widths:", f"  {TOGETHER}:\n    method: baselines.all_physical\n    backbone: {{layers: 2}}\n"
-         "    training: {devices: 2}\n  widths:"),
-        ("    settings: {depth: 4, kl: {start_step: 4}}",
-         "    settings: {depth: 4, kl: {start_step: 4}}\n    training: {steps: 60, validate_every: 20}"),
-    ):  # fmt: skip
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    path.write_text(text)
+def write_experiment(folder: Path) -> Path:
+    """The tiny experiment, with a training that is long enough to be killed and one on two devices."""
+    shutil.copy(TINY, folder)
+    (folder / "few.yaml").write_text(EXPERIMENT)
+    return folder / "few.yaml"
 
 
 def snakemake(profile: str, experiment: Path, results: Path, asked: list[str], *arguments: str) -> list[str]:
@@ -235,15 +236,14 @@ def run_on_slurm(cluster: Cluster, experiment: Path, results: Path, asked: list[
                 time.sleep(0.05)
             kept = b""
             if process.poll() is None:
-                (number,) = cluster.jobs(f"_wildcards_{KILLED}_0")
+                (number,) = cluster.jobs(f"{TRAINING}_wildcards_{KILLED}_0")
                 cluster.ask("scancel", number)
                 kept = (work / "log.jsonl").read_bytes()
             status = process.wait()
         finally:
             process.kill()
     assert status == 0, log.read_text()[-6000:]
-    states = list(cluster.jobs(f"train_system_wildcards_{KILLED}_0").values())
-    states += list(cluster.jobs(f"train_source_system_wildcards_{KILLED}_0").values())
+    states = list(cluster.jobs(f"{TRAINING}_wildcards_{KILLED}_0").values())
     assert states == ["CANCELLED", "COMPLETED"], states
     # What was logged before the kill stands as it was, its times too: those steps were not taken again.
     first = kept.splitlines()[0]
@@ -265,23 +265,32 @@ def try_slurm(folder: Path, asked: list[str]) -> str:
     """The whole of it; in words what was seen."""
     check_machine()
     install_plugin(folder / "plugin")
-    experiment = folder / "tiny.yaml"
-    write_experiment(experiment)
+    experiment = write_experiment(folder)
     cluster = Cluster(folder)
     try:
         cluster.start()
         run_on_slurm(cluster, experiment, folder / "slurm", asked)
         jobs = cluster.jobs("rule_")
+        run_here(cluster, experiment, folder / "local", asked)
     finally:
         cluster.end()
-    given = {name: read_json(folder / f"slurm/tiny/systems/{name}/seed0/provenance.json")["visible_devices"]
-             for name in (TOGETHER, KILLED)}  # fmt: skip
+    given = {name: devices_of(folder / "slurm/few", name) for name in (TOGETHER, KILLED)}
     assert [len(given[name]) for name in (TOGETHER, KILLED)] == [2, 1], given
-    local = snakemake("default", experiment, folder / "local", asked)
-    done = subprocess.run(local, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-6000:]
-    files = compare(folder / "slurm/tiny", folder / "local/tiny")
+    files = compare(folder / "slurm/few", folder / "local/few")
     return f"{len(jobs)} jobs, one of them cancelled and gone on with, one of two tasks; {files} files as without SLURM"
+
+
+def run_here(cluster: Cluster, experiment: Path, results: Path, asked: list[str]) -> None:
+    """Run it without SLURM."""
+    words = snakemake("default", experiment, results, asked)
+    environment = {key: value for key, value in cluster.environment.items() if key != "SLURM_CONF"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-6000:]
+
+
+def devices_of(results: Path, system: str) -> list[str]:
+    """The devices that SLURM gave a training."""
+    return read_json(results / "systems" / system / "seed0/provenance.json")["visible_devices"]
 
 
 def main() -> None:

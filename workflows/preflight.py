@@ -1,4 +1,5 @@
-"""What a run needs beside what is there, before hours are spent: packages, data, published weights, disk, devices.
+"""What a run needs beside what is there, before hours are spent: packages, data, published weights, disk, devices,
+and from a step of each system with random weights and noise, memory and time.
 
     python -m workflows.preflight --experiment paper_librispeech --quick
     python -m workflows.preflight --experiment smoke --only table1
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError, run
+from workflows.devices import take_devices
 from workflows.experiment import load_experiment
 from workflows.experiment.merging import experiment_file
 from workflows.part import add_arguments, chosen_part
@@ -32,10 +34,15 @@ def main() -> None:
     experiment = load_experiment(arguments.experiment)
     asked = chosen_part(experiment, arguments.only, arguments.systems)
 
-    from workflows.steps.preflight import look
+    if not arguments.quick:
+        take_devices(1, share=False)
+
+    from workflows.steps.preflight import look, step
 
     where, folder = str(experiment_file(arguments.experiment)), arguments.results / experiment.name
     findings = list(look(experiment, where, asked, folder))
+    if not arguments.quick:
+        findings += step(experiment, where, asked)
     print("\n".join(table(findings)), flush=True)
     missing = [finding for finding in findings if finding.missing]
     for finding in missing:

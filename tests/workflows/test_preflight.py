@@ -1,6 +1,8 @@
-"""What a run lacks is said before it begins: packages, data, weights, disk, devices."""
+"""What a run lacks is said before it begins: packages, data, weights, disk, devices, memory; and how long it takes."""
 
 import pytest
+import torch
+from torch import nn
 
 from asr.corpora import check_source
 from common.errors import UserError
@@ -8,7 +10,30 @@ from tests.workflows.commands import TINY, command, one_clear_error
 from tests.workflows.test_devices import Machine
 from workflows.check import checked_methods
 from workflows.experiment import load_experiment
-from workflows.steps.preflight import devices, disk, packages, size, weights_of, working_bytes
+from workflows.part import chosen_part
+from workflows.steps.dry_step import (
+    StepCost,
+    counting,
+    dry_step,
+    noise,
+    parts_of_a_step,
+    utterances,
+    weights_in_training,
+)
+from workflows.steps.preflight import (
+    devices,
+    disk,
+    duration,
+    hours,
+    memory,
+    packages,
+    size,
+    step,
+    weights_of,
+    working_bytes,
+)
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +124,65 @@ def test_bytes_in_words():
         "1 GB",
         "3.2 TB",
     ]
+
+
+def test_what_the_backward_pass_keeps_is_counted_once_and_without_weights():
+    layer, x = nn.Linear(4, 3), torch.randn(5, 4)
+    kept = {}
+    with counting(kept, layer):
+        (y := layer(x)).pow(2).sum()
+        (x * layer.weight[0]).sum()
+    assert sorted(kept.values()) == [5 * 3 * 4, 5 * 4 * 4], "y for its square, x once for both products"
+    assert y.requires_grad
+    layer.bias.requires_grad_(False)
+    assert weights_in_training(layer) == 4 * (4 * 12 + 3)
+
+
+def test_activations_grow_with_the_utterances(tiny, methods):
+    """Which is what lets a processor take some of a batch."""
+    method = methods["f2"]
+    (stage,) = method.stages(tiny.training_of("f2"))
+    kept = []
+    for number in (2, 4):
+        module = method.backbone.build().train()
+        passes, _, bytes_kept = parts_of_a_step(method, module, stage, noise(tiny, "f2", method, number, True), CPU)
+        passes()
+        kept.append(bytes_kept())
+    assert kept[1] == pytest.approx(2 * kept[0], rel=0.02)
+    training = tiny.training.model_copy(update={"batch_seconds": 45.0})
+    assert [utterances(each, 10.0) for each in (training, tiny.training)] == [4, 1]
+    assert utterances(training.model_copy(update={"batch_utterances": 7}), 10.0) == 7
+
+
+@pytest.mark.parametrize("system", ["a4", "w2"])
+def test_a_step_is_taken_without_data(tiny, methods, system):
+    found = dry_step(tiny, system, methods[system], CPU)
+    weights = 4 * weights_of(methods[system])
+    assert found.seconds > 0 and found.memory_bytes > 3 * weights
+    assert found.of == {"a4": (1, 1), "w2": (2, 4)}[system]
+
+
+def test_time_is_steps_by_their_number(tiny, monkeypatch):
+    two = tiny.model_copy(update={"seeds": [0, 1], "threads": 1})
+    costs = {"a4": StepCost(3.0, 10, (1, 1)), "f2": StepCost(6.0, 10, (1, 1))}
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    found = hours(two, costs, ["student"])
+    total = 2 * 8 * (3.0 + 6.0)  # two seeds, eight steps each
+    assert found.needed.startswith(f"{duration(total)}: systems 2 x seeds 2; 1 not stepped")
+    assert found.found.startswith(f"{duration(total / 4)} on 4") and found.found.endswith("f2, 48 s")
+    assert [duration(each) for each in (90, 600, 9000, 864000)] == ["90 s", "10 min", "2.5 h", "10 days"]
+
+
+def test_a_step_that_does_not_fit_is_missed():
+    costs = {"a4": StepCost(1.0, 10, (1, 1)), "f2": StepCost(1.0, 10**16, (2, 8))}
+    found = memory(costs, CPU)
+    assert "f2: a training step takes 1e+04 TB" in found.missing and "8 utterances, from 2" in found.needed
+    assert memory({"a4": costs["a4"]}, CPU).missing is None
+
+
+def test_systems_that_train_nothing_or_read_another_take_no_step(tiny):
+    rows = list(step(tiny, TINY, chosen_part(tiny, "", "int8,student")))
+    assert [row.what for row in rows] == ["memory", "time"]
+    assert ": systems 1 x seeds 1; 1 not stepped" in rows[1].needed, (
+        "a4 is stepped, its student is not, int8 trains nothing"
+    )

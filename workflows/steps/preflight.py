@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from asr.corpora.preparation import check_source
 from asr.settings import TrainingSettings
 from baselines.foundation import Foundation
@@ -21,6 +23,7 @@ from workflows.experiment import Experiment
 from workflows.part import Part, trained_for
 from workflows.provenance import ROOT
 from workflows.steps.cost_rows import vocabulary
+from workflows.steps.dry_step import StepCost, dry_step, steppable
 
 FLOAT_BYTES = 4
 TRAINED_FLOATS = 4
@@ -48,6 +51,68 @@ def look(experiment: Experiment, where: str, asked: Part, results: Path) -> Iter
     yield from hub_weights(trained)
     yield disk(experiment, trained, results)
     yield devices(experiment, trained)
+
+
+def step(experiment: Experiment, where: str, asked: Part) -> Iterator[Finding]:
+    """Memory and time, from a step of each system that can be stepped alone: minutes for a large experiment on CPUs."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    methods = checked_methods(experiment, where, None, lambda system: vocabulary(experiment, system, None))
+    trained = [name for name in experiment.systems if name in trained_for(experiment, asked)]
+    costs, unknown = {}, []
+    for name in trained:
+        if not methods[name].stages(experiment.training_of(name)):
+            continue
+        if steppable(methods[name]):
+            costs[name] = dry_step(experiment, name, methods[name], device)
+        else:
+            unknown.append(name)
+    if costs:
+        yield memory(costs, device)
+        yield hours(experiment, costs, unknown)
+
+
+def memory(costs: dict[str, StepCost], device: torch.device) -> Finding:
+    """The largest training against what its device has."""
+    name = max(costs, key=lambda each: costs[each].memory_bytes)
+    needed, (taken, whole) = costs[name].memory_bytes, costs[name].of
+    total = device_bytes(device)
+    how = f"{whole} utterances" if taken == whole else f"{whole} utterances, from {taken}"
+    missing = None
+    if needed > total:
+        missing = (
+            f"{name}: a training step takes {size(needed)}, there are {size(total)}; make training.batch_seconds (or "
+            "batch_utterances) smaller and training.accumulate larger"
+        )
+    return Finding("memory", f"{size(needed)}: {name}, {how}", f"{size(total)} {device.type}", missing)
+
+
+def device_bytes(device: torch.device) -> int:
+    """Memory of the device, or what the system still has."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def hours(experiment: Experiment, costs: dict[str, StepCost], unknown: list[str]) -> Finding:
+    """The time of all trainings, as measured steps times their number; nothing else is foreseen."""
+    seconds = {name: cost.seconds * experiment.training_of(name).steps for name, cost in costs.items()}
+    total = len(experiment.seeds) * sum(each * experiment.training_of(name).devices for name, each in seconds.items())
+    places = len(visible_devices()) or max(1, (os.cpu_count() or 1) // experiment.threads)
+    longest = max(seconds, key=seconds.__getitem__)
+    left_out = f"; {len(unknown)} not stepped" if unknown else ""
+    return Finding(
+        "time",
+        f"{duration(total)}: systems {len(costs)} x seeds {len(experiment.seeds)}{left_out}",
+        f"{duration(total / places)} on {places} at a time; the longest, {longest}, {duration(seconds[longest])}",
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    for limit, divisor, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / divisor:.3g} {unit}"
+    return f"{seconds / 86400:.3g} days"
 
 
 def packages() -> Finding:
