@@ -28,8 +28,8 @@ SAMPLING_RATE = 16000
 """Hz, of noise for filter banks, whose number of frames does not depend on it."""
 LABELS_A_SECOND = {"word": 2.5, "bpe": 3.5, "char": 14.0, "letter": 14.0}
 """Of read English, by the units of a tokenizer."""
-CALIBRATION = (4, 4.0)
-"""Utterances and seconds of a batch by which an untrained system is calibrated."""
+CALIBRATION = (64, 1.0)
+"""Utterances of so many seconds by which an untrained system is calibrated: frames enough for 200 clusters."""
 
 
 class Heard(Protocol):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from asr.batch_norm import statistics_of
 from methods.contract import Method, Point, TrainedSystem, all_points, make_method, number_of_weights
@@ -22,6 +23,7 @@ from workflows.steps.recognition import Speech
 from workflows.steps.wanted import points_by_cost
 from workflows.systems import save_system
 
+NOT_ZERO = 1e-3
 Costs = tuple[list[Point], dict[str, dict[str, Any]]]
 """The points of a system, and by their ids what they cost: at least of the first of those that cost the same."""
 
@@ -35,12 +37,21 @@ def untrained_system(experiment: Experiment, methods: Mapping[str, Method], name
     method = make_method(entry.method, entry.settings, known.backbone, inputs, where, experiment.packages)
     torch.manual_seed(0)
     module, heard, vocabulary = method.untrained(), Noise(experiment, name), known.backbone.vocabulary
+    leave_zero(module)
     for stage in method.stages(experiment.training_of(name)):
         module = method.begin_stage(module, stage, heard.calibration(vocabulary, stage.labelled))
     module = method.finish(module.eval(), heard.calibration(vocabulary, labelled=True))
     module.eval().requires_grad_(False)
     layers = method.backbone.config.layers
     return TrainedSystem(name, module, method, tuple(range(layers, 0, -1)), statistics_of(module))
+
+
+@torch.no_grad()
+def leave_zero(module: nn.Module) -> None:
+    """Biases begin at zero, and are not after the first step: zeros are those that a method makes."""
+    for parameter in module.parameters():
+        if parameter.requires_grad and not parameter.any():
+            parameter.fill_(NOT_ZERO)
 
 
 def save_untrained(experiment: Experiment, methods: Mapping[str, Method], name: str, folder: Path) -> list[Point]:
