@@ -15,14 +15,14 @@ sys.path.insert(0, workflow.basedir)
 
 from common.errors import UserError
 from workflows.edges import Edges, all_cores, runs_under_slurm, use_this_python
-from workflows.experiment import load_experiment
 from workflows.part import chosen_part
+from workflows.runnable import load_runnable
 from workflows.why import Plan, said_first
 
 use_this_python()
 EXPERIMENT = str(config.get("experiment", "smoke"))
 try:
-    experiment = load_experiment(EXPERIMENT)
+    experiment = load_runnable(EXPERIMENT)
     asked = chosen_part(experiment, config.get("only", ""), config.get("systems", ""))
 except UserError as error:
     sys.exit(f"error: {error}")

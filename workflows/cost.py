@@ -3,7 +3,7 @@
     python -m workflows.cost config/paper_librispeech.yaml --parameters-only
     python -m workflows.cost smoke --only table1 --memory --times
 
-Needs no data and no network.
+Needs no data and no network: systems are built with random weights, and hear noise.
 """
 
 import argparse
@@ -22,19 +22,34 @@ def main() -> None:
     )
     parser.add_argument("experiment", help="name of a file in config/, or a YAML file")
     add_arguments(parser)
-    parser.add_argument("--parameters-only", action="store_true", help="count weights only: seconds, whatever the size")
-    parser.add_argument("--units", type=int, metavar="N", help="words or characters in the transcripts")
+    parser.add_argument("--parameters-only", action="store_true", help="count weights alone, in seconds")
+    parser.add_argument("--memory", action="store_true", help="peak memory too, of recognition and of a training step")
+    parser.add_argument("--times", action="store_true", help="the real-time factor too, and seconds of a training step")
+    units = "how many words or characters the transcripts hold, where these are the tokenizer's units"
+    parser.add_argument("--units", type=int, metavar="N", help=units)
     arguments = parser.parse_args()
+    if arguments.parameters_only and (arguments.memory or arguments.times):
+        parser.error("--parameters-only measures nothing: leave out --memory and --times")
     experiment = load_experiment(arguments.experiment)
     systems = chosen_part(experiment, arguments.only, arguments.systems).systems
 
-    from workflows.steps.cost_rows import COLUMNS, PUBLISHED, parameter_rows
+    from workflows.steps.cost_rows import ASSUMED_UNITS, assumed, columns, cost_rows
+    from workflows.steps.measure import Asked
 
-    writer = csv.DictWriter(sys.stdout, [*COLUMNS, *PUBLISHED], lineterminator="\n")
+    if arguments.units is None and (counted := assumed(experiment, systems)):
+        say(f"the transcripts are not read: {ASSUMED_UNITS} {' and '.join(counted)} units are assumed (--units)")
+    asked = None if arguments.parameters_only else Asked(arguments.memory, arguments.times)
+    writer = csv.DictWriter(sys.stdout, columns(asked), lineterminator="\n")
     writer.writeheader()
-    where = str(experiment_file(arguments.experiment))
-    for row in parameter_rows(experiment, where, systems, arguments.units):
+    for row in cost_rows(experiment, str(experiment_file(arguments.experiment)), systems, arguments.units, asked):
         writer.writerow(row)
+        sys.stdout.flush()
+        if row["parameters"] is None or ("macs" in row and row["macs"] is None):
+            say(f"{row['system']} {row['point']}: what it executes follows from trained weights; its cells are empty")
+
+
+def say(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from common.errors import run
-from workflows.experiment import load_experiment
+from workflows.runnable import load_runnable
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
         prog="python -m workflows.folder", description="Print the results folder of an experiment."
     )
     parser.add_argument("--experiment", required=True, help="name of a file in config/, or a YAML file")
-    print(f"results/{load_experiment(parser.parse_args().experiment).name}")
+    print(f"results/{load_runnable(parser.parse_args().experiment).name}")
 
 
 if __name__ == "__main__":

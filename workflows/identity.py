@@ -230,7 +230,7 @@ class Identities:
 
     @property
     def _corpus_modules(self) -> list[str]:
-        return [] if self._entry is None else [self._entry.module]
+        return [] if self._entry is None or self._entry.module is None else [self._entry.module]
 
     def _recipe(
         self,

@@ -16,7 +16,7 @@ from typing import Any
 
 from asr.corpora.content import write_content
 from asr.corpora.manifests import write_cuts
-from asr.corpora.register import REGISTER, look_up
+from asr.corpora.register import REGISTER, look_up, module_of
 from asr.corpora.simulation import write_audio
 from asr.corpora.utterances import Utterance, begin_corpus, check_utterance, read_audio, say_resampled
 from common.errors import UserError, is_disk_full
@@ -85,7 +85,7 @@ def check_source(name: str, settings: dict[str, Any], register: Path | str = REG
 
 
 def _module(name: str, register: Path | str) -> ModuleType:
-    return importlib.import_module(look_up(name, register).module)
+    return importlib.import_module(module_of(name, register))
 
 
 def _checked(set_name: str, utterances: list[Utterance], stage: Path) -> list[Utterance]:

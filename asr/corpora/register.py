@@ -17,7 +17,8 @@ class Entry(Settings):
     from `url`, relative to the repository; a download is kept in `keep`. `normaliser` and `glm` say how transcripts
     are normalised before they are scored (`analysis.scoring.normalise`)."""
 
-    module: str
+    module: str | None = None
+    """None: nothing prepares it yet."""
     source: str
     url: str | None = None
     checksum: str | None = None
@@ -38,6 +39,17 @@ def read_register(path: Path | str = REGISTER) -> dict[str, Entry]:
     if not isinstance(data, dict):
         raise UserError(f"{path}: a register maps the names of corpora to their entries")
     return {str(name): parse(Entry, entry, f"{path}: {name}") for name, entry in data.items()}
+
+
+def module_of(name: str, path: Path | str = REGISTER) -> str:
+    """The module that prepares a corpus. Raises `UserError` where there is none yet, or no such corpus."""
+    module = look_up(name, path).module
+    if module is None:
+        raise UserError(
+            f"{path}: corpus '{name}' cannot be prepared yet: no module reads it (docs/add_a_corpus.md says how one is "
+            "written); what systems cost is known without it (python -m workflows.cost)"
+        )
+    return module
 
 
 def look_up(name: str, path: Path | str = REGISTER) -> Entry:

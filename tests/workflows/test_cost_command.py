@@ -2,11 +2,12 @@
 
 import csv
 import io
+import subprocess
 
 import pytest
 
 from analysis.inputs.published import published_table
-from tests.workflows.commands import command
+from tests.workflows.commands import BIN, ROOT, command, one_clear_error, read
 
 
 def rows_of(*arguments):
@@ -62,3 +63,109 @@ def test_every_system_has_a_row_and_what_costs_the_same_has_one(paper):
     assert len(set(seen)) == len(seen)
     depths = [row["depth"] for row in rows if row["system"] == "f6" and row["input_features"] == "80"]
     assert depths == ["6", "8", "10", "12"]
+
+
+REFERENCE = ROOT / "results/reference/smoke/systems"
+KINDS = "a12,f6,w6,a12_uniform65,f6_gate65_int4,a12_low_rank,aio"
+WORDS = 10
+"""Different words in the transcripts of `smoke`."""
+
+
+def test_costs_without_data_are_those_of_the_trained_systems():
+    """Of what was trained for the reference run: weights, zeros, bytes and multiply-accumulates of every point."""
+    rows, said = rows_of("smoke", "--systems", KINDS, "--units", WORDS)
+    assert said == "" and {row["system"] for row in rows} == set(KINDS.split(","))
+    for row in rows:
+        trained = read(REFERENCE / row["system"] / "seed0/measured/costs.json")["points"][row["point"]]
+        for key in ("parameters_nonzero", "parameters_executed", "stored_bytes", "bits_a_weight", "macs"):
+            assert float(row[key]) == pytest.approx(trained[key], rel=1e-6), (key, row)
+        assert int(row["parameters"]) == trained["parameters_stored"] and row["audio_seconds"] == "10.0"
+
+
+SMALL = """
+title: small
+corpus: {name: switchboard}
+test_sets: [test]
+tokenizer: {units: char}
+features: {mels: 20}
+backbone:
+  name: conformer
+  settings: {input_dim: 20, width: 32, heads: 2, ffn: 32, decoder_layers: 1, decoder_heads: 2, decoder_ffn: 32}
+training: {steps: 10, batch_seconds: 4}
+decodes: {greedy: {kind: greedy}}
+measure: {audio_seconds: 2}
+systems:
+  a2: {method: baselines.all_physical, backbone: {layers: 2}}
+  exits: {method: baselines.intermediate_ctc, backbone: {layers: 2}, settings: {exits: [1], thresholds: [0.1]}}
+  thin: {method: baselines.low_rank, backbone: {layers: 2}, settings: {source: {system: a2}, by: energy}}
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+def test_memory_and_times_are_measured_when_they_are_asked_for(small):
+    (row,), said = rows_of(small, "--systems", "a2", "--memory", "--times")
+    assert said == "note: the transcripts are not read: 30 char units are assumed (--units)\n"
+    assert row["vocabulary"] == "32" and row["threads"] == "1" and row["device"]
+    weights = 4 * int(row["parameters"])
+    assert int(row["stored_bytes"]) <= int(row["peak_memory_bytes"]) and float(row["real_time_factor"]) > 0
+    # Weights, gradients and the two moments of AdamW at least.
+    assert int(row["training_peak_memory_bytes"]) > 4 * weights and float(row["training_step_seconds"]) > 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--parameters-only"]])
+def test_what_only_training_tells_is_empty_and_said(small, arguments):
+    rows, said = rows_of(small, "--units", 5, *arguments)
+    empty = [(row["system"], row["point"]) for row in rows if "" in (row["parameters"], row.get("macs"))]
+    learned = [("thin", "d02_00")] if arguments else [("exits", "h0100"), ("thin", "d02_00")]
+    assert empty == learned
+    assert [line.split(":")[1] for line in said.splitlines()] == [f" {' '.join(each)}" for each in learned]
+    assert [row["parameters"] == "" for row in rows if row["system"] == "exits"] == [False] * 3
+
+
+def test_wrong_arguments_are_named():
+    one_clear_error(command("workflows.cost", "smoek"), "did you mean 'smoke'")
+    one_clear_error(command("workflows.cost", "smoke", "--systems", "f7"), "unknown system 'f7'")
+    done = command("workflows.cost", "smoke", "--parameters-only", "--memory")
+    assert done.returncode == 2 and "leave out --memory and --times" in done.stderr and done.stdout == ""
+
+
+# Switchboard: everything but its corpus is there.
+
+
+def test_the_papers_switchboard_experiment_has_its_conformers_and_the_same_costs(paper):
+    from workflows.experiment import load_experiment
+
+    experiment = load_experiment("paper_switchboard")
+    assert {table.kind for table in experiment.tables.values()} == {"table1", "table4"}
+    assert set(published_table("paper_table1")) <= set(experiment.tables["table1"].rows)
+    assert set(published_table("paper_table4")) <= set(experiment.tables["table4"].rows)
+    rows, said = rows_of("paper_switchboard", "--parameters-only")
+    beside = [row for row in paper[0] if row["system"] in experiment.systems]
+    assert rows == beside and said == ""
+
+
+@pytest.mark.parametrize("module", ["workflows.folder", "workflows.check"])
+def test_an_experiment_whose_corpus_is_to_follow_is_refused_before_any_work(module):
+    done = command(module, "--experiment", "paper_switchboard")
+    one_clear_error(done, "corpus 'switchboard' cannot be prepared yet", "docs/add_a_corpus.md", "workflows.cost")
+    assert done.stdout == "" and len(done.stderr.splitlines()) == 1
+
+
+def test_a_dry_run_of_such_an_experiment_says_it_too(tmp_path):
+    words = [
+        str(BIN / "snakemake"),
+        "-n",
+        "--nolock",
+        "--config",
+        "experiment=paper_switchboard",
+        f"results={tmp_path}",
+    ]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0 and "cannot be prepared yet" in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

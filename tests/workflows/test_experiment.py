@@ -575,6 +575,7 @@ COMMANDS = (
     "workflows.export",
     "workflows.sensitivity",
     "workflows.check_method",
+    "workflows.cost",
     "workflows.folder",
     "workflows.lock",
     "analysis.wer",

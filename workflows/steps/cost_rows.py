@@ -1,20 +1,25 @@
 """What the points of an experiment's systems cost before anything is trained, a row each, the papers' numbers beside.
 
-Parameters are counted on outlines, shapes without weights.
+Weights are counted on outlines, shapes without weights, where methods give them. Everything else is counted, and
+measured where asked for, on untrained systems, by what measures trained ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from analysis.inputs.published import published_table
-from asr.settings import TokenizerSettings
+from asr.paths import parse_path
 from asr.tokenizer import LETTERS, Tokenizer
-from methods.contract import Method, Point, all_points, number_of_weights
+from methods.contract import Method, Point
 from workflows.check import checked_methods
 from workflows.experiment import Experiment
 from workflows.experiment.entries import BackboneEntry, Row
-from workflows.steps.wanted import wanted_points
+from workflows.steps.measure import Asked
+from workflows.steps.untrained import expected_costs, expected_parameters
+from workflows.steps.wanted import points_by_cost
 
 FILTER_BANKS, WITH_PITCH = 80, 83
 """Input features of the Conformers of arXiv 2505.21237. The paper does not say; the parameters that it prints are those
@@ -24,8 +29,22 @@ SPECIAL_TOKENS = 2
 """Of a decoder's list of tokens: blank, and start and end."""
 ASSUMED_UNITS = 30
 """Where units come from transcripts: about as many as there are letters."""
-COLUMNS = ("system", "point", "depth", "input_features", "vocabulary", "parameters")
+SYSTEM = ("system", "point", "depth", "input_features", "vocabulary")
+WEIGHTS = ("parameters",)
+COUNTED = ("parameters_nonzero", "parameters_executed", "stored_bytes", "bits_a_weight", "audio_seconds", "macs")
+MEMORY = ("peak_memory_bytes", "training_peak_memory_bytes")
+TIMES = ("real_time_factor", "training_step_seconds")
+MEASURED_ON = ("device", "threads")
 PUBLISHED = ("published_rows", "published_input_features", "published_parameters_millions")
+
+
+def columns(asked: Asked | None) -> list[str]:
+    """The columns of the table; `asked`: None: parameters alone."""
+    found = [*SYSTEM, *WEIGHTS]
+    if asked is not None:
+        found += [*COUNTED, *(MEMORY if asked.memory else ()), *(TIMES if asked.times else ())]
+        found += MEASURED_ON if any(asked) else ()
+    return [*found, *PUBLISHED]
 
 
 @dataclass(frozen=True)
@@ -35,10 +54,41 @@ class Variant:
     experiment: Experiment
     methods: dict[str, Method]
 
-    def features_of(self, system: str) -> int | None:
-        """Numbers a frame; None for models that read the waveform."""
+    def features_of(self, system: str) -> int | str:
+        """Numbers a frame, or what else is read."""
         features = self.experiment.family_of(system).features
-        return features.mels if features.kind == "log_mel" else None
+        return features.mels if features.kind == "log_mel" else features.kind
+
+
+def cost_rows(
+    experiment: Experiment, where: str, systems: Sequence[str], units: int | None, asked: Asked | None
+) -> Iterator[dict[str, Any]]:
+    """A row for every point that a table may show and that costs something else, for each number of input features.
+    `units`: so many words or characters do transcripts hold. `asked`: None: parameters alone."""
+    torch.set_num_threads(experiment.threads)
+    every, seconds = variants(experiment, where, units), experiment.measure.audio_seconds
+    for system in systems:
+        printed = published_rows(experiment, system)
+        for variant in every if any(table in OF_CONFORMERS for table, _, _ in printed) else every[:1]:
+            method, of = variant.methods[system], (variant.experiment, variant.methods, system)
+            points, costs = expected_parameters(*of) if asked is None else expected_costs(*of, asked)
+            for alike in points_by_cost(experiment, system, method, points):
+                cells = {
+                    "system": system,
+                    "point": alike[0].id,
+                    "depth": alike[0].depth,
+                    "input_features": variant.features_of(system),
+                    "vocabulary": method.backbone.vocabulary,
+                    **printed_costs(method, alike[0], costs[alike[0].id], seconds),
+                    **published_cells(printed, alike),
+                }
+                yield {key: cells[key] for key in columns(asked)}
+
+
+def assumed(experiment: Experiment, systems: Sequence[str]) -> list[str]:
+    """The units of tokenizers that only transcripts count."""
+    units = {experiment.family_of(system).tokenizer.units for system in systems}
+    return sorted(units & {"word", "char"})
 
 
 def variants(experiment: Experiment, where: str, units: int | None) -> list[Variant]:
@@ -47,10 +97,8 @@ def variants(experiment: Experiment, where: str, units: int | None) -> list[Vari
     own = experiment.features
     if experiment.backbone.name == "conformer" and own.kind == "log_mel" and own.mels == FILTER_BANKS:
         every.append(with_features(experiment, WITH_PITCH))
-    return [
-        Variant(each, checked_methods(each, where, None, lambda system: vocabulary(experiment, system, units)))
-        for each in every
-    ]
+    sizes = {name: vocabulary(experiment, name, units) for name in experiment.systems}
+    return [Variant(each, checked_methods(each, where, None, sizes.__getitem__)) for each in every]
 
 
 def with_features(experiment: Experiment, number: int) -> Experiment:
@@ -62,53 +110,31 @@ def with_features(experiment: Experiment, number: int) -> Experiment:
 
 
 def vocabulary(experiment: Experiment, system: str, units: int | None) -> int:
-    """Labels of a system. `units`: so many words or characters do the transcripts hold, special tokens aside."""
-    tokenizer: TokenizerSettings = experiment.family_of(system).tokenizer
+    """Labels of a system."""
+    tokenizer = experiment.family_of(system).tokenizer
     if tokenizer.units == "letter":
         return len(LETTERS if tokenizer.letters is None else Tokenizer.from_vocab(tokenizer.letters))
     if tokenizer.units == "bpe":
         return tokenizer.vocabulary + SPECIAL_TOKENS
-    return (units or ASSUMED_UNITS) + SPECIAL_TOKENS
+    return (ASSUMED_UNITS if units is None else units) + SPECIAL_TOKENS
 
 
-def parameter_rows(
-    experiment: Experiment, where: str, systems: Sequence[str], units: int | None
-) -> Iterator[dict[str, Any]]:
-    """A row for every point that costs something else."""
-    every = variants(experiment, where, units)
-    for system in systems:
-        printed = published_rows(experiment, system)
-        for variant in every if any(table in OF_CONFORMERS for table, _, _ in printed) else every[:1]:
-            method = variant.methods[system]
-            outline = method.outline()
-            weights = None if outline is None else number_of_weights(outline)
-            shape = method.backbone.outline() if outline is None else outline
-            points = all_points(method, shape, experiment.further_paths(system))
-            for alike in points_by_cost(experiment, system, method, points):
-                yield {
-                    "system": system,
-                    "point": alike[0].id,
-                    "depth": alike[0].depth,
-                    "input_features": variant.features_of(system) or "waveform",
-                    "vocabulary": method.backbone.vocabulary,
-                    "parameters": weights,
-                    **published_cells(printed, alike),
-                }
-
-
-def points_by_cost(experiment: Experiment, system: str, method: Method, points: list[Point]) -> list[list[Point]]:
-    """The points that tables ask for, those together that cost the same."""
-    groups: dict[Any, list[Point]] = {}
-    for point in wanted_points(experiment, system, points):
-        groups.setdefault(method.cost_key(point), []).append(point)
-    return list(groups.values())
+def printed_costs(method: Method, point: Point, costs: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """The cells of a point, as far as they do not follow from weights that only training gives."""
+    if method.costs_are_learned(point):
+        known = () if method.outline() is None else ("parameters_stored", "parameters_nonzero", "stored_bytes")
+        costs = {key: value for key, value in costs.items() if key in known}
+    medians = {key: value["median"] for key, value in costs.items() if key in TIMES and value is not None}
+    cells = {**costs, **medians, "parameters": costs.get("parameters_stored"), "audio_seconds": seconds}
+    return {key: cells.get(key) for key in (*WEIGHTS, *COUNTED, *MEMORY, *TIMES, *MEASURED_ON)}
 
 
 Printed = list[tuple[str, str, Row]]
+"""Rows of papers' tables: the published table, the row's name, and what our row of that name shows."""
 
 
 def published_rows(experiment: Experiment, system: str) -> Printed:
-    """The rows of papers' tables that show a system: the published table, the row's name, and what it shows."""
+    """Those that show a system."""
     return [
         (table.published, key, row)
         for table in experiment.tables.values()
@@ -118,7 +144,7 @@ def published_rows(experiment: Experiment, system: str) -> Printed:
 
 
 def published_cells(printed: Printed, alike: list[Point]) -> dict[str, str]:
-    """What the paper prints of points that cost the same."""
+    """What the papers print of points that cost the same."""
     found = [(table, key) for table, key, row in printed if any(shows(row, point) for point in alike)]
     rows = [f"{table} {key}" for table, key in found]
     features = [str(WITH_PITCH) for table, _ in found if table in OF_CONFORMERS]
@@ -131,4 +157,4 @@ def shows(row: Row, point: Point) -> bool:
     """Whether a table's row may show a point."""
     if row.depth is not None:
         return point.is_path and point.offered and point.depth == row.depth
-    return point.id == row.point if row.path is None else point.path == tuple(map(int, row.path.split()))
+    return point.id == row.point if row.path is None else point.path == parse_path(row.path)

@@ -13,7 +13,7 @@ import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,15 +21,15 @@ from asr.backbones import Backbone
 from methods.contract import Point, Stage, TrainedSystem, all_points
 from methods.shared.matrices import matrix_counts
 from methods.shared.pruning import encoder_weights
-from workflows.data import PreparedData, open_data
 from workflows.experiment import Experiment
 from workflows.steps.children import Work, import_all, in_child, in_children
+from workflows.steps.heard import Heard, heard
 from workflows.steps.memory import give_back_at_once, held_bytes, peak_above, stay_on_one_processor
 from workflows.steps.operations import counted_costs
 from workflows.steps.recognition import Speech, recognition
 from workflows.steps.times import in_turns, summary
-from workflows.steps.training_step import PARTS_AT_MOST, measurable_stages, step_batches, training_step
-from workflows.steps.wanted import wanted_points
+from workflows.steps.training_step import PARTS_AT_MOST, measurable_stages, training_step
+from workflows.steps.wanted import points_by_cost
 from workflows.systems import load_description, load_system
 
 SCHEMA = 2
@@ -41,15 +41,27 @@ CPU = torch.device("cpu")
 NOT_TRAINED = {"training_peak_memory_bytes": None, "training_step_seconds": None, "training_seconds": None}
 
 
-def measure_system(experiment: Experiment, system: str, data_folder: Path, folder: Path) -> dict[str, Any]:
-    """The content of `costs.json` of a system that was trained into `folder`. Raises `UserError` when it cannot be
-    measured."""
+class Asked(NamedTuple):
+    """What is measured beside what is counted."""
+
+    memory: bool = True
+    times: bool = True
+
+
+EVERYTHING = Asked()
+
+
+def measure_system(
+    experiment: Experiment, system: str, data_folder: Path | None, folder: Path, asked: Asked = EVERYTHING
+) -> dict[str, Any]:
+    """The content of `costs.json` of a system that was trained into `folder`; without data (None) it hears noise, and
+    training batches are as large as the settings say. Raises `UserError` when it cannot be measured."""
     # What the first child would import for itself, and this process for the others again; torch._dynamo comes with
     # counting operations, and with the first step of any optimiser.
     backbone, method = experiment.backbone_of(system)["name"], experiment.systems[system].method
     import_all([f"asr.backbones.{backbone}", method, "torch._dynamo"])
-    found = in_child(str(folder), _measure, experiment, data_folder, folder)
-    if found["device"] == "cpu":
+    found = in_child(str(folder), _measure, experiment, data_folder, folder, asked)
+    if found["device"] == "cpu" and asked.memory:
         import_all(found["imported"])
         _add_memory(found, experiment, data_folder, folder)
     points = {point: {**found["measured"][alike], **found["training"]} for point, alike in found["alike"].items()}
@@ -69,7 +81,7 @@ def measure_system(experiment: Experiment, system: str, data_folder: Path, folde
     }
 
 
-def _add_memory(found: dict[str, Any], experiment: Experiment, data_folder: Path, folder: Path) -> None:
+def _add_memory(found: dict[str, Any], experiment: Experiment, data_folder: Path | None, folder: Path) -> None:
     """The memory of each point, and of training: each in a child of its own."""
     tasks, goals = [], []
     if found["largest"] is not None:  # it takes longest
@@ -84,7 +96,7 @@ def _add_memory(found: dict[str, Any], experiment: Experiment, data_folder: Path
         place[key] = peak
 
 
-def _measure(experiment: Experiment, data_folder: Path, folder: Path) -> dict[str, Any]:
+def _measure(experiment: Experiment, data_folder: Path | None, folder: Path, asked: Asked) -> dict[str, Any]:
     """In the first child: everything but the memory of CPUs. `alike` maps each point to the one that was
     measured for it, `largest` is what a training step's memory is measured on, `imported` are the modules that all this
     took."""
@@ -93,27 +105,21 @@ def _measure(experiment: Experiment, data_folder: Path, folder: Path) -> dict[st
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     held = held_bytes(device)
     system = load_system(folder, device, experiment.packages)
-    data = open_data(experiment, system.name, data_folder)
-    wanted = wanted_points(
-        experiment, system.name, all_points(system.method, system.module, experiment.further_paths(system.name))
-    )
-    first: dict[Any, Point] = {}
-    key = system.method.cost_key
-    for point in wanted:
-        first.setdefault(key(point), point)
-    measured = _measure_points(system, list(first.values()), data, experiment, held, device)
+    data = heard(experiment, system.name, data_folder)
+    alike = points_by_cost(experiment, system.name, system.method, points_of(experiment, system))
+    measured = _measure_points(system, [points[0] for points in alike], data, experiment, held, device, asked)
     found: dict[str, Any] = {"training": dict(NOT_TRAINED), "largest": None, "matrices": matrix_counts(system.module)}
     found["encoder_parameters"] = encoder_weights(system.module) if isinstance(system.module, Backbone) else None
-    stages = measurable_stages(system, experiment) if wanted else []
+    stages = measurable_stages(system, experiment) if alike and any(asked) else []
     if stages:
-        largest, typical = zip(*(step_batches(system, data, stage) for stage in stages), strict=True)
+        largest, typical = zip(*(data.step_batches(system, stage) for stage in stages), strict=True)
         found["largest"] = (stages[-1], pickle.dumps(largest[-1]))
         del system
-        found["training"] = _measure_training(experiment, folder, stages, largest[-1], typical, held, device)
+        found["training"] |= _measure_training(experiment, folder, stages, largest[-1], typical, held, device, asked)
     return {
         **found,
         "measured": measured,
-        "alike": {point.id: first[key(point)].id for point in wanted},
+        "alike": {point.id: points[0].id for points in alike for point in points},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "imported": sorted(set(sys.modules) - before),
     }
@@ -122,21 +128,22 @@ def _measure(experiment: Experiment, data_folder: Path, folder: Path) -> dict[st
 def _measure_points(
     system: TrainedSystem,
     points: list[Point],
-    data: PreparedData,
+    data: Heard,
     experiment: Experiment,
     held: int,
     device: torch.device,
+    asked: Asked,
 ) -> dict[str, dict[str, Any]]:
-    """By point: what is counted, the real-time factor, and on CUDA the memory."""
+    """By point: what is counted, and as far as asked for the real-time factor, and on CUDA the memory."""
     seconds = experiment.measure.audio_seconds
     speech = Speech(data, seconds, device)
     runs = [recognition(system, point, speech) for point in points]
     measured = {point.id: counted_costs(system, point, speech) for point in points}
-    if device.type == "cuda":
+    if device.type == "cuda" and asked.memory:
         for point, run in zip(points, runs, strict=True):
             measured[point.id]["peak_memory_bytes"] = peak_above(held, run, device)
-    times = in_turns(runs, WARM_UP, experiment.measure.repeats, device)
-    for point, taken in zip(points, times, strict=True):
+    times = in_turns(runs, WARM_UP, experiment.measure.repeats, device) if asked.times else ()
+    for point, taken in zip(points, times, strict=asked.times):
         measured[point.id]["real_time_factor"] = summary([each / seconds for each in taken])
     return measured
 
@@ -149,14 +156,18 @@ def _measure_training(
     typical: tuple[Any, ...],
     held: int,
     device: torch.device,
+    asked: Asked,
 ) -> dict[str, Any]:
-    """Seconds of a step of the last stage, of all steps of all stages, and on CUDA the memory."""
+    """As far as asked for, seconds of a step of the last stage and of all steps of all stages, and on CUDA the
+    memory."""
     found: dict[str, Any] = {}
-    if device.type == "cuda":
+    if device.type == "cuda" and asked.memory:
         gc.collect()  # nothing but the step is on the device now, nor afterwards
         peak = peak_above(held, _step_for_memory(experiment.packages, folder, stages[-1], largest, device), device)
         found["training_peak_memory_bytes"] = peak
         gc.collect()
+    if not asked.times:
+        return found
     steps = [
         training_step(folder, stage, batch, stage.training.accumulate, device, experiment.packages)
         for stage, batch in zip(stages, typical, strict=True)
@@ -166,14 +177,18 @@ def _measure_training(
     return {**found, "training_step_seconds": times[-1], "training_seconds": total}
 
 
-def peak_of_point(experiment: Experiment, data_folder: Path, folder: Path, name: str) -> int:
+def points_of(experiment: Experiment, system: TrainedSystem) -> list[Point]:
+    """All that a system offers, and the further paths that the experiment evaluates."""
+    return all_points(system.method, system.module, experiment.further_paths(system.name))
+
+
+def peak_of_point(experiment: Experiment, data_folder: Path | None, folder: Path, name: str) -> int:
     """In a child: peak memory of recognition at the point `name`."""
     _alone(experiment.threads)
-    data = open_data(experiment, load_description(folder)["system"], data_folder)
+    data = heard(experiment, load_description(folder)["system"], data_folder)
     before = held_bytes(CPU)
     system = load_system(folder, packages=experiment.packages)
-    points = all_points(system.method, system.module, experiment.further_paths(system.name))
-    (point,) = [each for each in points if each.id == name]
+    (point,) = [each for each in points_of(experiment, system) if each.id == name]
     speech = Speech(data, experiment.measure.audio_seconds, CPU)
     return peak_above(before, recognition(system, point, speech), CPU)
 

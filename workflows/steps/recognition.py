@@ -8,23 +8,21 @@ from torch import Tensor
 
 from asr.decoding import greedy
 from methods.contract import Point, TrainedSystem
-from workflows.data import PreparedData
+from workflows.steps.heard import Heard, noise
 
 
 class Speech:
     """`seconds` of noise with speech-like level, as a system's family reads it: the work does not depend on what is
     said."""
 
-    def __init__(self, data: PreparedData, seconds: float, device: torch.device):
-        self.data, self.device = data, device
-        samples = round(seconds * data.corpus["sampling_rate"])
-        generator = torch.Generator().manual_seed(0)
-        self.waveform = 0.1 * torch.randn(1, samples, generator=generator).to(device)
+    def __init__(self, heard: Heard, seconds: float, device: torch.device):
+        self.heard, self.device = heard, device
+        self.waveform = noise(1, round(seconds * heard.sampling_rate)).to(device)
 
     def features(self) -> tuple[Tensor, Tensor]:
         """(1, time, features), or (1, samples), on the device, and the length (1,) on the host."""
-        features, lengths = self.data.extractor(self.waveform, [self.waveform.size(1)])
-        return self.data.normaliser(features), lengths
+        features, lengths = self.heard.extractor(self.waveform, [self.waveform.size(1)])
+        return self.heard.normaliser(features), lengths
 
 
 def recognition(system: TrainedSystem, point: Point, speech: Speech) -> Callable[[], Any]:

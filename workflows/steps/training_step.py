@@ -12,13 +12,11 @@ import torch
 from torch import nn
 
 from asr.backbones import Backbone, Batch
-from asr.batches import BatchOrder
 from asr.optimiser import make_optimiser
 from asr.precision import float32_products, precision_of
 from asr.seeds import seed_step
 from asr.training import compile_layers
 from methods.contract import Stage, Step, TrainedSystem
-from workflows.data import PreparedData, leave_out_too_long
 from workflows.experiment import Experiment
 from workflows.systems import load_trainable
 
@@ -34,22 +32,6 @@ def measurable_stages(system: TrainedSystem, experiment: Experiment) -> list[Sta
     if any(method.needs_in_training(method.config) for method in (system.method, system.method.first)):
         return []
     return system.method.stages(experiment.training_of(system.name))
-
-
-def step_batches(system: TrainedSystem, data: PreparedData, stage: Stage) -> tuple[Batch, Batch]:
-    """Two training batches of a stage, on the CPU: the largest, for memory, and the one of median size, for times;
-    padding counted. The same for all systems of a family with the same training settings."""
-    training, cpu = stage.training, torch.device("cpu")
-    speech = data.speech_set(stage.set, stage.labelled, pad_to_seconds=training.pad_to_seconds)
-    leave_out_too_long(speech, lambda lengths: system.method.output_lengths(system.module, lengths), stage.set)
-    order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
-    return tuple(speech.batch(indices, cpu, stage.labelled) for indices in (order.largest(), median_batch(order)))
-
-
-def median_batch(order: BatchOrder) -> list[int]:
-    """The batch in order of length with the median size, padding counted; of two the smaller."""
-    by_size = sorted(order.in_order(), key=order.size)
-    return by_size[(len(by_size) - 1) // 2]
 
 
 def training_step(

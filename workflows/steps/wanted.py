@@ -1,6 +1,8 @@
 """Which points the tables of an experiment ask for, whichever path then stands for a depth."""
 
-from methods.contract import Point
+from collections.abc import Hashable
+
+from methods.contract import Method, Point
 from workflows.experiment import Experiment
 from workflows.experiment.entries import Row
 
@@ -26,3 +28,11 @@ def wanted_points(experiment: Experiment, system: str, points: list[Point]) -> l
         for point in points
         if point.id in named or point.path in further or (point.offered and point.depth in depths)
     ]
+
+
+def points_by_cost(experiment: Experiment, system: str, method: Method, points: list[Point]) -> list[list[Point]]:
+    """The points that may stand in a table, together those that cost the same: the first of them is measured."""
+    alike: dict[Hashable, list[Point]] = {}
+    for point in wanted_points(experiment, system, points):
+        alike.setdefault(method.cost_key(point), []).append(point)
+    return list(alike.values())
