@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from asr.backbones import BackboneFactory, Batch
 from benchmarks.comparison import Bench, Row, parser, spread
 from benchmarks.encoders import noise
+from benchmarks.rates import operations
 from common.errors import run
 from methods.contract import Step, make_method
 
@@ -78,13 +78,6 @@ def measure(bench: Bench, name: str, layers: int, repeats: int, until: float) ->
     row = (f"joint step {layers} -> {DEPTH}, {NAMES[name]}", "two separate passes", *kept)
     work = f"forward and backward, {audio}, {bench.where}"
     bench.report.add(Row(*row, work, ours, theirs, "ms", measure, REACH))
-
-
-def operations(step: Callable[[], None]) -> int:
-    """Floating-point operations of matrix products and convolutions, forward and backward."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
 
 
 def speech(bench: Bench, name: str) -> tuple[Batch, str]:

@@ -13,6 +13,7 @@ padding (`mask_padding`), as it does in every training; the others do not.
 import contextlib
 import dataclasses
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison import FEWEST_PAIRS, Bench, Row, compared, parser
+from benchmarks.comparison import FEWEST_PAIRS, Bench, Row, compared, counted, parser
 from benchmarks.loops.turns import sides
 from benchmarks.suite import PEERS
 from common.errors import UserError, run
@@ -55,9 +56,8 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     return bench.report.rows
 
 
-def race(bench: Bench, ours: Loop, theirs: Loop, repeats: int, until: float) -> list[tuple[float, float]]:
-    """Seconds of a step of both, pair by pair. Raises `UserError` when one of them ends."""
-    loops = (ours, theirs)
+def race(bench: Bench, loops: Sequence[Loop], repeats: int, until: float) -> list[tuple[float, ...]]:
+    """Seconds of a step of each, in turn. Raises `UserError` when one of them ends."""
     common = {
         "threads": bench.threads,
         "device": bench.device.type,
@@ -71,13 +71,13 @@ def race(bench: Bench, ours: Loop, theirs: Loop, repeats: int, until: float) -> 
     environments = [{**threads, **hidden, "PYTHONPATH": _path(loop.checkout)} for loop in loops]
     folders = [str(loop.checkout) for loop in loops]
     try:
-        with sides(commands, environments, folders) as (first, second):
-            pairs: list[tuple[float, float]] = []
-            while len(pairs) < repeats and (len(pairs) < FEWEST_PAIRS or time.monotonic() < until):
-                pairs.append((first.step(), second.step()))
-            return pairs
+        with sides(commands, environments, folders) as running:
+            turns: list[tuple[float, ...]] = []
+            while len(turns) < repeats and (len(turns) < FEWEST_PAIRS or time.monotonic() < until):
+                turns.append(tuple(side.step() for side in running))
+            return turns
     except RuntimeError as error:
-        raise UserError(f"{ours.script} and {theirs.script}: {error}") from error
+        raise UserError(f"{', '.join(loop.script for loop in loops)}: {error}") from error
 
 
 def _path(checkout: Path) -> str:
@@ -106,10 +106,40 @@ def conformer(bench: Bench, repeats: int) -> None:
         if bf16_units():
             races += [(BF16, FLOAT32, f"{espnet}, float32: it has no other on CPUs", 1.5)]
             races += [(BF16, BF16, f"{espnet}, its model put under torch's autocast", None)]
+    seconds: dict[str, float] = {}
     for number, (mine, peers, peer, reach) in enumerate(races):
         ends = bench.until(number, len(races))
-        pairs = race(bench, ours.with_(precision=mine), theirs.with_(precision=peers), repeats, ends)
+        pairs = race(bench, [ours.with_(precision=mine), theirs.with_(precision=peers)], repeats, ends)
         bench.report.add(compared(f"{step}, {NAMES[mine]}", peer, pairs, audio, reach))
+        if mine not in seconds:
+            seconds[mine] = statistics.median(pair[0] for pair in pairs)
+    rate_rows(bench, ours.given, seconds, audio)
+
+
+def rate_rows(bench: Bench, given: dict[str, Any], seconds: dict[str, float], audio: str) -> None:
+    """Adds what part of the machine's matrix rate a step of so many seconds, by precision, comes to."""
+    import torch
+
+    from asr.backbones import BackboneFactory, Batch
+    from benchmarks.rates import matrix_rate, operations
+    from methods.contract import Step, make_method
+
+    method = make_method(
+        given["method"], given["settings"], BackboneFactory(**given["backbone"], vocabulary=given["vocabulary"])
+    )
+    module, count = method.build().to(bench.device).train(), len(given["lengths"])
+    lengths, label_lengths = torch.tensor(given["lengths"]), torch.tensor(given["tokens"])
+    inputs = torch.randn(count, max(given["lengths"]), given["backbone"]["settings"]["input_dim"])
+    labels = (5 + torch.arange(max(given["tokens"])) % 2).expand(count, -1).clone()
+    batch = Batch(tuple(map(str, range(count))), inputs, lengths, labels, label_lengths).to(bench.device)
+    done = operations(lambda: method.losses(module, batch, Step("train", 0, 0, steps=1))["total"].backward())
+    for precision, taken in seconds.items():
+        rate = matrix_rate(bench, torch.bfloat16 if precision == BF16 else torch.float32)
+        name = f"operations of that step, {NAMES[precision]}"
+        work = f"{done / 1e9:.0f} GFLOP, {audio}; products of large matrices run at {rate / 1e9:.0f} GFLOP/s"
+        reach = 0.4 if precision == BF16 and bench.device.type == "cuda" else None
+        share = done / taken / rate
+        bench.report.add(counted(name, "", share, work, "of the machine's matrix rate", reach=reach))
 
 
 def fine_tuning(bench: Bench, repeats: int) -> None:
@@ -127,7 +157,7 @@ def fine_tuning(bench: Bench, repeats: int) -> None:
     precision = BF16 if on_gpu else FLOAT32
     ours = ours.with_(precision=precision)
     theirs = dataclasses.replace(ours, script="huggingface_trainer")
-    pairs = race(bench, ours, theirs, repeats, bench.ends)
+    pairs = race(bench, [ours, theirs], repeats, bench.ends)
     work = f"{count} x {seconds:g} s, {NAMES[precision]}, {bench.where}"
     name, peer = "fine-tuning step, wav2vec2-base", "Hugging Face's Trainer"
     bench.report.add(compared(name, peer, pairs, work, 1.2 if on_gpu else 1.1))
@@ -138,7 +168,7 @@ def smoke(bench: Bench, repeats: int) -> None:
     GPU compiled against not compiled."""
     from workflows.experiment import load_experiment
 
-    experiment = load_experiment("smoke")
+    experiment, on_gpu = load_experiment("smoke"), bench.device.type == "cuda"
     lengths = [70, 60] if bench.quick else [245, 240, 236, 234, 228, 220, 214, 208]
     races = []
     for name in ("a12", "f6"):
@@ -152,10 +182,23 @@ def smoke(bench: Bench, repeats: int) -> None:
     with earlier_checkout(EARLIER) as checkout:
         for number, (name, ours) in enumerate(races):
             theirs = dataclasses.replace(ours, checkout=checkout)
-            pairs = race(bench, ours, theirs, repeats, bench.until(number, len(races)))
+            loops = [ours, theirs, *compiled(ours)] if on_gpu else [ours, theirs]
+            turns = race(bench, loops, repeats, bench.until(number, len(races)))
             work = f"{len(lengths)} utterances, {max(lengths)} frames at most, float32, {bench.where}"
-            row = compared(f"training step of `smoke`, {name}", f"commit {EARLIER}", pairs, work)
-            bench.report.add(dataclasses.replace(row, reach=None if bench.device.type == "cuda" else 1.5))
+            step, pairs = f"training step of `smoke`, {name}", [turn[:2] for turn in turns]
+            bench.report.add(compared(step, f"commit {EARLIER}", pairs, work, None if on_gpu else 1.5))
+            if len(loops) > 2:
+                pairs = [(turn[2], turn[0]) for turn in turns]
+                bench.report.add(compared(f"{step}, compiled", "not compiled", pairs, work, 4.0))
+
+
+def compiled(loop: Loop) -> list[Loop]:
+    """The same loop with its blocks compiled; none where this commit cannot."""
+    from asr.settings import TrainingSettings
+
+    if "compile" not in TrainingSettings.model_fields:
+        return []
+    return [loop.with_(training={**loop.given["training"], "compile": "blocks"})]
 
 
 def _given(
