@@ -36,7 +36,8 @@ def what_runs(precision: Precision, device: torch.device) -> Precision:
 def precision_of(precision: Precision, device: torch.device) -> Iterator[None]:
     """Inside, forward passes on `device` run in `precision`, as far as the device can."""
     bf16 = what_runs(precision, device) == "bf16-mixed"
-    with float32_products(precision, device), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    cast = torch.autocast(device.type, torch.bfloat16) if bf16 else no_autocast(device)
+    with float32_products(precision, device), cast:
         yield
 
 
