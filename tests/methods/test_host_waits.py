@@ -20,8 +20,6 @@ CASES = [
     ("baselines.magnitude", "wav2vec2", {"schedule": "gradual", "scope": "global"}),
     ("baselines.magnitude", "wav2vec2", {"schedule": "parp"}),
     ("baselines.distillation", "wav2vec2", {"foldable": {"depth": 6, "target": "both"}, "kl": {"reduction": "mean"}}),
-    ("baselines.low_rank", "wav2vec2", {"by": "energy", "keep": 0.9}),
-    ("baselines.masked_prediction", "hubert", {"clusters": 8, "unmasked_weight": 0.5}),
 ]
 
 

@@ -19,7 +19,7 @@ that of CTC copies its lengths to the device and waits, whoever calls it.
 
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,7 +28,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 DEVICE = torch.device("meta")
 HOST = torch.device("cpu")
@@ -82,27 +81,39 @@ class HostWaits(TorchDispatchMode):
         self._of_the_host.__exit__(*error)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        given = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
-        source = DEVICE if any(isinstance(each, OnDevice) for each in given) else HOST
-        target = torch.device(kwargs.get("device") or source)
+        kwargs, given, of_numbers = dict(kwargs or {}), [], {}
+
+        def numbers_of(each: Tensor) -> Tensor:
+            given.append(each)
+            if not isinstance(each, OnDevice):
+                return each
+            of_numbers[id(each.numbers)] = each
+            return each.numbers
+
+        def placed(each: Tensor) -> Tensor:  # what was changed in place comes back as the tensor that was given
+            return of_numbers[id(each)] if id(each) in of_numbers else OnDevice(each)
+
+        numbers = of_tensors(numbers_of, args)
+        further = {key: of_tensors(numbers_of, value) for key, value in kwargs.items()}
+        source = DEVICE if of_numbers else HOST
+        target = source if kwargs.get("device") is None else torch.device(kwargs["device"])
         if (what := _wait(function, args, kwargs, source, target)) is not None:
             self.count(what)
         _check_places(function, given, kwargs, target)
-        if kwargs.get("device") is not None:
-            kwargs["device"] = HOST
-        of_numbers = {id(each.numbers): each for each in given if isinstance(each, OnDevice)}
-        args, kwargs = tree_map_only(OnDevice, lambda each: each.numbers, (args, kwargs))
-        made = function(*args, **kwargs)
-        if target == HOST:
-            return made
-        # What is changed in place comes back as the tensor that was given.
-        return tree_map_only(
-            Tensor, lambda each: of_numbers[id(each)] if id(each) in of_numbers else OnDevice(each), made
-        )
+        if further.get("device") is not None:
+            further["device"] = HOST
+        made = function(*numbers, **further)
+        return made if target == HOST else of_tensors(placed, made)
 
     def count(self, what: str) -> None:
         self.waits.append(f"{what} {_place()}")
+
+
+def of_tensors(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """`value` with `change` of every tensor in it, in lists and tuples too."""
+    if isinstance(value, Tensor):
+        return change(value)
+    return type(value)([of_tensors(change, each) for each in value]) if isinstance(value, (list, tuple)) else value
 
 
 class _NumbersOfTheHost(TorchFunctionMode):
