@@ -11,7 +11,10 @@ spawned ones would each import torch, which takes seconds and as much memory aga
 """
 
 import multiprocessing
+import multiprocessing.connection
+import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
@@ -47,6 +50,7 @@ def load(
         pin_memory=on_gpu,
         prefetch_factor=settings.prefetch if settings.workers else None,
         multiprocessing_context=_server() if settings.workers else None,
+        worker_init_fn=_end_with_the_training,
         generator=torch.Generator(),  # or it would draw a seed for its workers from the global one
     )
     read = iter(loader)
@@ -84,6 +88,18 @@ class _Reading(Dataset):
 
 def _as_it_is(read: Read | UserError) -> Read | UserError:
     return read
+
+
+def _end_with_the_training(_: int) -> None:
+    """In a worker: go when the process that wants the batches has gone, also when it was killed. torch looks at the
+    worker's own parent, which is the server, and the server stays for as long as there are workers."""
+
+    def watch(process: int) -> None:
+        multiprocessing.connection.wait([process])
+        os._exit(1)
+
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
 
 
 def _server() -> multiprocessing.context.BaseContext:

@@ -1,6 +1,5 @@
 """A large set takes little memory where it is trained on, and none where it is read."""
 
-import gc
 import itertools
 import tracemalloc
 from multiprocessing.reduction import ForkingPickler
@@ -44,10 +43,8 @@ def test_examples_come_out_as_they_went_in():
 
 def held(make):
     """Bytes that a thing takes for as long as it is there."""
-    gc.collect()
     tracemalloc.start()
     thing = make()
-    gc.collect()
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     del thing

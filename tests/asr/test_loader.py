@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -135,3 +136,36 @@ def test_a_killed_worker_ends_the_training_instead_of_hanging_it(examples):
         for _ in range(50):
             next(batches)
     assert "\n" not in str(raised.value)
+
+
+def read_until_killed(examples, connection):
+    """A training process: it reads with two workers, says which, and goes on until it is killed."""
+    speech = speech_set(examples)
+    batches = load(speech, speech.order(3.0).endless(), CPU, True, training(workers=2))
+    next(batches)
+    connection.send([each.pid for each in multiprocessing.active_children()])
+    time.sleep(600)
+
+
+def test_workers_of_a_killed_training_go_too(examples):
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=read_until_killed, args=(examples, theirs))
+    process.start()
+    workers = ours.recv()
+    assert len(workers) == 2 and all(map(is_there, workers))
+    process.kill()
+    process.join()
+    for _ in range(600):
+        if not any(map(is_there, workers)):
+            break
+        time.sleep(0.1)
+    assert not any(map(is_there, workers))
+
+
+def is_there(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

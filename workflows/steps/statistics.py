@@ -5,11 +5,14 @@ that is the same for every system with the same batch settings, at the speed the
 """
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
 from asr.batch_norm import batch_norms, estimating, statistics_of
+from asr.batches import BatchOrder
+from asr.loader import load
 from asr.settings import TrainingSettings
 from methods.contract import Method, Step
 from workflows.data import PreparedData, leave_out_too_long
@@ -49,15 +52,11 @@ def _estimate(
     order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
     frames, labels, batches = 0, set(), 0
     with estimating(module):
-        for indices in order.epoch(0):
-            lengths = speech.examples.frames[indices].tolist()
-            if sum(method.output_lengths(module, lengths)) < 2:
-                continue  # one frame has no variance
-            batch = speech.batch(indices, device, labelled=False)
+        for batch in load(speech, _long_enough(order, method, module), device, False, training):
             for point in method.statistics_points(module, _step(batches, seed)):
                 method.at(module, point).encode(batch.inputs, batch.input_lengths)
                 labels.add(point.label)
-            frames, batches = frames + sum(lengths), batches + 1
+            frames, batches = frames + int(batch.input_lengths.sum()), batches + 1
             if frames >= SECONDS * speech.extractor.frames_per_second:
                 break
     return {
@@ -66,6 +65,13 @@ def _estimate(
         "executions": sum(int(norm.num_batches_tracked) for norm in norms),
         "points": sorted(labels),
     }
+
+
+def _long_enough(order: BatchOrder, method: Method, module: nn.Module) -> Iterator[list[int]]:
+    """Batches of the first epoch without those of a single frame, which has no variance."""
+    for indices in order.epoch(0):
+        if sum(method.output_lengths(module, order.frames[indices].tolist())) >= 2:
+            yield indices
 
 
 def _step(batch: int, seed: int) -> Step:

@@ -16,6 +16,7 @@ from asr.backbones import BackboneFactory, Batch
 from asr.batch_norm import statistics_of
 from asr.checkpoints import load_stage, save_stage
 from asr.corpora.content import check_audio
+from asr.loader import load
 from asr.precision import what_runs
 from asr.processes import ended_together
 from asr.seeds import seed_step
@@ -193,8 +194,7 @@ def _fixed_batches(
     speech = data.speech_set(stage.set, stage.labelled, pad_to_seconds=training.pad_to_seconds)
     leave_out_too_long(speech, lambda lengths: method.output_lengths(module, lengths), stage.set)
     order = speech.order(training.batch_seconds, training.buckets, batch_utterances=training.batch_utterances)
-    for indices in order.cut(speech.round_the_speakers()):
-        yield speech.batch(indices, device, stage.labelled)
+    yield from load(speech, order.cut(speech.round_the_speakers()), device, stage.labelled, training)
 
 
 def _finish_files(out: Path, work: Path, provenance: dict[str, Any]) -> None:
