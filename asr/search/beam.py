@@ -88,6 +88,15 @@ class BeamSearch:
         return frames if ratio == 0 else max(1, int(ratio * frames))
 
 
+def is_the_end(ended: list[Tensor], best: Tensor) -> Tensor:
+    """(utterances,): whether nothing better is to come. `ended` has of each step so far the score of the best
+    hypothesis that ended in it (utterances,), -inf where none did; `best` is the best of all."""
+    if len(ended) < END_STEPS + END_DELAY:
+        return torch.zeros_like(best, dtype=torch.bool)
+    scores = torch.stack(ended[-END_STEPS - END_DELAY : -END_DELAY])
+    return ((scores > -torch.inf) & (scores - best < END_MARGIN)).all(0)
+
+
 class _Batch:
     """The utterances that are searched together: `names`, and of each its running hypotheses.
 
@@ -166,10 +175,8 @@ class _Batch:
         self.ended.append(ended)
         self.running = self.running.masked_fill(ends | self.finished[:, None], -torch.inf)
         self.finished = self.finished | ~(self.running > -torch.inf).any(1)
-        first = step - END_DELAY - END_STEPS
-        if self.search.settings.max_length_ratio == 0 and first >= 0:
-            recent = torch.stack(self.ended[first : step - END_DELAY])
-            self.finished = self.finished | ((recent > -torch.inf) & (recent - self.best < END_MARGIN)).all(0)
+        if self.search.settings.max_length_ratio == 0:
+            self.finished = self.finished | is_the_end(self.ended, self.best)
 
     def take_finished(self) -> list[tuple[int, Hypothesis]]:
         """The utterances that are finished, with their best hypotheses; the batch goes on without them."""

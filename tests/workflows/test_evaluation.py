@@ -11,13 +11,16 @@ from analysis.scoring.trn import read_trn, write_trn
 from asr.corpora import read_cuts
 from asr.corpora.manifests import write_cuts
 from asr.settings import DecodeSettings
+from asr.tokenizer import Tokenizer
 from common.files import sha256
-from methods.contract import Point
+from methods.contract import Point, path_points
+from tests.models import STILL, batch, conformer
 from tests.workflows.commands import ROOT, command, read
 from workflows.experiment import load_experiment
+from workflows.experiment.decides import evaluation_inputs
 from workflows.sources import needed_files
 from workflows.steps.choice import Chooser, table_points
-from workflows.steps.evaluate import covering_first, evaluate_system
+from workflows.steps.evaluate import covering_first, evaluate_system, search_together
 from workflows.systems import load_system
 
 
@@ -167,3 +170,35 @@ def test_the_paper_searches_table_points_only():
     assert (experiment.decodes["beam"].points, experiment.decodes["greedy"].points) == ("tables", "all")
     assert {experiment.tables[name].decode for name in ("table1", "table4")} == {"beam"}
     assert experiment.figures["figure2"].decode == "greedy"
+
+
+def test_points_and_utterances_are_searched_together():
+    """Three points of two models, of which two share decoder and CTC layer: each gets what it gets alone."""
+    tokenizer = Tokenizer.train([" ".join("abcdefghij")], "word")
+    models = [conformer(seed, layers=2, **STILL).eval().requires_grad_(False) for seed in (0, 1)]
+    for model in models:
+        model.ctc.ctc_lo.weight.mul_(5)
+    points = path_points([(1, 1), (2, 1), (2, 2)], [])
+    model_of = {point.id: model for point, model in zip(points, (models[0], models[1], models[0]), strict=True)}
+    speech = batch()
+    encodings = [(p, model_of[p.id].encode(speech.inputs, speech.input_lengths, p.path)) for p in points]
+    settings = DecodeSettings(kind="beam", beam=3, max_length_ratio=0.4)
+
+    def found(some):
+        outputs = search_together(some, lambda point: model_of[point.id].scorers(), tokenizer, settings)
+        return {point.id: ids for point, ids in outputs}
+
+    alone = {point.id: found([(point, encoded)])[point.id] for point, encoded in encodings}
+    assert found(encodings) == alone
+    assert len({str(ids) for ids in alone.values()}) == 3 and all(len(ids) == 3 for ids in alone.values())
+
+
+def test_how_many_hypotheses_are_searched_at_once_decodes_nothing_again():
+    experiment = load_experiment("config/smoke.yaml")
+    system = next(name for name in experiment.systems if "beam" in experiment.decodes_of(name))
+    before = evaluation_inputs(experiment, system)
+    beam = experiment.decodes["beam"]
+    for change, same in (({"batch_hypotheses": 7}, True), ({"beam": 7}, False)):
+        decodes = {**experiment.decodes, "beam": beam.model_copy(update=change)}
+        changed = evaluation_inputs(experiment.model_copy(update={"decodes": decodes}), system)
+        assert (changed == before) is same

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from asr.decoding import greedy
 from asr.precision import precision_of
 from asr.search import BeamSearch
 from asr.settings import DecodeSettings, Precision
+from asr.tokenizer import Tokenizer
 from common.errors import UserError
 from common.files import sha256, write_json
 from methods.contract import Point, TrainedSystem, all_points
@@ -108,18 +109,30 @@ class Decoder:
             yield point, greedy(recogniser.ctc_log_probs(encoded), encoded.lengths)
 
     def _beam(self, encodings: Iterable[tuple[Point, Encoded]]) -> Iterator[tuple[Point, list[list[int]]]]:
-        """Points that have decoder and CTC layer in common are searched together, and all utterances of the batch."""
-        together: dict[tuple[int, int], tuple[BeamSearch, list[tuple[Point, list[Tensor]]]]] = {}
-        for point, encoded in encodings:
-            scorers = self.system.method.at(self.system.module, point).scorers()
-            search = BeamSearch(scorers, self.data.tokenizer, self.settings)
-            frames = [row[:length] for row, length in zip(encoded.frames, encoded.lengths.tolist(), strict=True)]
-            search, outputs = together.setdefault((id(search.decoder), id(search.ctc)), (search, []))
-            outputs.append((point, frames))
-        for search, outputs in together.values():
-            found = iter(search([frames for _, utterances in outputs for frames in utterances]))
-            for point, utterances in outputs:
-                yield point, [next(found).tokens for _ in utterances]
+        def scorers(point: Point) -> dict[str, Any]:
+            return self.system.method.at(self.system.module, point).scorers()
+
+        return search_together(encodings, scorers, self.data.tokenizer, self.settings)
+
+
+def search_together(
+    encodings: Iterable[tuple[Point, Encoded]],
+    scorers_of: Callable[[Point], dict[str, Any]],
+    tokenizer: Tokenizer,
+    settings: DecodeSettings,
+) -> Iterator[tuple[Point, list[list[int]]]]:
+    """Token ids of the utterances of a batch at each point. Points that have decoder and CTC layer in common are
+    searched together."""
+    together: dict[tuple[int, int], tuple[BeamSearch, list[tuple[Point, list[Tensor]]]]] = {}
+    for point, encoded in encodings:
+        search = BeamSearch(scorers_of(point), tokenizer, settings)
+        search, outputs = together.setdefault((id(search.decoder), id(search.ctc)), (search, []))
+        lengths = encoded.lengths.tolist()
+        outputs.append((point, [row[:length] for row, length in zip(encoded.frames, lengths, strict=True)]))
+    for search, outputs in together.values():
+        found = iter(search([frames for _, utterances in outputs for frames in utterances]))
+        for point, utterances in outputs:
+            yield point, [next(found).tokens for _ in utterances]
 
 
 def in_precision(
