@@ -9,9 +9,12 @@ import time
 import pytest
 import torch
 
-from asr.processes import end_with_parent
+from asr.processes import end_with_parent, launched
+from asr.training import make_fabric
 from asr.training_log import read_log
-from tests.asr.together import CASES, train_all
+from common.errors import UserError
+from methods.contract import Step
+from tests.asr.together import CASES, settings, train_all
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -45,6 +48,40 @@ def test_a_process_that_fails_ends_all_and_is_the_one_that_says_why(trained):
         "error: the second process fails",
     ], trained[2][-3000:]
     assert "Traceback" not in trained[2] and not (trained[1] / "fails/final.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "machines"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "x", "GROUP_WORLD_SIZE": "2", "WORLD_SIZE": "8"}, (2, 8)),
+        ({"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, (2, 4)),
+        ({"SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "bash"}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_launcher_started_is_found(monkeypatch, found, machines):
+    """A shell in an allocation is no task of srun's."""
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_JOB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    assert launched() == machines
+    if machines:
+        with pytest.raises(UserError, match=f"training.devices is 3, but {machines[1]} process"):
+            make_fabric(settings(3))
+
+
+def test_what_decides_which_layers_run_is_drawn_alike_only_where_batch_norm_asks():
+    def draws(**kind):
+        steps = [Step("train", 3, 0, rank=rank, **kind) for rank in (0, 1)]
+        return [
+            [float(torch.rand((), generator=make("x"))) for make in (s.layers_generator, s.generator)] for s in steps
+        ]
+
+    (first, alone), (second, other) = draws()
+    assert first == alone != other == second
+    (first, alone), (second, other) = draws(same_layers=True)
+    assert first == second == alone != other
 
 
 def test_a_process_ends_with_the_one_that_started_it():

@@ -367,6 +367,25 @@ def test_what_methods_need_is_what_the_reader_saw():
         assert needed == experiment.starts_from(name) and set(needed) <= set(experiment.needs(name))
 
 
+def test_what_devices_share_decides_where_there_are_several(tmp_path):
+    def inputs(name, **training):
+        path = changed(tmp_path, lambda found: found["training"].update(training), name)
+        return training_inputs(load_experiment(str(path)), "a4")
+
+    one, one_global = inputs("one"), inputs("one_global", batch_norm="global")
+    two, two_global = inputs("two", devices=2), inputs("two_global", devices=2, batch_norm="global")
+    assert one == one_global and "batch_norm" not in one["training"]
+    assert len({str(each) for each in (one, two, two_global)}) == 3
+
+
+def test_batch_norm_over_padding_is_no_devices_but_its_own(tmp_path):
+    def change(found):
+        found["backbone"]["settings"]["mask_padding"] = False
+        found["training"]["batch_norm"] = "global"
+
+    refused_by_check(changed(tmp_path, change), "training: batch_norm 'global' is that of real frames")
+
+
 def test_only_what_changes_a_system_changes_its_training_inputs(tmp_path):
     base = load_experiment(str(TINY))
     other = load_experiment(str(changed(tmp_path, put("systems", "f2", "settings", "alpha_kl", 0.2), "tiny")))
