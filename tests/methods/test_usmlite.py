@@ -83,6 +83,18 @@ def test_the_largest_of_every_group_are_kept_and_ties_go_to_the_lower_index():
         assert (smallest >= groups.masked_fill(kept, -torch.inf).amax(-1)).all()
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16, torch.int8])
+def test_what_is_kept_is_what_a_stable_sort_puts_first(kind):
+    """Also where numbers are equal, in any type, whichever way a group of this size is sorted out."""
+    few = torch.randint(-2, 3, (12, 48), generator=torch.Generator().manual_seed(3)).to(kind)
+    for weight in (few, torch.zeros_like(few), (100 * weights(12, 48)).to(kind)):
+        for n, m in ((1, 2), (2, 4), (1, 4), (3, 8), (5, 16), (7, 24)):
+            sizes = weight.abs().view(12, -1, m)
+            order = sizes.argsort(dim=-1, descending=True, stable=True)
+            expected = torch.zeros_like(sizes, dtype=torch.bool).scatter_(-1, order[..., :n], True)
+            assert torch.equal(keep_largest(weight, n, m), expected.view_as(weight)), (n, m)
+
+
 def test_codes_by_hand_are_rounded_half_up():
     assert half_up(torch.tensor([2.5, -2.5, 0.5, -0.5, 1.4])).tolist() == [3, -2, 1, 0, 1]
     codes, scales = coded(torch.tensor([[7.0, 2.5, -2.5, 0.4], [0.0, 0.0, 0.0, 0.0]]), 4)
