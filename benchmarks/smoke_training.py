@@ -15,7 +15,6 @@ import csv
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from analysis.scoring.alignment import align
@@ -111,17 +111,15 @@ def make(
     log = folder / f"{name}.log"
     with open(log, "wb") as said:
         streams = {"stdout": said, "stderr": subprocess.STDOUT}
-        process = subprocess.Popen(
-            [*command, "--", *targets], cwd=ROOT, env=environment, start_new_session=True, **streams
-        )
+        process = psutil.Popen([*command, "--", *targets], cwd=ROOT, env=environment, **streams)
         try:
             status = process.wait(max(1.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return False
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        except psutil.TimeoutExpired:
+            for each in (*process.children(recursive=True), process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
             process.wait()
+            return False
     if status:
         lines = [line for line in log.read_text(errors="replace").splitlines() if "rror" in line]
         raise UserError(f"{name}: {lines[0].strip() if lines else f'Snakemake ended with {status}'} ({log})")

@@ -13,6 +13,7 @@ padding (`mask_padding`), as it does in every training; the others do not.
 import contextlib
 import dataclasses
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -107,12 +108,15 @@ def conformer(bench: Bench, repeats: int) -> None:
             races += [(BF16, FLOAT32, f"{espnet}, float32: it has no other on CPUs", 1.5)]
             races += [(BF16, BF16, f"{espnet}, its model put under torch's autocast", None)]
     seconds: dict[str, float] = {}
-    for number, (mine, peers, peer, reach) in enumerate(races):
-        ends = bench.until(number, len(races))
-        pairs = race(bench, [ours.with_(precision=mine), theirs.with_(precision=peers)], repeats, ends)
-        bench.report.add(compared(f"{step}, {NAMES[mine]}", peer, pairs, audio, reach))
-        if mine not in seconds:
-            seconds[mine] = statistics.median(pair[0] for pair in pairs)
+    for index, (mine, peers, peer, reach) in enumerate(races):
+        ends = bench.until(index, len(races))
+        loops = [theirs.with_(precision=peers), ours.with_(precision=mine)]
+        loops += compiled(loops[1]) if on_gpu else []
+        turns = race(bench, loops, repeats, ends)
+        for number, how in enumerate(("", ", compiled")[: len(loops) - 1], start=1):
+            pairs = [(turn[number], turn[0]) for turn in turns]
+            bench.report.add(compared(f"{step}, {NAMES[mine]}{how}", peer, pairs, audio, reach))
+            seconds[mine] = min(seconds.get(mine, math.inf), statistics.median(turn[number] for turn in turns))
     rate_rows(bench, ours.given, seconds, audio)
 
 

@@ -2,8 +2,8 @@
 
     python -m tests.reference results/smoke
 
-Copies tables, figures, claims, RESULTS.md, experiment and, of each system, provenance, costs and studies; no models,
-audio and transcripts. What the README says around its tables (commit, machine, time) is written by hand.
+Copies tables, figures, claims, RESULTS.md, experiment and, of each system, provenance, losses, costs and studies; no
+models, audio and transcripts. What the README says around its tables (commit, machine, time) is written by hand.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 README, REFERENCE = Path("README.md"), Path("results/reference/smoke")
 KEPT = ("RESULTS.md", "claims.json", "claims.csv", "experiment.json", "figures/*", "tables/*")
-KEPT_OF_SYSTEMS = ("provenance.json", "measured/costs.json", "sensitivity.json", "weight_errors.json")
+KEPT_OF_SYSTEMS = ("provenance.json", "log.jsonl", "measured/costs.json", "sensitivity.json", "weight_errors.json")
 
 SYSTEM = [("sys", "Sys.", "", ""), ("system", "system", "", "")]
 LAYERS = [("physical_layers", "physical layers", "", ""), ("depth", "depth", "", "")]
