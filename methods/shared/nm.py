@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 
-
 COMPARED = 8
 """Up to so many numbers a group, comparing all pairs is faster than sorting."""
 
