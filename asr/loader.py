@@ -39,15 +39,14 @@ def load(
     On a GPU they come through pinned memory, and nothing waits for their copies. The random state of this process is
     left as it is. Raises `UserError` where a batch cannot be read, when it is its turn, and when a worker was killed.
     """
-    on_gpu = device.type == "cuda"
-    reading = _Reading(speech.reader, labelled, not on_gpu or settings.features_on == "workers")
+    reading = _Reading(speech.reader, labelled, device.type == "cpu" or settings.features_on == "workers")
     loader = DataLoader(
         reading,
         batch_size=None,  # the sampler gives whole batches
         sampler=map(speech.examples.wanted, batches),
         num_workers=settings.workers,
         collate_fn=_as_it_is,
-        pin_memory=on_gpu,
+        pin_memory=device.type == "cuda",
         prefetch_factor=settings.prefetch if settings.workers else None,
         multiprocessing_context=_server() if settings.workers else None,
         worker_init_fn=_end_with_the_training,

@@ -17,6 +17,7 @@ from asr.features import FeatureExtractor, Normaliser, WaveformExtractor, as_the
 from asr.loader import load
 from asr.settings import FeatureSettings, TrainingSettings
 from common.errors import UserError
+from workflows.steps.host_waits import DEVICE, HostWaits
 
 CPU = torch.device("cpu")
 RATE = 8000
@@ -72,6 +73,26 @@ def test_batches_are_the_same_whoever_reads_them(examples, kind):
             assert ours.ids == batch.ids
             for name in ("inputs", "input_lengths", "targets", "target_lengths"):
                 assert torch.equal(getattr(ours, name), getattr(batch, name))
+
+
+@pytest.mark.parametrize("features_on", ["device", "workers"])
+def test_no_batch_waits_for_a_gpu(examples, features_on):
+    """On a pretended one, from the second batch on: the first one moves filters and statistics there. Features that the
+    device makes of padded waveforms are those of the utterances, with zeros behind them."""
+    speech = speech_set(examples, pad_to_seconds=0.32)
+    batches = speech.order(3.0).in_order()
+    expected = [speech.batch(indices, CPU) for indices in batches]
+    with HostWaits() as host:
+        found = load(speech, batches, DEVICE, True, training(features_on=features_on))
+        for number, batch in enumerate(expected):
+            made = next(found)
+            assert host.waits == [] or number == 0
+            host.waits.clear()
+            assert made.inputs.device == made.targets.device == DEVICE and made.input_lengths.device == CPU
+            torch.testing.assert_close(made.inputs.numbers, batch.inputs, atol=1e-4, rtol=0)
+            assert torch.equal(made.input_lengths, batch.input_lengths) and batch.inputs.size(1) % 32 == 0
+            assert all(not row[length:].any() for row, length in zip(batch.inputs, batch.input_lengths, strict=True))
+    assert len(expected) > 3
 
 
 def test_a_worker_computes_with_one_thread_and_leaves_random_numbers_alone(examples):
