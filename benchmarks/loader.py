@@ -180,25 +180,28 @@ def read_theirs(kind: str, cuts: list[Any], workers: int, device: Any) -> Iterat
 
 
 def memory(bench: Bench, folder: Path, sizes: Sequence[int]) -> list[Row]:
-    """Bytes that an utterance more takes, from the difference of two corpora."""
-    manifests = {size: write_manifest(folder, size) for size in sizes}
-    taken = {side: [measured(side, manifests[size]) for size in sizes] for side in TAKEN}
-    bench.report.say(**{f"MB at {', '.join(map(str, sizes))} utterances": taken})
-    more = sizes[-1] - sizes[0]
-    bytes_each = {
-        (side, process): 1e6 * (found[-1][process] - found[0][process]) / more
-        for side, found in taken.items()
-        for process in found[0]
-    }
+    """Bytes that an utterance more takes, from two corpora: of `sizes` for ours, of the first and its threefold for the
+    others, whose memory grows in a straight line and takes long."""
+    ours = bytes_each(bench, "ours", folder, sizes)
     work = f"private memory of a process, {sizes[0]} to {sizes[-1]} utterances at three speeds"
-    ours = bytes_each["ours", "training"]
-    for side, peer in (("list", "a list of examples"), ("lhotse", "lhotse's CutSet in memory")):
-        theirs = bytes_each[side, "training"]
-        sizes_each = {"ours": ours, "theirs": theirs, "unit": "bytes an utterance"}
-        bench.report.add(counted("corpus in the training process", peer, theirs / ours, work, SMALL, **sizes_each))
-    worker = bytes_each["ours", "worker"]
+    worker = ours["worker"]
     bench.report.add(Row("corpus in a worker", "", worker, worker, worker, 1, work, measure="bytes an utterance"))
+    for side, peer in (("list", "a list of examples"), ("lhotse", "lhotse's CutSet in memory")):
+        theirs = bytes_each(bench, side, folder, (sizes[0], 3 * sizes[0]))["training"]
+        each = {"ours": ours["training"], "theirs": theirs, "unit": "bytes an utterance"}
+        bench.report.add(
+            counted("corpus in the training process", peer, theirs / max(1.0, ours["training"]), work, SMALL, **each)
+        )
     return bench.report.rows
+
+
+def bytes_each(bench: Bench, side: str, folder: Path, sizes: Sequence[int]) -> dict[str, float]:
+    """Bytes of an utterance, by process."""
+    first, last = (measured(side, write_manifest(folder, size)) for size in sizes)
+    bench.report.say(
+        **{f"MB, {side}, {size} utterances": found for size, found in zip(sizes, (first, last), strict=True)}
+    )
+    return {process: 1e6 * (last[process] - first[process]) / (sizes[1] - sizes[0]) for process in first}
 
 
 def write_manifest(folder: Path, utterances: int) -> Path:
@@ -207,6 +210,8 @@ def write_manifest(folder: Path, utterances: int) -> Path:
     (spoken,) = speech(folder, 1)
     text = "some words that were said by somebody and are as many as in an utterance of twelve seconds or a little more"
     path = folder / f"{utterances}.jsonl.gz"
+    if path.exists():
+        return path
     names = (f"speaker{number % 1000}-{number:08d}" for number in range(utterances))
     write_cuts(path, (Utterance(name, spoken.audio, RATE, 1.0, name.split("-")[0], text) for name in names))
     return path

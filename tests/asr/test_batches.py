@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from asr.batches import BatchOrder, SpeechSet
+from asr.batches import BatchOrder, SpeechSet, padded_frames
 from asr.corpora import Utterance
 from asr.examples import Example
 from asr.features import FeatureExtractor, WaveformExtractor, as_they_are, perturb_speed
@@ -36,6 +36,13 @@ def test_the_largest_batch_counts_padding_and_is_the_last_of_equals():
     assert BatchOrder([1, 1, 1, 1, 5], 5, 1, 0).largest() == [4]  # batches of 4 and 5 frames
     assert BatchOrder([2, 2, 2, 6], 6, 1, 0).largest() == [3]
     assert BatchOrder([1, 4, 4, 6], 8, 1, 0).largest() == [0, 1]  # 2 * 4 frames; the others hold 4 and 6
+
+
+def test_padding_to_a_multiple_counts():
+    order = BatchOrder([3, 1, 2, 2, 5], 8, 1, 0, multiple=4)
+    assert order.in_order() == [[1, 2], [3, 0], [4]]  # 4 frames each, then 8
+    assert [order.size(batch) for batch in order.in_order()] == [8, 8, 8] and order.largest() == [4]
+    assert [padded_frames(longest, 4) for longest in (1, 4, 5, 8)] == [4, 4, 8, 8]
 
 
 def test_buckets_are_of_like_length_and_no_batch_mixes_them():
