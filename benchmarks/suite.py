@@ -52,6 +52,7 @@ BENCHMARKS = (
     Benchmark("fine_tuning_step", 75, 60, ("transformers", "accelerate"), ("--what", "fine_tuning"), STEP),
     Benchmark("smoke_training", 0, 600, ("espnet2", "snakemake", "transformers")),
     Benchmark("joint_step", 180, 90, ("espnet2", "transformers")),
+    Benchmark("beam", 20, 90, ("espnet2",)),
     Benchmark("loader", 30, 60),
     Benchmark("corpus_memory", 50, 0, options=("--memory",), module="loader"),
     Benchmark("paths_tree", 30, 30, ("espnet2",)),

@@ -172,3 +172,22 @@ def test_both_loaders_read_the_same(tmp_path):
     facts = json.loads(out.read_text())["facts"]
     assert len(facts) == 2 and all(0 <= difference < 1e-3 for difference in facts.values())
     assert all(row.ratio > 0 for row in rows)
+
+
+def test_beam_search_beside_espnets():
+    """The same work on both sides: the transcripts are ESPnet's."""
+    from benchmarks.beam import main as beam
+
+    (row,) = beam(["--quick", "--device", "cpu", "--beam", "3"])
+    assert "2 transcripts equal, 0 others within 0.0001, 0 different" in row.work
+    assert row.ratio > 0 and row.peer == "ESPnet's, one utterance at a time"
+
+
+def test_transcripts_that_are_equal_close_or_different():
+    from benchmarks.beam import agreement
+
+    ours = [([1, 2], -3.0), ([1], -4.0), ([2], -5.0)]
+    theirs = [([1, 2], -3.5), ([2], -4.00001), ([3], -4.0)]
+    found = agreement(ours, theirs)
+    assert found.pop("largest_score_difference") == pytest.approx(1.0)
+    assert found == {"equal_transcripts": 1, "close": 1, "different": 1}
