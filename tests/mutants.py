@@ -66,6 +66,7 @@ OWN_TESTS = {
     "methods/unfolding.py": ["tests/methods/test_unfolding.py", "tests/methods/test_passes_that_decide.py"],
     "methods/shared/divergence.py": ["tests/methods/test_passes_that_decide.py"],
     "asr/training.py": ["tests/asr/test_training.py", "tests/asr/test_steps_that_decide.py"],
+    "asr/processes.py": ["tests/asr/test_processes.py"],
     "asr/checkpoints.py": ["tests/asr/test_training.py", "tests/asr/test_checkpoints.py"],
     "asr/batch_norm.py": ["tests/asr/test_batch_norm.py"],
     "asr/batches.py": ["tests/asr/test_speakers.py", "tests/asr/test_batches.py"],

@@ -296,6 +296,16 @@ WRONG = {
             parameter.data.mul_(torch.ones(parameter.shape).to(parameter.device))
 """,
     ),
+    "layers that each device draws for itself": (
+        "check_same_layers",
+        "stage 'train': two devices that share their batch norm run other layers",
+        """
+    def losses(self, module, batch, step):
+        drop = module.draw_layer_drop(module.layers, step.generator("layer drop"))
+        state = module.run_path((1,) * module.layers, module.front_end(batch.inputs, batch.input_lengths), drop)
+        return module.loss(module.outputs(module.finish(state), batch), batch)
+""",
+    ),
     "a loss that another run does not repeat": (
         "check_first_loss",
         "the same seed gives first losses",

@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from asr.backbones import Backbone, Batch, EncoderState, LayerDrop
 from asr.batch_norm import batch_norms, estimating
 from asr.seeds import seed_step
 from common.errors import UserError
@@ -268,6 +269,49 @@ def check_statistics(case: Case, folder: Path) -> None:
     require(changed == wanted, f"estimating statistics changed {', '.join(sorted(changed ^ wanted)[:3])}")
 
 
+def check_same_layers(case: Case, folder: Path) -> None:
+    """Devices that share their batch norm run the same layers in a step, whatever each draws for itself."""
+    if not batch_norms(case.backbone.build()):
+        return
+    method = case.method(case.sources())
+    for stage, module in itertools.islice(in_stages(case, method), len(method.stages(TRAINING))):
+        batch = case.batch(labelled=stage.labelled)
+        for index in range(2):
+            runs = [
+                layers_run(method, module, batch, Step(stage.name, index, 7, rank=rank, same_layers=True))
+                for rank in (0, 1)
+            ]
+            require(
+                runs[0] == runs[1],
+                f"stage '{stage.name}': two devices that share their batch norm run other layers; draw what decides it "
+                "from step.layers_generator",
+            )
+
+
+@torch.no_grad()
+def layers_run(method: Method, module: nn.Module, batch: Batch, step: Step) -> list[tuple[int, bool]]:
+    """The layers that the losses of a step ask for, in order, and whether layer drop lets them run."""
+    found: list[tuple[int, bool]] = []
+    backbones = [part for part in module.modules() if isinstance(part, Backbone)]
+
+    def noting(run_layer: Callable[..., EncoderState]) -> Callable[..., EncoderState]:
+        def run(layer: int, state: EncoderState, drop: LayerDrop | None = None) -> EncoderState:
+            found.append((layer, drop is None or drop.branch_scale(state.executed) != 0))
+            return run_layer(layer, state, drop)
+
+        return run
+
+    for part in backbones:
+        part.layer_drop, part.run_layer = 0.5, noting(part.run_layer)
+    try:
+        method.losses(module, batch, step)
+    finally:
+        for part in backbones:
+            del part.run_layer
+            part.layer_drop = 0.0
+    return found
+
+
 def weights_held(case: Case, module: nn.Module) -> int:
     """Weights at least: parameters, what modules say that hold them otherwise, and other buffers that stand where the
     backbone has a parameter, or are of a packed type."""
@@ -311,6 +355,7 @@ CHECKS: tuple[Callable[[Case, Path], None], ...] = (
     check_file,
     check_points,
     check_statistics,
+    check_same_layers,
     check_costs,
 )
 
