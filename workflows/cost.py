@@ -11,6 +11,7 @@ import csv
 import sys
 
 from common.errors import run
+from workflows.devices import take_devices
 from workflows.experiment import load_experiment
 from workflows.experiment.merging import experiment_file
 from workflows.part import add_arguments, chosen_part
@@ -32,6 +33,8 @@ def main() -> None:
         parser.error("--parameters-only measures nothing: leave out --memory and --times")
     experiment = load_experiment(arguments.experiment)
     systems = chosen_part(experiment, arguments.only, arguments.systems).systems
+    if not arguments.parameters_only:
+        take_devices(1, share=False)
 
     from workflows.steps.cost_rows import ASSUMED_UNITS, assumed, columns, cost_rows
     from workflows.steps.measure import Asked

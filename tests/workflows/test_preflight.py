@@ -15,11 +15,10 @@ from workflows.steps.dry_step import (
     StepCost,
     counting,
     dry_step,
-    noise,
     parts_of_a_step,
-    utterances,
     weights_in_training,
 )
+from workflows.steps.heard import Noise, utterances_of
 from workflows.steps.preflight import (
     devices,
     disk,
@@ -145,13 +144,14 @@ def test_activations_grow_with_the_utterances(tiny, methods):
     kept = []
     for number in (2, 4):
         module = method.backbone.build().train()
-        passes, _, bytes_kept = parts_of_a_step(method, module, stage, noise(tiny, "f2", method, number, True), CPU)
+        batch = Noise(tiny, "f2").batch(number, 4.0, method.backbone.vocabulary, True)
+        passes, _, bytes_kept = parts_of_a_step(method, module, stage, batch, CPU)
         passes()
         kept.append(bytes_kept())
     assert kept[1] == pytest.approx(2 * kept[0], rel=0.02)
     training = tiny.training.model_copy(update={"batch_seconds": 45.0})
-    assert [utterances(each, 10.0) for each in (training, tiny.training)] == [4, 1]
-    assert utterances(training.model_copy(update={"batch_utterances": 7}), 10.0) == 7
+    assert [utterances_of(each, 10.0) for each in (training, tiny.training)] == [4, 1]
+    assert utterances_of(training.model_copy(update={"batch_utterances": 7}), 10.0) == 7
 
 
 @pytest.mark.parametrize("system", ["a4", "w2"])

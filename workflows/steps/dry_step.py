@@ -16,19 +16,15 @@ from asr.backbones import Batch
 from asr.optimiser import make_optimiser
 from asr.precision import float32_products, precision_of
 from asr.seeds import seed_step
-from asr.settings import TrainingSettings
 from methods.contract import Method, Stage, Step
 from workflows.experiment import Experiment
+from workflows.steps.heard import Noise, utterances_of
 from workflows.steps.times import timed
 from workflows.steps.training_step import without_layer_drop
 
 UTTERANCES_ON_CPU = 2
 REPEATS = 2
 """Steps that are timed, after one that is not."""
-LABELS_A_SECOND = {"word": 2.5, "bpe": 3.5, "char": 14.0, "letter": 14.0}
-"""Of read English, by the units of a tokenizer."""
-SAMPLING_RATE = 16000
-"""Hz, of waveforms where the backbone does not say its own."""
 
 
 class StepCost(NamedTuple):
@@ -49,11 +45,11 @@ def dry_step(experiment: Experiment, system: str, method: Method, device: torch.
     """The cost of a step of a system's last stage."""
     torch.set_num_threads(experiment.threads)
     stage, seconds = method.stages(experiment.training_of(system))[-1], experiment.measure.audio_seconds
-    whole = utterances(stage.training, seconds)
+    whole = utterances_of(stage.training, seconds)
     taken = whole if device.type == "cuda" else min(whole, UTTERANCES_ON_CPU)
     module = method.backbone.build().to(device).train()
     without_layer_drop(module)
-    batch = noise(experiment, system, method, taken, stage.labelled).to(device)
+    batch = Noise(experiment, system).batch(taken, seconds, method.backbone.vocabulary, stage.labelled).to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     passes, update, kept = parts_of_a_step(method, module, stage, batch, device)
@@ -64,11 +60,6 @@ def dry_step(experiment: Experiment, system: str, method: Method, device: torch.
     else:
         memory = weights_in_training(module) + round(kept() * each)
     return StepCost(stage.training.accumulate * passed * each + updated, memory, (taken, whole))
-
-
-def utterances(training: TrainingSettings, seconds: float) -> int:
-    """Utterances of so many seconds in a batch on one device."""
-    return training.batch_utterances or max(1, int(training.batch_seconds // seconds))
 
 
 def parts_of_a_step(
@@ -124,22 +115,3 @@ def weights_in_training(module: nn.Module) -> int:
         (4 if parameter.requires_grad else 1) * parameter.numel() * parameter.element_size()
         for parameter in module.parameters()
     )
-
-
-def noise(experiment: Experiment, system: str, method: Method, number: int, labelled: bool) -> Batch:
-    """So many utterances of one length, on the CPU; labels from 1 on, but the last, which may be a decoder's end."""
-    family, seconds = experiment.family_of(system), experiment.measure.audio_seconds
-    generator = torch.Generator().manual_seed(0)
-    if family.features.kind == "waveform":
-        rate = getattr(method.backbone.config, "sampling_rate", SAMPLING_RATE)
-        inputs = torch.randn(number, round(seconds * rate), generator=generator)
-    else:
-        frames = round(seconds / family.features.frame_shift_seconds)
-        inputs = torch.randn(number, frames, family.features.mels, generator=generator)
-    lengths = torch.full((number,), inputs.size(1))
-    ids = tuple(map(str, range(number)))
-    if not labelled:
-        return Batch(ids, inputs, lengths)
-    count = max(1, round(LABELS_A_SECOND[family.tokenizer.units] * seconds))
-    labels = 1 + torch.arange(number * count).view(number, count) % max(1, method.backbone.vocabulary - 2)
-    return Batch(ids, inputs, lengths, labels, torch.full((number,), count))

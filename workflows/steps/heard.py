@@ -18,6 +18,7 @@ from torch import Tensor
 from asr.backbones import Batch
 from asr.batches import BatchOrder
 from asr.features import FeatureExtractor, Normaliser, WaveformExtractor, as_they_are, make_extractor
+from asr.settings import TrainingSettings
 from methods.contract import Stage, TrainedSystem
 from workflows.data import leave_out_too_long, open_data
 from workflows.experiment import Experiment
@@ -80,8 +81,7 @@ class Noise:
         self.labels_a_second = LABELS_A_SECOND[family.tokenizer.units]
 
     def step_batches(self, system: TrainedSystem, stage: Stage) -> tuple[Batch, Batch]:
-        training = stage.training
-        number = training.batch_utterances or max(1, int(training.batch_seconds // self.seconds))
+        number = utterances_of(stage.training, self.seconds)
         vocabulary = system.method.backbone.vocabulary
         return (self.batch(number, self.seconds, vocabulary, stage.labelled),) * 2
 
@@ -99,6 +99,11 @@ class Noise:
         count = max(1, round(self.labels_a_second * seconds))
         labels = 1 + torch.arange(utterances * count).view(utterances, count) % max(1, vocabulary - 2)
         return Batch(ids, self.normaliser(features), lengths, labels, torch.full((utterances,), count))
+
+
+def utterances_of(training: TrainingSettings, seconds: float) -> int:
+    """Utterances of so many seconds in a batch on one device."""
+    return training.batch_utterances or max(1, int(training.batch_seconds // seconds))
 
 
 def noise(utterances: int, samples: int) -> Tensor:
