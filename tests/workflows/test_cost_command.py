@@ -9,17 +9,35 @@ import pytest
 
 from analysis.inputs.published import published_table
 from tests.workflows.commands import BIN, ROOT, command, one_clear_error, read
+from workflows.cost import main
 
 
 def rows_of(*arguments):
     """The CSV that the command prints, and nothing else on standard output, and what it says beside it."""
     done = command("workflows.cost", *arguments)
     assert done.returncode == 0, done.stderr
-    reader = csv.DictReader(io.StringIO(done.stdout), strict=True)
+    return table_of(done.stdout), done.stderr
+
+
+def table_of(text):
+    reader = csv.DictReader(io.StringIO(text), strict=True)
     rows = list(reader)
     assert reader.fieldnames[:2] == ["system", "point"] and rows
-    assert all(None not in row and None not in row.values() for row in rows), done.stdout
-    return rows, done.stderr
+    assert all(None not in row and None not in row.values() for row in rows), text
+    return rows
+
+
+@pytest.fixture
+def rows_here(monkeypatch, capsys):
+    """The same in this process, which has imported everything."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["cost", *map(str, arguments)])
+        main()
+        out, said = capsys.readouterr()
+        return table_of(out), said
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +102,9 @@ WORDS = 10
 """Different words in the transcripts of `smoke`."""
 
 
-def test_costs_without_data_are_those_of_the_trained_systems():
+def test_costs_without_data_are_those_of_the_trained_systems(rows_here):
     """Of what was trained for the reference run: weights, zeros, bytes and multiply-accumulates of every point."""
-    rows, said = rows_of("smoke", "--systems", KINDS, "--units", WORDS)
+    rows, said = rows_here("smoke", "--systems", KINDS, "--units", WORDS)
     assert said == "" and {row["system"] for row in rows} == set(KINDS.split(","))
     for row in rows:
         trained = read(REFERENCE / row["system"] / "seed0/measured/costs.json")["points"][row["point"]]
@@ -132,8 +150,8 @@ def test_memory_and_times_are_measured_when_they_are_asked_for(small):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--parameters-only"]])
-def test_what_only_training_tells_is_empty_and_said(small, arguments):
-    rows, said = rows_of(small, "--units", 5, *arguments)
+def test_what_only_training_tells_is_empty_and_said(small, rows_here, arguments):
+    rows, said = rows_here(small, "--units", 5, *arguments)
     empty = [(row["system"], row["point"]) for row in rows if "" in (row["parameters"], row.get("macs"))]
     learned = [("thin", "d02_00")] if arguments else [("exits", "h0100"), ("thin", "d02_00")]
     assert empty == learned
@@ -151,14 +169,14 @@ def test_wrong_arguments_are_named():
 # Switchboard: everything but its corpus is there.
 
 
-def test_the_papers_switchboard_experiment_has_its_conformers_and_the_same_costs(paper):
+def test_the_papers_switchboard_experiment_has_its_conformers_and_the_same_costs(paper, rows_here):
     from workflows.experiment import load_experiment
 
     experiment = load_experiment("paper_switchboard")
     assert {table.kind for table in experiment.tables.values()} == {"table1", "table4"}
     assert set(published_table("paper_table1")) <= set(experiment.tables["table1"].rows)
     assert set(published_table("paper_table4")) <= set(experiment.tables["table4"].rows)
-    rows, said = rows_of("paper_switchboard", "--parameters-only")
+    rows, said = rows_here("paper_switchboard", "--parameters-only")
     beside = [row for row in paper[0] if row["system"] in experiment.systems]
     assert rows == beside and said == ""
 
