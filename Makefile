@@ -42,7 +42,7 @@ reproduce: setup
 	@$(FOLDER) && force="$$(.venv/bin/python -m workflows.why --experiment '$(EXPERIMENT)' --only '$(ONLY)' \
 		--systems '$(SYSTEMS)' --force)" && \
 		.venv/bin/python -m workflows.lock "$$folder" -- $(SNAKEMAKE) $$force $(CONFIG) && \
-		.venv/bin/python -m analysis.summary --experiment-folder "$$folder"
+		.venv/bin/python -m analysis.summary --experiment-folder "$$folder" --only '$(ONLY)' --systems '$(SYSTEMS)'
 
 snakemake-report: setup
 	@$(FOLDER) && $(SNAKEMAKE) $(CONFIG) --report "$$folder/snakemake_report.html"

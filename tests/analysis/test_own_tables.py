@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 
 import pytest
 
@@ -17,6 +18,7 @@ from analysis.tables.weight_errors import repetition, weight_error_table
 from analysis.verdicts.judge import judge_claims
 from common.errors import UserError
 from tests.analysis import results_folder
+from tests.workflows.commands import ROOT, command
 
 OWN = {
     "kind": "systems",
@@ -211,3 +213,34 @@ def test_a_point_with_settings_has_a_name_and_is_not_meant_by_its_depth(own):
     results = changed(own.folder, lambda content: content["tables"]["own"]["rows"]["half"].update(point=None, depth=12))
     with pytest.raises(UserError, match=r"system 'a12' \(seed 0\) has no point of depth 12 \(offered depths: none\)"):
         built(results)
+
+
+def printed_tables(*asked):
+    """The tables of the reference run that the summary prints, with their first columns."""
+    done = command("analysis.summary", "--experiment-folder", ROOT / "results/reference/smoke", *asked)
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"^(\w+) of smoke, .*\n((?:.*\n)*?)\* no significant", done.stdout, re.MULTILINE)
+    return {name: rows.splitlines() for name, rows in found}
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ([], ["table1", "table2"]),
+        (["--only", "all"], ["table1", "table2"]),
+        (["--only", "sisters"], ["usmlite", "gates", "allinone", "combined", "baselines"]),
+        (["--only", "bits, figure2"], ["bits"]),
+        (["--only", "table3", "--systems", "a8"], ["table1", "table4", "table3", "allinone"]),
+        (["--only", "figure2"], []),
+    ],
+)
+def test_the_summary_prints_the_tables_that_were_asked_for(asked, names):
+    found = printed_tables(*asked)
+    assert sorted(found) == sorted(names)
+    for name, lines in found.items():
+        with open(ROOT / f"results/reference/smoke/tables/{name}.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(lines) == len(rows) + 1
+        first = next(iter(rows[0]))
+        for line, row in zip(lines[1:], rows, strict=True):
+            assert line.split()[: len(row[first].split())] == row[first].split()

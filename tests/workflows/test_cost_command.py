@@ -2,28 +2,58 @@
 
 import csv
 import io
+import re
 import subprocess
 
 import pytest
 
 from analysis.inputs.published import published_table
 from tests.workflows.commands import BIN, ROOT, command, one_clear_error, read
+from workflows.cost import main
 
 
 def rows_of(*arguments):
     """The CSV that the command prints, and nothing else on standard output, and what it says beside it."""
     done = command("workflows.cost", *arguments)
     assert done.returncode == 0, done.stderr
-    reader = csv.DictReader(io.StringIO(done.stdout), strict=True)
+    return table_of(done.stdout), done.stderr
+
+
+def table_of(text):
+    reader = csv.DictReader(io.StringIO(text), strict=True)
     rows = list(reader)
     assert reader.fieldnames[:2] == ["system", "point"] and rows
-    assert all(None not in row and None not in row.values() for row in rows), done.stdout
-    return rows, done.stderr
+    assert all(None not in row and None not in row.values() for row in rows), text
+    return rows
+
+
+@pytest.fixture
+def rows_here(monkeypatch, capsys):
+    """The same in this process, which has imported everything."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["cost", *map(str, arguments)])
+        main()
+        out, said = capsys.readouterr()
+        return table_of(out), said
+
+    return call
 
 
 @pytest.fixture(scope="module")
 def paper():
-    return rows_of("config/paper_librispeech.yaml", "--only", "all", "--parameters-only")
+    """What the command gives that the README names."""
+    (arguments,) = re.findall(r"`python -m workflows\.cost ([^`]+)` counts", (ROOT / "README.md").read_text())
+    return rows_of(*arguments.split())
+
+
+def test_the_documentation_shows_what_the_command_prints(paper):
+    section = (
+        (ROOT / "docs/experiments.md").read_text().split("## Costs before anything is trained")[1].split("\n## ")[0]
+    )
+    shown = list(csv.DictReader(io.StringIO(section.split("```\n")[1])))
+    (systems,) = re.findall(r"--systems (\S+) --parameters-only\n", section)
+    assert shown == [row for row in paper[0] if row["system"] in systems.split(",")]
 
 
 @pytest.mark.parametrize("table", ["paper_table1", "paper_table2"])
@@ -56,9 +86,10 @@ def test_what_the_experiment_trains_stands_beside_what_the_paper_counted(paper):
 
 def test_every_system_has_a_row_and_what_costs_the_same_has_one(paper):
     from workflows.experiment import load_experiment
+    from workflows.part import chosen_part
 
     rows, _ = paper
-    assert {row["system"] for row in rows} == set(load_experiment("paper_librispeech").systems)
+    assert {row["system"] for row in rows} == set(chosen_part(load_experiment("paper_librispeech")).systems)
     seen = [(row["system"], row["point"], row["input_features"]) for row in rows]
     assert len(set(seen)) == len(seen)
     depths = [row["depth"] for row in rows if row["system"] == "f6" and row["input_features"] == "80"]
@@ -71,9 +102,9 @@ WORDS = 10
 """Different words in the transcripts of `smoke`."""
 
 
-def test_costs_without_data_are_those_of_the_trained_systems():
+def test_costs_without_data_are_those_of_the_trained_systems(rows_here):
     """Of what was trained for the reference run: weights, zeros, bytes and multiply-accumulates of every point."""
-    rows, said = rows_of("smoke", "--systems", KINDS, "--units", WORDS)
+    rows, said = rows_here("smoke", "--systems", KINDS, "--units", WORDS)
     assert said == "" and {row["system"] for row in rows} == set(KINDS.split(","))
     for row in rows:
         trained = read(REFERENCE / row["system"] / "seed0/measured/costs.json")["points"][row["point"]]
@@ -119,8 +150,8 @@ def test_memory_and_times_are_measured_when_they_are_asked_for(small):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--parameters-only"]])
-def test_what_only_training_tells_is_empty_and_said(small, arguments):
-    rows, said = rows_of(small, "--units", 5, *arguments)
+def test_what_only_training_tells_is_empty_and_said(small, rows_here, arguments):
+    rows, said = rows_here(small, "--units", 5, *arguments)
     empty = [(row["system"], row["point"]) for row in rows if "" in (row["parameters"], row.get("macs"))]
     learned = [("thin", "d02_00")] if arguments else [("exits", "h0100"), ("thin", "d02_00")]
     assert empty == learned
@@ -138,14 +169,14 @@ def test_wrong_arguments_are_named():
 # Switchboard: everything but its corpus is there.
 
 
-def test_the_papers_switchboard_experiment_has_its_conformers_and_the_same_costs(paper):
+def test_the_papers_switchboard_experiment_has_its_conformers_and_the_same_costs(paper, rows_here):
     from workflows.experiment import load_experiment
 
     experiment = load_experiment("paper_switchboard")
     assert {table.kind for table in experiment.tables.values()} == {"table1", "table4"}
     assert set(published_table("paper_table1")) <= set(experiment.tables["table1"].rows)
     assert set(published_table("paper_table4")) <= set(experiment.tables["table4"].rows)
-    rows, said = rows_of("paper_switchboard", "--parameters-only")
+    rows, said = rows_here("paper_switchboard", "--parameters-only")
     beside = [row for row in paper[0] if row["system"] in experiment.systems]
     assert rows == beside and said == ""
 

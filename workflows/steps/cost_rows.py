@@ -65,7 +65,8 @@ def cost_rows(
 ) -> Iterator[dict[str, Any]]:
     """A row for every point that a table may show and that costs something else, for each number of input features.
     `units`: so many words or characters do transcripts hold. `asked`: None: parameters alone."""
-    torch.set_num_threads(experiment.threads)
+    if asked is not None:
+        torch.set_num_threads(experiment.threads)
     every, seconds = variants(experiment, where, units), experiment.measure.audio_seconds
     for system in systems:
         printed = published_rows(experiment, system)
