@@ -47,7 +47,7 @@ from asr.portable.speech import base_of
 from asr.settings import TrainingSettings
 from benchmarks.comparison import Bench, Row, parser, say
 from benchmarks.encoders import device_name, method_on, noise, spread
-from benchmarks.joint_training_tables import memory_rows, memory_table, time_rows, time_table
+from benchmarks.joint_training_tables import ABOUT_MEMORY, memory_rows, memory_table, time_rows, time_table
 from common.errors import UserError, run
 from methods.contract import Step
 from workflows.steps.memory import give_back_at_once, peak_resident_bytes, reset_peak, resident_bytes
@@ -365,7 +365,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     report.say(shape=setting.shape, precision="bf16 autocast" if setting.bf16 else "float32")
     if "memory" in arguments.parts:  # first: a process that has used threads cannot be forked
         memory = measure_memory(arguments.layers, arguments.memory_batches, setting)
-        report.say(memory_table(memory, setting.seconds) + "\n", memory=memory)
+        report.say(f"{memory_table(memory, setting.seconds)}\n{ABOUT_MEMORY}\n", memory=memory)
         report.add(*memory_rows(memory, setting.seconds))
     if "time" in arguments.parts:
         times = measure_times(arguments.layers, arguments.batch, arguments.repeats, setting, bench.ends)

@@ -5,6 +5,12 @@ from typing import Any
 
 from benchmarks.comparison import Row, counted
 
+ABOUT_MEMORY = """
+A seed saves weights, gradients and the optimiser's state, but its two passes keep more activations than the baseline's
+one: the last column says from which batch on it takes more memory. With `checkpoint_layers: true` each layer's forward
+pass runs twice, and only its input is kept.
+"""
+
 
 def time_rows(times: dict[str, Any], seconds: float, where: str) -> list[Row]:
     """Time in layers as the number of executions lets expect it over what was measured."""
