@@ -28,9 +28,10 @@ class CtcPrefixes:
     """
 
     def __init__(self, log_probs: Tensor, valid: Tensor, blank: int):
-        probabilities = log_probs.double().exp() * valid[..., None]
-        probabilities[..., blank] += ~valid  # padding repeats blanks: nothing is spelled, and nothing is lost
-        self.probabilities = probabilities.transpose(1, 2).contiguous()
+        whole = torch.contiguous_format
+        self.probabilities = log_probs.transpose(1, 2).to(torch.float64, memory_format=whole).exp_()
+        self.probabilities.masked_fill_(~valid[:, None], 0.0)
+        self.probabilities[:, blank].masked_fill_(~valid, 1.0)  # padding repeats blanks: nothing is spelled or lost
         """(utterances, vocabulary, frames)."""
         self.blank = blank
         self.blanks = self._log(self.probabilities[:, blank, None])
