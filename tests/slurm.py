@@ -39,6 +39,8 @@ KILLED, TOGETHER = "f2", "a2_two"
 TRAINING = "rule_train_source_system"
 """The rule by which the first of them is trained: others start from it."""
 PART = ["only=table4", f"systems={KILLED},{TOGETHER}"]
+ENDS_WITH_THIS = ["setpriv", "--pdeathsig", "KILL"]
+"""Before a command: the kernel ends it when this process ends, however that came."""
 CPUS = 2
 LIMIT_SECONDS = 1800
 
@@ -127,8 +129,8 @@ class Cluster:
         self._wait_for(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"), "the node does not come up")
 
     def _daemon(self, command: list[str], options: list[str] | None = None) -> None:
-        """A daemon in the foreground, which the kernel ends when this process ends."""
-        words = ["setpriv", *(options or []), "--pdeathsig", "KILL", *command]
+        """A daemon in the foreground."""
+        words = [*ENDS_WITH_THIS, *(options or []), *command]
         log = (self.folder / f"{command[0]}.out").open("w")
         self.daemons.append(
             subprocess.Popen(words, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -212,7 +214,8 @@ def write_experiment(folder: Path) -> Path:
 
 
 def snakemake(profile: str, experiment: Path, results: Path, asked: list[str], *arguments: str) -> list[str]:
-    words = [str(BIN / "snakemake"), "--workflow-profile", "none", "--profile", f"workflows/profiles/{profile}"]
+    words = [*ENDS_WITH_THIS, str(BIN / "snakemake"), "--workflow-profile", "none"]
+    words += ["--profile", f"workflows/profiles/{profile}"]
     words += ["--nolock", "--cores", str(CPUS), *arguments]
     return [*words, "--config", f"experiment={experiment}", f"results={results}", *asked]
 
