@@ -3,21 +3,13 @@
 import torch
 
 from asr.backbones import BackboneFactory, Batch
+from workflows.steps import contract_cases
 
-VOCABULARY = 12
-SMALL = {
-    "layers": 4,
-    "input_dim": 20,
-    "width": 32,
-    "heads": 2,
-    "ffn": 48,
-    "kernel": 7,
-    "decoder_layers": 1,
-    "decoder_heads": 2,
-    "decoder_ffn": 32,
-}
+VOCABULARY = contract_cases.VOCABULARY["conformer"]
 STILL = {"dropout": 0.0, "layer_drop": 0.0, "spec_augment": None}
 """Nothing random: passes can be compared."""
+SMALL = {key: value for key, value in contract_cases.SMALL["conformer"].items() if key not in STILL}
+"""What methods are checked on, with the backbone's own randomness."""
 
 
 def factory(**settings):
@@ -46,16 +38,7 @@ def batch(lengths=(90, 61, 40), targets=((1, 2, 3), (4, 5), (6,)), input_dim=20,
 
 
 SMALL_ENCODER = {
-    "layers": 3,
-    "width": 32,
-    "heads": 4,
-    "ffn": 48,
-    "conv_dim": [16, 16, 16],
-    "conv_kernel": [8, 3, 3],
-    "conv_stride": [4, 2, 2],
-    "positional_kernel": 16,
-    "positional_groups": 4,
-    "mask_time_length": 2,
+    key: value for key, value in contract_cases.WAVE.items() if not key.endswith(("dropout", "layer_drop"))
 }
 """A wav2vec2 or HuBERT that a test can afford: 16 samples a frame."""
 
