@@ -56,8 +56,9 @@ def load(
     while True:
         try:
             found = next(read, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error) or "exited unexpectedly" not in str(error):
+        except (RuntimeError, EOFError, ConnectionError) as error:
+            said = "DataLoader worker" in str(error) and "exited unexpectedly" in str(error)
+            if isinstance(error, RuntimeError) and not said:  # others: it was killed while it sent a batch
                 raise
             raise UserError(
                 f"a process that reads batches was killed, often for want of memory (training.workers is "
