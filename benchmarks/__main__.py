@@ -10,6 +10,7 @@ not measured again: a run that was killed goes on, and one that failed is tried 
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Run what was asked for, one after the other."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a benchmark is no process of this group, and would go on alone
+        signal.signal(number, lambda received, frame: sys.exit(f"ended by signal {received}"))
     device = arguments.device
     if device == "cuda":
         import torch

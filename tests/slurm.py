@@ -126,7 +126,13 @@ class Cluster:
         self._wait_for((munge / "socket").exists, "munge does not start")
         self._daemon(["slurmctld", "-D"])
         self._daemon(["slurmd", "-D"])
-        self._wait_for(lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"), "the node does not come up")
+        self._wait_for(self._is_up, "the node does not come up")
+
+    def _is_up(self) -> bool:
+        """Whether the node takes jobs; not, when nobody answers."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return "idle" in self.ask("sinfo", "--noheader", "--format=%T")
+        return False
 
     def _daemon(self, command: list[str], options: list[str] | None = None) -> None:
         """A daemon in the foreground."""

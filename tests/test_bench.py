@@ -1,5 +1,6 @@
 """`make bench`: what is run, what is kept, and the page that is written. Nothing is asserted of measured times."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -167,6 +169,19 @@ def test_the_command(tmp_path):
     assert json.loads((tmp_path / "cpu/packed.json").read_text())["state"] == "done"
     assert Path("docs/performance.md").read_text() == before, "what was only tried is not published"
     assert "packed: measured before" in subprocess.run(command, capture_output=True, text=True).stderr
+
+
+def test_one_that_is_ended_ends_what_it_started(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "packed", "--results", str(tmp_path)]
+    process = psutil.Popen(command, stderr=subprocess.DEVNULL)
+    until, started = time.monotonic() + 60, []
+    while not started and time.monotonic() < until:
+        time.sleep(0.02)
+        with contextlib.suppress(psutil.Error):  # a child that has ended meanwhile
+            started = [child for child in process.children() if "benchmarks.packed" in child.cmdline()]
+    process.terminate()
+    assert process.wait(timeout=20) == 1
+    assert started and psutil.wait_procs(started, timeout=20)[1] == []
 
 
 def test_rows_are_on_disk_as_they_come(tmp_path, capsys):

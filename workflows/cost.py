@@ -7,6 +7,7 @@ Needs no data and no network: systems are built with random weights, and hear no
 """
 
 import argparse
+import contextlib
 import csv
 import sys
 
@@ -42,13 +43,18 @@ def main() -> None:
     if arguments.units is None and (counted := assumed(experiment, systems)):
         say(f"the transcripts are not read: {ASSUMED_UNITS} {' and '.join(counted)} units are assumed (--units)")
     asked = None if arguments.parameters_only else Asked(arguments.memory, arguments.times)
-    writer = csv.DictWriter(sys.stdout, columns(asked), lineterminator="\n")
+    table = sys.stdout
+    writer = csv.DictWriter(table, columns(asked), lineterminator="\n")
     writer.writeheader()
-    for row in cost_rows(experiment, str(experiment_file(arguments.experiment)), systems, arguments.units, asked):
-        writer.writerow(row)
-        sys.stdout.flush()
-        if row["parameters"] is None or ("macs" in row and row["macs"] is None):
-            say(f"{row['system']} {row['point']}: what it executes follows from trained weights; its cells are empty")
+    table.flush()  # before children are forked, who would write it again
+    with contextlib.redirect_stdout(sys.stderr):  # what a library prints meanwhile is no row
+        where = str(experiment_file(arguments.experiment))
+        for row in cost_rows(experiment, where, systems, arguments.units, asked):
+            writer.writerow(row)
+            table.flush()
+            if row["parameters"] is None or ("macs" in row and row["macs"] is None):
+                of = f"{row['system']} {row['point']}"
+                say(f"{of}: what it executes follows from trained weights; its cells are empty")
 
 
 def say(text: str) -> None:

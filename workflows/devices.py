@@ -118,8 +118,8 @@ class _Locks:
         # One folder for all users of the machine, in which each can make files.
         self.folder = Path(tempfile.gettempdir()) / "foldbench-devices"
         self.prefix = "" if allocation is None else f"slurm-{allocation}-"
-        if not self.folder.exists():
-            self.folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            self.folder.mkdir()
             self.folder.chmod(0o1777)
 
     def wait_for(self, devices: list[str], count: int, places: int) -> list[str]:
@@ -166,7 +166,9 @@ class _Locks:
         try:
             if not path.exists():
                 with contextlib.suppress(FileExistsError):
-                    os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o644))
+                    made = os.open(path, os.O_CREAT | os.O_EXCL, 0o644)
+                    os.fchmod(made, 0o644)  # whatever umask says, others have to be able to read it
+                    os.close(made)
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise UserError(f"{path}: the lock of a GPU cannot be opened ({error.strerror})") from None

@@ -30,9 +30,9 @@ def main() -> None:
     experiment = load_experiment(arguments.experiment)
     if arguments.system not in experiment.systems:
         raise unknown("system", arguments.system, experiment.systems, experiment.name)
-    devices = experiment.training_of(arguments.system).devices
-    start_tasks(devices, experiment.threads)
-    take_devices(devices)
+    training = experiment.training_of(arguments.system)
+    start_tasks(training.devices, experiment.threads + training.workers)
+    take_devices(training.devices)
 
     from workflows.steps.train import train_system
     from workflows.systems import name_folders

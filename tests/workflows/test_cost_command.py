@@ -10,6 +10,7 @@ import pytest
 from analysis.inputs.published import published_table
 from tests.workflows.commands import BIN, ROOT, command, one_clear_error, read
 from workflows.cost import main
+from workflows.steps import cost_rows
 
 
 def rows_of(*arguments):
@@ -157,6 +158,18 @@ def test_what_only_training_tells_is_empty_and_said(small, rows_here, arguments)
     assert empty == learned
     assert [line.split(":")[1] for line in said.splitlines()] == [f" {' '.join(each)}" for each in learned]
     assert [row["parameters"] == "" for row in rows if row["system"] == "exits"] == [False] * 3
+
+
+def test_what_a_library_prints_is_no_row(small, rows_here, monkeypatch):
+    counted = cost_rows.expected_parameters
+
+    def loud(*arguments):
+        print("a library warns")
+        return counted(*arguments)
+
+    monkeypatch.setattr(cost_rows, "expected_parameters", loud)
+    rows, said = rows_here(small, "--systems", "a2", "--units", 5, "--parameters-only")
+    assert len(rows) == 1 and said == "a library warns\n"
 
 
 def test_wrong_arguments_are_named():

@@ -2,6 +2,7 @@
 says."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,30 @@ def test_a_whole_node_is_shared_out_among_the_jobs_of_the_allocation(machine):
     node = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"}
     assert {*takes(two.start(**node)), *takes(two.start(**node))} == {"a", "b"}
     assert takes(two.start(**{**node, "SLURM_JOB_ID": "8"})) == {"a"}, "of another allocation, another GPU"
+
+
+def test_locks_are_for_all_users_of_the_machine(machine, tmp_path):
+    before = os.umask(0o077)
+    try:
+        assert takes(machine("a").start()) == {"a"}
+    finally:
+        os.umask(before)
+    folder = tmp_path / "foldbench-devices"
+    assert folder.stat().st_mode & 0o7777 == 0o1777
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {"queue": 0o644, "GPU-a": 0o644}
+
+
+def test_a_task_under_srun_has_cpus_for_what_reads_ahead_too(tmp_path):
+    program = tmp_path / "srun"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    shutil.copy(ROOT / TINY, tmp_path)
+    system = "{method: baselines.all_physical, backbone: {layers: 2}, training: {devices: 2, workers: 3}}"
+    (tmp_path / "two.yaml").write_text(f"extends: tiny\nsystems: {{two: {system}}}\n")
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = train("two", tmp_path, tmp_path / "out", tmp_path / "two.yaml", PATH=path, SLURM_JOB_ID="7")
+    threads = load_experiment(str(tmp_path / "two.yaml")).threads
+    assert {"--ntasks=2", f"--cpus-per-task={threads + 3}", "workflows.train"} <= set(done.stdout.split()), done.stderr
 
 
 def test_a_machine_without_nvidia_smi_is_read_off_its_devices():

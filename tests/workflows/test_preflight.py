@@ -1,5 +1,8 @@
 """What a run lacks is said before it begins: packages, data, weights, disk, devices, memory; and how long it takes."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -20,6 +23,7 @@ from workflows.steps.dry_step import (
 )
 from workflows.steps.heard import Noise, utterances_of
 from workflows.steps.preflight import (
+    device_bytes,
     devices,
     disk,
     duration,
@@ -178,6 +182,11 @@ def test_a_step_that_does_not_fit_is_missed():
     found = memory(costs, CPU)
     assert "f2: a training step takes 1e+04 TB" in found.missing and "8 utterances, from 2" in found.needed
     assert memory({"a4": costs["a4"]}, CPU).missing is None
+
+
+def test_what_the_system_keeps_of_files_counts_as_free():
+    told = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    assert device_bytes(CPU) == pytest.approx(1024 * int(told.group(1)), rel=0.2)
 
 
 def test_systems_that_train_nothing_or_read_another_take_no_step(tiny):

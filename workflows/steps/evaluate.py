@@ -13,7 +13,6 @@ from torch import Tensor
 from analysis.scoring.trn import write_trn
 from asr.backbones import Encoded
 from asr.corpora import Utterance
-from asr.corpora.content import check_audio
 from asr.decoding import greedy
 from asr.precision import precision_of
 from asr.search import BeamSearch
@@ -22,10 +21,11 @@ from asr.tokenizer import Tokenizer
 from common.errors import UserError
 from common.files import sha256, write_json
 from methods.contract import Point, TrainedSystem, all_points
-from workflows.data import PreparedData, open_data
+from workflows.data import PreparedData
 from workflows.experiment import Experiment
 from workflows.steps.choice import Choice, Chooser, table_points, wanted_points
-from workflows.systems import load_description, load_system
+from workflows.steps.opened import open_trained
+from workflows.systems import load_description
 
 SCHEMA = 2
 Transcripts = dict[str, dict[str, str]]
@@ -34,14 +34,10 @@ Transcripts = dict[str, dict[str, str]]
 
 def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model: Path, out: Path) -> None:
     """Decode system `name`; nothing is written before everything is decoded."""
-    torch.set_num_threads(experiment.threads)
-    check_audio(data_folder, experiment.decoded_sets)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    system = load_system(model, device, experiment.packages)
-    data = open_data(experiment, name, data_folder)
+    sets = experiment.decoded_sets
+    system, data, device = open_trained(experiment, name, data_folder, model, sets)
     offered = all_points(system.method, system.module, experiment.further_paths(name))
     points = wanted_points(experiment, name, offered) if experiment.systems[name].evaluate == "rows" else offered
-    sets = experiment.decoded_sets
     references = {each: {u.id: u.text for u in data.utterances(each)} for each in sets}
     chooser = Chooser(experiment, offered, references)
     decoded: dict[str, dict[str, Transcripts]] = {}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from asr.corpora.preparation import check_source
@@ -87,10 +88,10 @@ def memory(costs: dict[str, StepCost], device: torch.device) -> Finding:
 
 
 def device_bytes(device: torch.device) -> int:
-    """Memory of the device, or what the system still has."""
+    """Memory of the device, or what the system can still give: what it keeps of files on disk counts as free."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return psutil.virtual_memory().available
 
 
 def hours(experiment: Experiment, costs: dict[str, StepCost], unknown: list[str]) -> Finding:

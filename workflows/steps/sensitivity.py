@@ -7,23 +7,20 @@ need 78 layer executions for the full model and the twelve variants, where twelv
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from analysis.scoring.counts import Counts
 from analysis.scoring.trn import write_trn
 from asr.backbones import Backbone
-from asr.corpora.content import check_audio
 from asr.settings import DecodeSettings
 from common.errors import UserError
 from common.files import write_json
 from methods.contract import Point
 from methods.paths import Path as LayerPath
 from methods.paths import format_path
-from workflows.data import open_data
 from workflows.experiment import Experiment
 from workflows.steps.choice import counts_of
 from workflows.steps.evaluate import Decoder
-from workflows.systems import load_description, load_system
+from workflows.steps.opened import open_trained
+from workflows.systems import load_description
 
 SCHEMA = 1
 FULL = "full"
@@ -47,17 +44,13 @@ def measure_sensitivity(experiment: Experiment, name: str, data_folder: Path, mo
 
     Raises `UserError` for a system whose layers cannot be left out, or that is no recogniser.
     """
-    torch.set_num_threads(experiment.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    system = load_system(model, device, experiment.packages)
+    system, data, device = open_trained(experiment, name, data_folder, model, [experiment.dev_set])
     if not isinstance(system.module, Backbone) or system.module.layers < 2:
         raise UserError(f"{model}: sensitivity needs a model with several layers to leave out")
     if not system.method.points(system.module):
         raise UserError(
             f"{model}: '{name}' recognises nothing yet; fine-tune it with a CTC layer and measure that system"
         )
-    check_audio(data_folder, [experiment.dev_set])
-    data = open_data(experiment, name, data_folder)
     points = leave_one_out(system.module.layers)
     decode = DecodeSettings(kind="greedy")
     decoder = Decoder(system, data, decode, experiment.decoding_batch_seconds_of(name), device)

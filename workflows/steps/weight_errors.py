@@ -28,7 +28,6 @@ from torch.nn import functional as F
 
 from analysis.scoring.counts import Counts
 from asr.backbones import Backbone, Batch, Encoded, EncoderState
-from asr.corpora.content import check_audio
 from asr.decoding import greedy
 from asr.portable.masks import before_the_end
 from common.errors import UserError
@@ -38,10 +37,11 @@ from methods.paths import Path as LayerPath
 from methods.shared.bitmap import dense_again
 from methods.shared.matrices import matrices
 from methods.shared.packed import rounded
-from workflows.data import leave_out_too_long, open_data
+from workflows.data import leave_out_too_long
 from workflows.experiment import Experiment
 from workflows.steps.choice import counts_of
-from workflows.systems import load_description, load_system
+from workflows.steps.opened import open_trained
+from workflows.systems import load_description
 
 SCHEMA = 1
 BITS = (8, 4, 3, 2)
@@ -78,18 +78,15 @@ def measure_weight_errors(experiment: Experiment, name: str, data_folder: Path, 
 
     Raises `UserError` for a system that has no trained paths, or no dense matrices.
     """
-    torch.set_num_threads(experiment.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    system = load_system(model, device, experiment.packages)
-    module, set_name = dense_again(system.module).requires_grad_(False), experiment.dev_set
+    set_name = experiment.dev_set
+    system, data, device = open_trained(experiment, name, data_folder, model, [set_name])
+    module = dense_again(system.module).requires_grad_(False)
     if not isinstance(module, Backbone) or not matrices(module):
         raise UserError(f"{model}: errors are added to the dense matrices of physical layers, and there are none")
     trained = [point for point in system.method.points(module) if point.trained]
     points = [point for point in trained if isinstance(system.method.at(module, point), AtPath)]
     if not points:
         raise UserError(f"{model}: '{name}' was trained at no path")
-    check_audio(data_folder, [set_name])
-    data = open_data(experiment, name, data_folder)
     speech = data.speech_set(set_name, labelled=True)
     leave_out_too_long(speech, lambda lengths: system.method.output_lengths(module, lengths), set_name)
     order = speech.order(experiment.decoding_batch_seconds_of(name)).in_order()
