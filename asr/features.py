@@ -1,6 +1,7 @@
 """What models read, made on the device of the audio: log-mel filter banks (lhotse's torch layer, Kaldi-compatible), or
 the normalised waveform."""
 
+import copy
 import dataclasses
 import functools
 import math
@@ -64,8 +65,14 @@ class FeatureExtractor:
         (batch,)."""
         if waveforms.size(1) < self.window:
             waveforms = torch.nn.functional.pad(waveforms, (0, self.window - waveforms.size(1)))
-        features = self.layer.to(waveforms.device)(waveforms.to(self.dtype))
+        features = self._layer_on(waveforms.device)(waveforms.to(self.dtype))
         return features, torch.tensor([self.frames(length) for length in lengths])
+
+    @functools.cache  # noqa: B019 - a few
+    def _layer_on(self, device: torch.device) -> Wav2LogFilterBank:
+        """A copy for each device: the layer itself stays on the host, from where processes that read ahead get it. A
+        tensor of a GPU would bring its context into each of them."""
+        return self.layer if device.type == "cpu" else copy.deepcopy(self.layer).to(device)
 
 
 def _power(spectrum: Tensor) -> Tensor:

@@ -292,9 +292,10 @@ class BackboneFactory:
 
 @functools.cache
 def _outline(name: str, settings: str, vocabulary: int) -> Backbone:
-    """Built once: the systems of an experiment have few shapes, and even without weights each takes a while."""
+    """Built once: the systems of an experiment have few shapes, and even without weights each takes a while. Some of
+    ESPnet's weights are drawn on the host all the same: whoever asks first draws the same afterwards as any other."""
     module = load_module(name, "backbone")
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return module.build(module.Config.model_validate_json(settings), vocabulary)
 
 

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from asr.backbones import LayerDrop, Outputs, blank_fraction
+from asr.backbones import BackboneFactory, LayerDrop, Outputs, _outline, blank_fraction
 from common.errors import UserError
-from tests.models import STILL, batch, conformer, factory
+from tests.models import SMALL_ENCODER, STILL, batch, conformer, factory
 
 
 def test_the_ramp_reaches_its_rate_at_the_last_execution():
@@ -70,6 +70,15 @@ def test_a_path_may_begin_at_a_later_layer():
     assert [layer for layer, _ in seen] == [0, 1, 2, 3]
     encoded, called = (f(data.inputs, data.input_lengths, (1, 0, 2, 0)) for f in (model.encode, model))
     assert torch.equal(encoded.frames, called.frames)
+
+
+@pytest.mark.parametrize("made", [factory(), BackboneFactory("wav2vec2", SMALL_ENCODER, 32)])
+def test_an_outline_draws_nothing(made):
+    """Whoever asks for it first builds the same weights as who comes later."""
+    _outline.cache_clear()
+    before = torch.get_rng_state()
+    made.outline()
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_kept_layers_come_in_the_order_that_is_asked_for():

@@ -10,11 +10,13 @@ from torch._dynamo.testing import CompileCounter
 from asr.backbones import LayerDrop, compilation
 from asr.backbones.conformer_block import run_block
 from asr.backbones.speech_encoder import _run
+from asr.settings import TrainingSettings
+from asr.training import compile_layers
 from common.errors import UserError
 from methods.shared.views import with_weights
 from tests.models import STILL, batch, conformer, small_encoder, waves
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def graphs(function, calls):
@@ -97,8 +99,17 @@ def test_losses_are_those_of_a_training_that_compiles_nothing(monkeypatch, backe
     compilation.compiled.cache_clear()
 
 
+def test_the_setting_is_for_training_steps_alone():
+    model = small_encoder()
+    for kind, compiles in (("blocks", True), ("none", False)):
+        compile_layers(torch.nn.ModuleDict({"backbone": model}), TrainingSettings(steps=1, compile=kind), CUDA)
+        assert model.train().compiles_now is compiles and not model.eval().compiles_now
+        with torch.no_grad():
+            assert not model.train().compiles_now
+
+
 def test_without_a_compiler_it_is_said(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match="C\\+\\+ compiler on CPUs, and there is no no-such-compiler"):
         compilation.check_compiler(CPU)
-    compilation.check_compiler(torch.device("cuda"))
+    compilation.check_compiler(CUDA)

@@ -78,7 +78,8 @@ def test_batches_are_the_same_whoever_reads_them(examples, kind):
 @pytest.mark.parametrize("features_on", ["device", "workers"])
 def test_no_batch_waits_for_a_gpu(examples, features_on):
     """On a pretended one, from the second batch on: the first one moves filters and statistics there. Features that the
-    device makes of padded waveforms are those of the utterances, with zeros behind them."""
+    device makes of padded waveforms are those of the utterances, with zeros behind them. What a worker is given stays
+    on the host, or each would have a context of the GPU."""
     speech = speech_set(examples, pad_to_seconds=0.32)
     batches = speech.order(3.0).in_order()
     expected = [speech.batch(indices, CPU) for indices in batches]
@@ -93,6 +94,8 @@ def test_no_batch_waits_for_a_gpu(examples, features_on):
             assert torch.equal(made.input_lengths, batch.input_lengths) and batch.inputs.size(1) % 32 == 0
             assert all(not row[length:].any() for row, length in zip(batch.inputs, batch.input_lengths, strict=True))
     assert len(expected) > 3
+    held = [*speech.extractor.layer.parameters(), *speech.extractor.layer.buffers()]
+    assert held and all(each.device == CPU for each in held)
 
 
 def test_a_worker_computes_with_one_thread_and_leaves_random_numbers_alone(examples):

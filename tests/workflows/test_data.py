@@ -10,22 +10,25 @@ import numpy as np
 import pytest
 import torch
 
+from asr.backbones import BackboneFactory
 from asr.batches import SpeechSet, round_the_speakers
 from asr.corpora import Utterance, read_audio, read_cuts
 from asr.corpora.content import set_content
 from asr.examples import Example
 from asr.features import FeatureExtractor, Normaliser, WaveformExtractor, perturb_speed
 from asr.settings import FeatureSettings, TrainingSettings
+from asr.training import make_fabric
+from baselines.all_physical import AllPhysical
 from common.errors import UserError
 from common.files import sha256
-from methods.contract import TrainedSystem
+from methods.contract import TrainedSystem, make_method
 from tests.workflows.commands import ROOT, TINY, read
 from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data, stage_data
 from workflows.experiment import load_experiment
 from workflows.experiment.decides import training_configuration
 from workflows.steps.evaluate import Decoder
 from workflows.steps.inputs import prepare_features, prepare_inputs
-from workflows.steps.train import _fixed_batches
+from workflows.steps.train import _fixed_batches, _Run
 from workflows.systems import load_system
 
 CPU = torch.device("cpu")
@@ -123,6 +126,28 @@ def test_fixed_batches_hear_all_speakers_first(run, tiny):
     assert ids(found["f2"]) == ids(found["a4"])
     longest = [batch.inputs.size(1) * len(batch.ids) for batch in found["a4"]]
     assert max(longest) <= tiny.training.batch_seconds * data.extractor.frames_per_second
+
+
+def test_fixed_batches_are_let_go_before_the_stage(run, tiny, tmp_path):
+    """A method that has taken as many as it wants leaves nobody behind who reads on."""
+    seen = []
+
+    class TakesOne(AllPhysical):
+        def begin_stage(self, module, stage, batches):
+            seen.append(next(batches).ids)
+            self.batches = batches
+            return module
+
+        def losses(self, module, batch, step):
+            seen.append(self.batches.gi_frame)
+            return super().losses(module, batch, step)
+
+    data, name = open_data(tiny, "a4", run / "data/synth"), "baselines.all_physical"
+    backbone = BackboneFactory(**tiny.backbone_of("a4"), vocabulary=len(data.tokenizer))
+    method = TakesOne(make_method(name, {}, backbone).config, backbone)
+    training = TrainingSettings(steps=1, batch_seconds=6.0, tensorboard=False)
+    _Run(make_fabric(training), method, data, training, tiny.dev_set, [1.0], 0, tmp_path).all_stages({})
+    assert seen[0] and len(seen) > 2 and not any(seen[1:])
 
 
 def test_training_batches_follow_from_seed_and_position(run, tiny):

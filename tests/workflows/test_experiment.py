@@ -378,6 +378,17 @@ def test_what_devices_share_decides_where_there_are_several(tmp_path):
     assert len({str(each) for each in (one, two, two_global)}) == 3
 
 
+def test_what_is_in_a_batch_decides_and_who_reads_it_does_not(tmp_path):
+    def inputs(number, **training):
+        path = changed(tmp_path, lambda found: found["training"].update(training), f"batches{number}")
+        return training_inputs(load_experiment(str(path)), "a4")
+
+    changes = {"workers": 3, "prefetch": 5, "pad_to_seconds": 0.5, "features_on": "workers", "compile": "blocks"}
+    found = {key: inputs(number, **{key: value}) for number, (key, value) in enumerate(changes.items())}
+    base = inputs("_as_they_are")
+    assert {key for key in changes if found[key] == base} == {"workers", "prefetch"}
+
+
 def test_batch_norm_over_padding_is_no_devices_but_its_own(tmp_path):
     def change(found):
         found["backbone"]["settings"]["mask_padding"] = False

@@ -318,6 +318,21 @@ def test_how_weights_are_packed_concerns_those_who_may_pack_them_alone():
     assert concerned == {"f2_half", "f2_half_int4", "fw1_int8"}
 
 
+def test_how_labels_are_searched_concerns_transcripts_alone_and_how_batches_are_read_trainings_too():
+    identities = Identities(load_experiment(TINY), Path("results/tiny"))
+    training, costs, evaluation = (
+        set(recipe("f2")["sources"])
+        for recipe in (identities.training_recipe, identities.costs_recipe, identities.evaluation_recipe)
+    )
+    search = {f"asr/search/{name}.py" for name in ("__init__", "beam", "attention", "ctc_prefix")}
+    assert search <= evaluation and not search & (training | costs)
+    read = ("batches", "examples", "loader", "features", "processes", "finiteness", "optimiser")
+    block = ("block", "decoder")
+    parts = ("compilation", "masked_batch_norm", "relative_attention", "spec_augment")
+    needed = {f"asr/{name}.py" for name in read} | {f"asr/backbones/conformer_{name}.py" for name in block}
+    assert needed | {f"asr/backbones/{name}.py" for name in parts} <= training
+
+
 def test_a_derived_system_follows_the_code_of_what_it_is_derived_from():
     """Its points and losses are those of the first method of the chain."""
     identities = Identities(load_experiment(TINY), Path("results/tiny"))

@@ -1,5 +1,6 @@
 """Training one system: the stages of its method through the one training loop."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -123,7 +124,8 @@ class _Run:
                 continue
             module = module.to(self.fabric.device)
             fixed = _fixed_batches(self.data, self.method, module, stage, self.fabric.device)
-            module = self.method.begin_stage(module, stage, fixed)
+            with contextlib.closing(fixed):  # who reads them ahead is not to stay for the length of the stage
+                module = self.method.begin_stage(module, stage, fixed)
             self._run(module, stage, self.work / f"stage{number}", expected)
             if self.fabric.is_global_zero:
                 save_stage(done, module, self.method.architecture(module), expected)
