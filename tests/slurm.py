@@ -47,7 +47,7 @@ LIMIT_SECONDS = 1800
 EXPERIMENT = f"""
 extends: tiny
 systems:
-  {KILLED}: {{training: {{steps: 60, validate_every: 20}}}}
+  {KILLED}: {{training: {{steps: 200, validate_every: 100}}}}
   {TOGETHER}: {{method: baselines.all_physical, backbone: {{layers: 2}}, training: {{devices: 2}}}}
 """
 CONFIGURATION = """
