@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from asr.backbones import Batch
-from asr.batches import SpeechSet, StageData, enough
+from asr.batches import SpeechSet, enough
 from asr.corpora import Utterance, iterate_cuts, read_cuts
 from asr.corpora.content import set_content
 from asr.examples import Example
 from asr.features import Normaliser, as_they_are, make_extractor, perturbed_samples
-from asr.loader import load
-from asr.settings import FeatureSettings, TrainingSettings
+from asr.settings import FeatureSettings
 from asr.tokenizer import Tokenizer
 from common.errors import UserError
 from common.files import read_json
@@ -105,19 +102,3 @@ def keep_for_validation(dev: SpeechSet, seconds: float) -> None:
     """Keep so much of the dev set, of all its speakers in turn; all of it where it has no more."""
     frames = dev.examples.frames.tolist()
     dev.keep(enough(dev.round_the_speakers(), frames, seconds * dev.extractor.frames_per_second))
-
-
-def stage_data(
-    train: SpeechSet, dev: SpeechSet, training: TrainingSettings, seed: int, device: torch.device, labelled: bool
-) -> StageData:
-    """Batches of a training stage: endless shuffled training batches, and the dev set in order of length."""
-    order = train.order(training.batch_seconds, training.buckets, seed, training.batch_utterances)
-    dev_batches = dev.order(training.batch_seconds, batch_utterances=training.batch_utterances).in_order()
-
-    def train_batches(start: int, rank: int, world: int) -> Iterator[Batch]:
-        return load(train, order.endless(start, rank, world), device, labelled, training)
-
-    def validation_batches() -> Iterator[Batch]:
-        return load(dev, dev_batches, device, labelled, training)
-
-    return StageData(train_batches, validation_batches)

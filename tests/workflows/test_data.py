@@ -23,11 +23,12 @@ from common.errors import UserError
 from common.files import sha256
 from methods.contract import TrainedSystem, make_method
 from tests.workflows.commands import ROOT, TINY, read
-from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data, stage_data
+from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data
 from workflows.experiment import load_experiment
 from workflows.experiment.decides import training_configuration
 from workflows.steps.evaluate import Decoder
 from workflows.steps.inputs import prepare_features, prepare_inputs
+from workflows.steps.stage_batches import stage_data
 from workflows.steps.train import _fixed_batches, _Run
 from workflows.systems import load_system
 

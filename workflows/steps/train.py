@@ -29,11 +29,12 @@ from common.files import sha256, write_json, write_text
 from common.settings import parse
 from methods.contract import Method, Stage, Step, load_method, make_method
 from workflows.accepted import FILE as ACCEPTED
-from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data, stage_data
+from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data
 from workflows.experiment import Experiment
 from workflows.experiment.decides import training_configuration
 from workflows.identity import Identities, identity
 from workflows.provenance import commit, describe_run
+from workflows.steps.stage_batches import stage_data
 from workflows.steps.statistics import settle_statistics
 from workflows.systems import load_inputs, save_system
 
