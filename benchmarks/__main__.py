@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.comparison import say
 from benchmarks.page import table, write_page
@@ -29,14 +30,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--page", action="store_true", help="run nothing, write the page")
     options.add_argument("--results", type=Path, default=Path("results/bench"), help="default: %(default)s")
     arguments = options.parse_args(argv)
-    if not arguments.page:
-        measure(arguments)
+    results = [] if arguments.page else measure(arguments)
     if not arguments.quick:
         write_page(arguments.results)
+    if failed := [each["name"] for each in results if each["state"] == "failed"]:
+        raise UserError(f"failed: {', '.join(failed)} (see above); what was found is kept, and they are tried again")
 
 
-def measure(arguments: argparse.Namespace) -> None:
-    """Run what was asked for, one after the other."""
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run what was asked for, one after the other, and print the table."""
     for number in (signal.SIGTERM, signal.SIGHUP):  # a benchmark is no process of this group, and would go on alone
         signal.signal(number, lambda received, frame: sys.exit(f"ended by signal {received}"))
     device = arguments.device
@@ -57,6 +59,7 @@ def measure(arguments: argparse.Namespace) -> None:
         elif last.get("reused"):
             say(f"{benchmark.name}: measured before")
     print("\n" + table([row for result in results for row in result["rows"]]))
+    return results
 
 
 if __name__ == "__main__":

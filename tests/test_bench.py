@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from benchmarks import suite
+from benchmarks.__main__ import main
 from benchmarks.comparison import Bench, Report, Row, compared, counted, parser
 from benchmarks.page import BLOCK, first_lines, page, table
 from benchmarks.suite import BENCHMARKS, LIMIT, Benchmark, chosen, code, machine, run_one
@@ -109,6 +110,15 @@ def test_one_that_breaks_keeps_its_rows_and_is_tried_again(tmp_path):
         found = run_one(broken, CPU, False, tmp_path, HERE)
         assert (found["state"], found["said"], len(found["rows"])) == ("failed", "error: no more of this", 1)
         assert "reused" not in found
+
+
+def test_the_command_fails_when_one_of_them_does(tmp_path, monkeypatch, capsys):
+    """After all have run, and with the table printed."""
+    both = [Script("broken", 5, 5, (), ("sys.exit('error: no')\n",)), Script("whole", 5, 5, (), (WRITE,))]
+    monkeypatch.setattr("benchmarks.__main__.chosen", lambda names, device: both)
+    with pytest.raises(UserError, match="^failed: broken "):
+        main(["--quick", "--results", str(tmp_path)])
+    assert "| step | theirs |" in capsys.readouterr().out
 
 
 def test_one_that_hangs_is_ended_with_all_it_started(tmp_path, monkeypatch):
