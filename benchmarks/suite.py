@@ -47,17 +47,17 @@ class Benchmark:
 
 STEP = "training_step"
 BENCHMARKS = (
-    Benchmark("conformer_step", 180, 120, ("espnet2",), ("--what", "conformer"), STEP),
+    Benchmark("conformer_step", 160, 120, ("espnet2",), ("--what", "conformer"), STEP),
     Benchmark("smoke_step", 60, 120, ("espnet2",), ("--what", "smoke"), STEP),
     Benchmark("fine_tuning_step", 75, 60, ("transformers", "accelerate"), ("--what", "fine_tuning"), STEP),
     Benchmark("smoke_training", 0, 600, ("espnet2", "snakemake", "transformers")),
-    Benchmark("joint_step", 180, 90, ("espnet2", "transformers")),
+    Benchmark("joint_step", 160, 90, ("espnet2", "transformers")),
     Benchmark("beam", 20, 90, ("espnet2",)),
     Benchmark("loader", 30, 60),
     Benchmark("corpus_memory", 50, 0, options=("--memory",), module="loader"),
     Benchmark("paths_tree", 30, 30, ("espnet2",)),
-    Benchmark("joint_training", 150, 60, ("transformers",), ("--repeats", "3")),
-    Benchmark("sensitivity", 45, 30, ("transformers",)),
+    Benchmark("joint_training", 200, 60, ("transformers",), ("--repeats", "3", "--layers", "8", "6", "3")),
+    Benchmark("sensitivity", 100, 30, ("transformers",), ("--seconds", "2.5", "--repeats", "3")),
     Benchmark("scoring", 60, 0),
     Benchmark("packed", 10, 10),
     Benchmark("sizes", 20, 0, ("transformers",)),
