@@ -23,6 +23,7 @@ from asr.backbones import Batch
 from asr.corpora import Utterance, read_audio
 from asr.examples import Example, Examples, Rows, Wanted
 from asr.features import FeatureExtractor, WaveformExtractor, perturb_speed
+from asr.portable.masks import before_the_end
 from common.errors import UserError
 from common.files import read_json
 
@@ -148,7 +149,7 @@ class Reader:
         inputs, lengths = read.inputs.to(device, non_blocking=True), read.lengths
         if not read.are_features:
             features, lengths = self.extractor(inputs, lengths.tolist())
-            real = torch.arange(features.size(1), device=device) < lengths.to(device, non_blocking=True)[:, None]
+            real = before_the_end(lengths, features.size(1), device)
             inputs = torch.where(real[:, :, None], self.normaliser(features), 0.0)
         return Batch(read.ids, inputs, lengths, read.targets, read.target_lengths).to(device)
 

@@ -4,9 +4,9 @@
     python -m benchmarks.jobs results/smoke --log .snakemake/log/2026-….snakemake.log
 
 Read from what Snakemake leaves: the log of the run (begin, end, cores) and the time of each job that it made
-(`benchmarks/*.tsv`). A job's work is its time times the threads that it was given; rules that are given all cores are
-counted with all of them. Jobs that measure run alone, since nothing may disturb them: they are counted apart, and the
-share is that of the rest. CPU seconds are what Snakemake sampled while a job ran, which misses the end of each.
+(`benchmarks/*.tsv`). A job's work is its time on one core, as jobs of `smoke` have one thread; rules that are given all
+cores are counted with all of them. Jobs that measure run alone, since nothing may disturb them: they are counted apart,
+and the share is that of the rest. CPU seconds are what Snakemake sampled while a job ran, which misses the end of each.
 """
 
 import csv

@@ -230,7 +230,7 @@ def run_on_slurm(cluster: Cluster, experiment: Path, results: Path, asked: list[
     """Run it, and cancel one training after its first checkpoint."""
     waits = ["--latency-wait", "10", "--slurm-status-command", "squeue"]
     waits += ["--slurm-init-seconds-before-status-checks", "1", "--slurm-logdir", str(cluster.folder / "logs")]
-    work = results / experiment.stem / "systems" / KILLED / "seed0/work/stage0"
+    work = results / experiment.stem / "systems" / KILLED / "seed0" / "work" / "stage0"
     log = cluster.folder / "snakemake.out"
     with log.open("w") as out:
         process = subprocess.Popen(

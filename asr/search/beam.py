@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from asr.portable.masks import before_the_end
 from asr.search.attention import AttentionDecoder
 from asr.search.ctc_prefix import CtcPrefixes
 from asr.settings import DecodeSettings
@@ -109,8 +110,7 @@ class _Batch:
         self.blank, self.end = search.tokenizer.blank, search.tokenizer.sos_eos
         self.lengths = [len(frames) for frames in utterances]
         frames = pad_sequence(utterances, batch_first=True)
-        lengths = torch.tensor(self.lengths, device=device)
-        valid = torch.arange(frames.size(1), device=device) < lengths[:, None]
+        valid = before_the_end(torch.tensor(self.lengths), frames.size(1), device)
         self.decoder = search.decoder and AttentionDecoder(search.decoder, frames, valid)
         self.ctc = search.ctc and CtcPrefixes(search.ctc.log_softmax(frames), valid, self.blank)
         self.longest = torch.tensor([search.longest(each) for each in self.lengths], device=device)
