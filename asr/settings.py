@@ -76,6 +76,8 @@ class ScheduleSettings(Settings):
 
     kind: Literal["noam", "cosine", "linear"] = "noam"
     warmup_steps: int = 25000
+    warmup_share: float | None = Field(None, ge=0, lt=1)
+    """Where it is given, `warmup_steps` are this share of the training's steps."""
     final_ratio: float = 0.0
     """cosine and linear end at this share of the peak."""
     noam_factor: float = 5.0
@@ -131,6 +133,9 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "TrainingSettings":
+        if self.schedule.warmup_share is not None:
+            warmup = round(self.schedule.warmup_share * self.steps)
+            self.schedule = self.schedule.model_copy(update={"warmup_steps": warmup})
         if self.schedule.kind != "noam" and self.schedule.warmup_steps >= self.steps:
             raise ValueError(f"schedule.warmup_steps {self.schedule.warmup_steps} is not below steps {self.steps}")
         return self

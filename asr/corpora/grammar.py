@@ -1,9 +1,9 @@
-"""What is said: digit strings, and sentences of a small grammar with several hundred words.
+"""What is said: digit strings, sentences of a small grammar with several hundred words, and strings of its words.
 
 Why a grammar: the text is ours, needs no download, and has a known vocabulary. Why minimal pairs (`bat`, `pat`,
 `pad`): they make a recogniser listen to single sounds, so that models differ. Words that sound alike (`two`, `to`)
-are left out: no model could tell them apart. Training sentences and held-out ones are disjoint; digit strings are
-too few for that.
+are left out: no model could tell them apart. Training sentences and held-out ones are disjoint; strings of digits
+and of words are not kept apart.
 
     python -m asr.corpora.grammar sentences 5        # print five examples
 """
@@ -12,11 +12,12 @@ import re
 import sys
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Literal
 
 import numpy as np
 
-Grammar = Literal["digits", "sentences"]
+Grammar = Literal["digits", "words", "sentences"]
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -143,6 +144,12 @@ def vocabulary(grammar: Grammar) -> list[str]:
     """All distinct words of a grammar, sorted."""
     if grammar == "digits":
         return sorted(DIGITS)
+    return sentence_words()
+
+
+@cache
+def sentence_words() -> list[str]:
+    """All distinct words of the sentences, sorted."""
     words = {word for rule in ALTERNATIVES.values() for each in rule for word in each if not word.isupper()}
     return sorted(words)
 
@@ -153,6 +160,11 @@ def texts(grammar: Grammar, lengths: tuple[int, int], held_out: bool, rng: np.ra
         if grammar == "digits":
             digits = rng.integers(10, size=rng.integers(lengths[0], lengths[1] + 1))
             yield " ".join(DIGITS[digit] for digit in digits)
+            continue
+        if grammar == "words":
+            known = sentence_words()
+            drawn = rng.integers(len(known), size=rng.integers(lengths[0], lengths[1] + 1))
+            yield " ".join(known[word] for word in drawn)
             continue
         words = _expand("SENTENCE", rng)
         text = " ".join(words)

@@ -38,7 +38,7 @@ VARIANTS = [
     "rob", "robert", "sandro", "shelby", "steph", "steph2", "steph3", "travis", "victor", "zac",
 ]
 # fmt: on
-LENGTHS = {"digits": (1, 7), "sentences": (3, 10)}
+LENGTHS = {"digits": (1, 7), "words": (1, 7), "sentences": (3, 10)}
 
 
 class SetSettings(Size):
@@ -58,7 +58,7 @@ class Voices(Strict):
 
 class Settings(Strict):
     """Settings of the corpus. `words` is the least and the greatest number of words in an utterance (by default 1 to 7
-    digits, 3 to 10 words of a sentence); pitch and pitch range are on espeak's scale from 0 to 99."""
+    digits or words, 3 to 10 words of a sentence); pitch and pitch range are on espeak's scale from 0 to 99."""
 
     seed: int = Field(0, ge=0)
     sampling_rate: int = Field(8000, ge=4000, le=48000)
