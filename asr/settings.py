@@ -131,11 +131,17 @@ class TrainingSettings(Settings):
     features_on: Literal["device", "workers"] = "device"
     """Where a GPU is: who makes log-mel features that are not stored. On CPUs it is always the process that reads."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_share_becomes_steps(cls, data: Any) -> Any:
+        schedule, steps = (data.get("schedule"), data.get("steps")) if isinstance(data, dict) else (None, None)
+        share = schedule.get("warmup_share") if isinstance(schedule, dict) else None
+        if not isinstance(share, float | int) or not isinstance(steps, int):
+            return data
+        return {**data, "schedule": {**schedule, "warmup_steps": round(share * steps)}}
+
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "TrainingSettings":
-        if self.schedule.warmup_share is not None:
-            warmup = round(self.schedule.warmup_share * self.steps)
-            self.schedule = self.schedule.model_copy(update={"warmup_steps": warmup})
         if self.schedule.kind != "noam" and self.schedule.warmup_steps >= self.steps:
             raise ValueError(f"schedule.warmup_steps {self.schedule.warmup_steps} is not below steps {self.steps}")
         return self

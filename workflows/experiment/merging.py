@@ -12,7 +12,7 @@ from common.errors import UserError, unknown
 from common.files import read_yaml
 
 CONFIG_FOLDER = Path("config")
-NO_EXPERIMENTS = ("base", "sisters", "corpora")
+NO_EXPERIMENTS = ("base", "sisters", "recipe", "corpora")
 
 
 def experiment_file(name: str) -> Path:
