@@ -181,7 +181,7 @@ def _worst_nats(row: dict[str, Any], tokens: float) -> float:
 
 
 def _rates(condition: Condition, folder: Path) -> dict[str, float]:
-    """WER in per cent at the depths that were trained, lowest and deepest: on dev and, of judged conditions, on test."""
+    """WER in per cent at the depths that were trained, lowest and deepest: on dev, and on test of judged ones."""
     points = read_json(folder / "eval" / "points.json")["points"]
     trained = sorted((point for point in points if point["trained"]), key=lambda point: point["depth"])
     scorer = Scorer(load_normaliser("identity-1"))
