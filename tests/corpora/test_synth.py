@@ -41,6 +41,17 @@ def test_corpus_json_says_what_is_there(small_synth):
         assert held["speakers"] == len({utterance.speaker for utterance in utterances})
 
 
+def test_strings_of_words_use_every_word_of_the_sentences_and_no_grammar():
+    rng = np.random.default_rng(0)
+    texts = grammar.texts("words", (2, 4), False, rng)
+    drawn = [next(texts).split() for _ in range(6000)]
+    assert {len(words) for words in drawn} == {2, 3, 4}
+    assert sorted({word for words in drawn for word in words}) == grammar.vocabulary("sentences")
+    assert grammar.vocabulary("words") == grammar.vocabulary("sentences")
+    firsts = collections.Counter(words[0] for words in drawn)
+    assert max(firsts.values()) < 30, "drawn evenly: 6000 / 698 is 8.6"
+
+
 def test_the_same_bytes_from_another_process_with_two_workers_after_other_speech(small_synth, tmp_path):
     settings = json.dumps({**SMALL_SYNTH, "workers": 2})
     command = [sys.executable, "-m", "asr.corpora", "synth", "--out", str(tmp_path / "a"), "--settings", settings]

@@ -697,3 +697,18 @@ def test_systems_that_others_start_from_are_told_apart(tmp_path):
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(alone))
     edges = Edges(load_experiment(str(tmp_path / "alone.yaml")), "results/alone")
     assert re.fullmatch(edges.started_from(), "a4") is None and edges.not_started_from() == "a4"
+
+
+def test_a_warm_up_may_be_a_share_of_whatever_steps_a_system_has(tmp_path):
+    def change(values):
+        share = {"kind": "cosine", "warmup_share": 0.1}
+        values["training"] = {**values["training"], "steps": 200, "schedule": share}
+        values["systems"]["a2"]["training"] = {"steps": 80, "keep": "last"}
+        values["systems"]["f2_half"]["training"] = SHARE
+        values["systems"]["int8"]["training"] = {"schedule": {"warmup_share": None, "warmup_steps": 3}}
+
+    experiment = load_experiment(str(changed(tmp_path, change)))
+    warmups = {name: experiment.training_of(name).schedule.warmup_steps for name in ("a4", "a2", "f2_half", "int8")}
+    assert warmups == {"a4": 20, "a2": 8, "f2_half": 5, "int8": 3}
+    with pytest.raises(UserError, match="warmup_share"):
+        load_experiment(str(changed(tmp_path, lambda v: v["training"]["schedule"].update(warmup_share=1.0))))
