@@ -2,6 +2,7 @@
 
     python -m workflows.recipe --recipe char --conditions tune --until quarter
     python -m workflows.recipe --recipe char --conditions judge --seeds 0 1 2
+    python -m workflows.recipe --page                                  the tables of docs/recipe.md from the log
 
 Each trial is a training and a decoding by the commands that every experiment runs. What is there already is not run
 again, and a training that was stopped at a quarter goes on from there. The rows go to `--log`.
@@ -19,8 +20,8 @@ LOG = Path("results/reference/recipe/trials.csv")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m workflows.recipe", description="Try a training recipe.")
-    parser.add_argument("--recipe", required=True, help="one of the list's recipes")
-    parser.add_argument("--conditions", required=True, choices=("tune", "judge"))
+    parser.add_argument("--recipe", help="one of the list's recipes")
+    parser.add_argument("--conditions", choices=("tune", "judge"))
     parser.add_argument("--only", nargs="*", default=[], help="of these conditions alone")
     parser.add_argument("--systems", nargs="*", default=[], help="of these systems alone")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -29,7 +30,15 @@ def main() -> None:
     parser.add_argument("--list", type=Path, default=LIST, help="the list of trials (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("results/recipe"), help="default: %(default)s")
     parser.add_argument("--log", type=Path, default=LOG, help="default: %(default)s")
+    parser.add_argument("--page", action="store_true", help="write the tables of docs/recipe.md, and try nothing")
     arguments = parser.parse_args()
+    if arguments.page:
+        from workflows.steps.recipe_page import write_page
+
+        write_page(arguments.log)
+        return
+    if arguments.recipe is None or arguments.conditions is None:
+        parser.error("--recipe and --conditions say what to try")
 
     from workflows.steps.recipe_trials import Trials, run_trials
 
