@@ -87,6 +87,10 @@ class ScheduleSettings(Settings):
 
 class TrainingSettings(Settings):
     steps: int = Field(gt=0)
+    passes: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """Where it is given, training lasts as many steps as so many passes over the training set take, `steps` at most and
+    `least_steps` at least: for corpora whose size is not known when the experiment is written."""
+    least_steps: int = Field(1, gt=0)
     batch_seconds: float = Field(320.0, gt=0)
     """Audio in a batch on one device, padding counted."""
     batch_utterances: int | None = Field(None, gt=0)
@@ -139,6 +143,16 @@ class TrainingSettings(Settings):
         if not isinstance(share, float | int) or not isinstance(steps, int):
             return data
         return {**data, "schedule": {**schedule, "warmup_steps": round(share * steps)}}
+
+    @model_validator(mode="after")
+    def _passes_have_a_length(self) -> "TrainingSettings":
+        if self.passes is not None and self.batch_utterances is not None:
+            raise ValueError("passes are counted in seconds of audio: give batch_seconds, not batch_utterances")
+        if self.passes is not None and self.schedule.kind != "noam" and self.schedule.warmup_share is None:
+            raise ValueError("with passes the number of steps is not known: give schedule.warmup_share")
+        if self.least_steps > self.steps:
+            raise ValueError(f"least_steps {self.least_steps} is above steps {self.steps}")
+        return self
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> "TrainingSettings":

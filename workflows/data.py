@@ -12,16 +12,22 @@ from asr.corpora import Utterance, iterate_cuts, read_cuts
 from asr.corpora.content import set_content
 from asr.examples import Example
 from asr.features import Normaliser, as_they_are, make_extractor, perturbed_samples
-from asr.settings import FeatureSettings
+from asr.settings import FeatureSettings, TrainingSettings
 from asr.tokenizer import Tokenizer
 from common.errors import UserError
 from common.files import read_json
 from workflows.experiment import Experiment
+from workflows.experiment.shares import in_steps
 
 
 def open_data(experiment: Experiment, system: str, folder: Path) -> "PreparedData":
     """The prepared data as a system of the experiment reads it."""
     return PreparedData(folder, experiment.family_of(system).features, experiment.systems[system].family)
+
+
+def training_on(experiment: Experiment, system: str, data: "PreparedData") -> TrainingSettings:
+    """The training settings of a system, with the number of steps that passes over this training set take."""
+    return in_steps(experiment.training_of(system), data.corpus["sets"]["train"]["seconds"])
 
 
 class PreparedData:

@@ -102,5 +102,5 @@ def test_a_training_step_is_measured_unless_its_losses_read_a_teacher(tmp_path, 
         method = make_method(asked.method, asked.settings, backbone, packages=["tests.toys"])
         trained[name] = TrainedSystem(name, torch.nn.Module(), method)
     trained["new"].method.check_sources({"source": trained[source].method})
-    stages = measurable_stages(trained["new"], experiment)
+    stages = measurable_stages(trained["new"], experiment.training_of("new"))
     assert [stage.training.steps for stage in stages] == ([3] if measured else [])

@@ -14,6 +14,7 @@ from workflows.edges import Edges
 from workflows.experiment import load_experiment
 from workflows.experiment.decides import evaluation_inputs, training_inputs
 from workflows.experiment.merging import NO_EXPERIMENTS, chain_of
+from workflows.experiment.shares import in_steps
 
 TINY = Path("tests/workflows/tiny.yaml")
 
@@ -712,3 +713,47 @@ def test_a_warm_up_may_be_a_share_of_whatever_steps_a_system_has(tmp_path):
     assert warmups == {"a4": 20, "a2": 8, "f2_half": 5, "int8": 3}
     with pytest.raises(UserError, match="warmup_share"):
         load_experiment(str(changed(tmp_path, lambda v: v["training"]["schedule"].update(warmup_share=1.0))))
+
+
+PASSES = {"steps": 400, "least_steps": 30, "passes": 10, "batch_seconds": 12, "accumulate": 2}
+
+
+def passing(tmp_path, **training):
+    schedule = {"kind": "cosine", "warmup_steps": 0, "warmup_share": 0.1}
+    given = {**PASSES, "schedule": schedule, "validate_every": 100, "keep_states": 4, "log_every": 50, **training}
+
+    def change(values):
+        values["training"].update(given)
+        values["families"]["speech"]["training"]["passes"] = None
+        values["systems"]["f2_half"]["training"] = {"of_source": {"steps": 0.2}}
+
+    return changed(tmp_path, change)
+
+
+def test_passes_become_the_steps_that_so_much_speech_takes_between_two_bounds(tmp_path):
+    training = load_experiment(str(passing(tmp_path))).training_of("a4")
+    assert [in_steps(training, seconds).steps for seconds in (60, 240, 600, 2000)] == [30, 100, 250, 400]
+    known = in_steps(training, 240)
+    assert known.passes is None and known.schedule.warmup_steps == 10
+    assert (known.validate_every, known.log_every) == (25, 10)  # all four states that it ends with are taken
+    assert in_steps(known, 1e9) == known
+    assert in_steps(training.model_copy(update={"devices": 2}), 600).steps == 125
+
+
+def test_a_share_of_passes_is_so_many_passes(tmp_path):
+    training = load_experiment(str(passing(tmp_path))).training_of("f2_half")
+    assert (training.steps, training.least_steps, training.passes) == (80, 6, 2)
+    assert in_steps(training, 600).steps == 50 and in_steps(training, 600).schedule.warmup_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"batch_utterances": 4}, "passes are counted in seconds of audio: give batch_seconds"),
+        ({"schedule": {"kind": "cosine", "warmup_steps": 4}}, "give schedule.warmup_share"),
+        ({"least_steps": 401}, "least_steps 401 is above steps 400"),
+    ],
+)
+def test_passes_whose_length_cannot_be_known_are_refused(tmp_path, training, message):
+    with pytest.raises(UserError, match=message):
+        load_experiment(str(passing(tmp_path, **training)))

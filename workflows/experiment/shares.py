@@ -1,4 +1,4 @@
-"""The training of a system that stands on another, said as a share of that other one's.
+"""Trainings whose length is said by something else: that of another system, or the size of the training set.
 
 So a file without sizes can say it, and the same comparison is made at every size.
 """
@@ -17,14 +17,12 @@ def share_of(source: TrainingSettings, share: ShareOfSource) -> dict[str, Any]:
     """The training settings of the source, shortened: steps and warm-up by the share of steps, and the highest learning
     rate by the share of rates. States are validated and kept as often as the source's, and at least as often as the
     average that training ends with takes them; everything else is the source's."""
-    values = source.model_dump()
     steps = max(1, round(share.steps * source.steps))
+    values = _shortened(source, steps)
+    values["least_steps"] = min(steps, max(1, round(share.steps * source.least_steps)))
+    if source.passes is not None:
+        values["passes"] = _rounded(share.steps * source.passes)
     warmup = min(round(share.steps * source.schedule.warmup_steps), steps - 1)
-    kept = {"last": 1, "best": 2, "average": source.keep_states}[source.keep]
-    values["steps"] = steps
-    values["validate_every"] = min(source.validate_every, max(1, steps // kept))
-    values["checkpoint_every"] = min(source.checkpoint_every, steps)
-    values["log_every"] = min(source.log_every, max(1, steps // 10))
     values["schedule"]["warmup_steps"] = warmup
     values["optimiser"]["learning_rate"] = _rounded(share.learning_rate * source.optimiser.learning_rate)
     if source.schedule.kind == "noam":  # its peak is factor * width^-0.5 * warm-up^-0.5
@@ -32,6 +30,29 @@ def share_of(source: TrainingSettings, share: ShareOfSource) -> dict[str, Any]:
         peaks = math.sqrt(warmup / max(1, source.schedule.warmup_steps))
         values["schedule"]["noam_factor"] = _rounded(share.learning_rate * peaks * source.schedule.noam_factor)
     return values
+
+
+def in_steps(training: TrainingSettings, seconds: float) -> TrainingSettings:
+    """The same training with its number of steps, where it is said as passes over a training set of so many `seconds`
+    of audio (padding is not counted). States are validated and kept as often as they have to be."""
+    if training.passes is None:
+        return training
+    a_step = training.batch_seconds * training.accumulate * training.devices
+    steps = min(training.steps, max(training.least_steps, round(training.passes * seconds / a_step)))
+    values = {**_shortened(training, steps), "passes": None, "least_steps": 1}
+    return TrainingSettings.model_validate(values)
+
+
+def _shortened(training: TrainingSettings, steps: int) -> dict[str, Any]:
+    """The settings of a training of so many steps, which still takes every state that it ends with."""
+    kept = {"last": 1, "best": 2, "average": training.keep_states}[training.keep]
+    return {
+        **training.model_dump(),
+        "steps": steps,
+        "validate_every": min(training.validate_every, max(1, steps // kept)),
+        "checkpoint_every": min(training.checkpoint_every, steps),
+        "log_every": min(training.log_every, max(1, steps // 10)),
+    }
 
 
 def _rounded(rate: float) -> float:

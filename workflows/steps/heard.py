@@ -20,7 +20,7 @@ from asr.batches import BatchOrder
 from asr.features import FeatureExtractor, Normaliser, WaveformExtractor, as_they_are, make_extractor
 from asr.settings import TrainingSettings
 from methods.contract import Stage, TrainedSystem
-from workflows.data import leave_out_too_long, open_data
+from workflows.data import leave_out_too_long, open_data, training_on
 from workflows.experiment import Experiment
 
 LOUDNESS = 0.1
@@ -38,6 +38,8 @@ class Heard(Protocol):
 
     sampling_rate: int
     extractor: FeatureExtractor | WaveformExtractor
+    training: TrainingSettings
+    """Of the system, as far as its length is known."""
 
     def normaliser(self, features: Tensor) -> Tensor: ...
 
@@ -56,6 +58,7 @@ class Recordings:
 
     def __init__(self, experiment: Experiment, system: str, folder: Path):
         self.data = open_data(experiment, system, folder)
+        self.training = training_on(experiment, system, self.data)
         self.sampling_rate: int = self.data.corpus["sampling_rate"]
         self.extractor, self.normaliser = self.data.extractor, self.data.normaliser
 
@@ -74,6 +77,7 @@ class Noise:
         family, self.seconds = experiment.family_of(system), experiment.measure.audio_seconds
         config = experiment.backbone_of(system)["settings"]
         waveform = family.features.kind == "waveform"
+        self.training = experiment.training_of(system)
         self.sampling_rate: int = config.get("sampling_rate", SAMPLING_RATE) if waveform else SAMPLING_RATE
         self.extractor = make_extractor(family.features, self.sampling_rate)
         mels = family.features.mels

@@ -110,7 +110,7 @@ def _measure(experiment: Experiment, data_folder: Path | None, folder: Path, ask
     measured = _measure_points(system, [points[0] for points in alike], data, experiment, held, device, asked)
     found: dict[str, Any] = {"training": dict(NOT_TRAINED), "largest": None, "matrices": matrix_counts(system.module)}
     found["encoder_parameters"] = encoder_weights(system.module) if isinstance(system.module, Backbone) else None
-    stages = measurable_stages(system, experiment) if alike and any(asked) else []
+    stages = measurable_stages(system, data.training) if alike and any(asked) else []
     if stages:
         largest, typical = zip(*(data.step_batches(system, stage) for stage in stages), strict=True)
         found["largest"] = (stages[-1], pickle.dumps(largest[-1]))

@@ -29,7 +29,7 @@ from common.files import sha256, write_json, write_text
 from common.settings import parse
 from methods.contract import Method, Stage, Step, load_method, make_method
 from workflows.accepted import FILE as ACCEPTED
-from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data
+from workflows.data import PreparedData, keep_for_validation, leave_out_too_long, open_data, training_on
 from workflows.experiment import Experiment
 from workflows.experiment.decides import training_configuration
 from workflows.identity import Identities, identity
@@ -46,11 +46,11 @@ def train_system(
     """Train system `name` and write model, description, log and provenance into `out`; `folders` holds its inputs."""
     began, code = time.monotonic(), commit()
     torch.set_num_threads(experiment.threads)
-    entry, training = experiment.systems[name], experiment.training_of(name)
-    where = f"{experiment.name}: systems.{name}"
-    fabric = make_fabric(training)
+    entry, where = experiment.systems[name], f"{experiment.name}: systems.{name}"
     check_audio(data_folder, ("train", experiment.dev_set))
     data = open_data(experiment, name, data_folder)
+    training = training_on(experiment, name, data)
+    fabric = make_fabric(training)
     backbone = BackboneFactory(
         **experiment.backbone_of(name), vocabulary=len(data.tokenizer), where=f"{where}.backbone"
     )
@@ -81,6 +81,7 @@ def train_system(
         facts = describe_run(code, device, experiment.threads, earlier + time.monotonic() - began)
         configuration = {
             **training_configuration(experiment, name),
+            "training": training.model_dump(mode="json"),
             "corpus": {"name": data.corpus["name"], "settings": data.corpus["settings"]},
             "backbone": {"name": backbone.name, "settings": backbone.config.model_dump(mode="json")},
             "settings": settings,

@@ -15,9 +15,9 @@ from asr.backbones import Backbone, Batch
 from asr.optimiser import make_optimiser
 from asr.precision import float32_products, precision_of
 from asr.seeds import seed_step
+from asr.settings import TrainingSettings
 from asr.training import compile_layers
 from methods.contract import Stage, Step, TrainedSystem
-from workflows.experiment import Experiment
 from workflows.systems import load_trainable
 
 LEARNING_RATE = 1e-6
@@ -26,12 +26,12 @@ PARTS_AT_MOST = 2
 """Batches of one step that decide its memory: from the second on there are gradients beside the activations."""
 
 
-def measurable_stages(system: TrainedSystem, experiment: Experiment) -> list[Stage]:
-    """The stages of a system's training; none where nothing is trained, or where the losses, its own or those of
+def measurable_stages(system: TrainedSystem, training: TrainingSettings) -> list[Stage]:
+    """The stages of a system's `training`; none where nothing is trained, or where the losses, its own or those of
     what it is derived from, read another system, which measuring does not have."""
     if any(method.needs_in_training(method.config) for method in (system.method, system.method.first)):
         return []
-    return system.method.stages(experiment.training_of(system.name))
+    return system.method.stages(training)
 
 
 def training_step(
