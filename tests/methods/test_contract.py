@@ -53,6 +53,13 @@ def test_contract(name, backbone, check, tmp_path):
     check(case(name, backbone, tmp_path), tmp_path)
 
 
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_contract_with_statistics_for_each_execution(check, tmp_path):
+    settings = {"source": {"system": "source"}, "use": "execution"}
+    for path in ({}, {"path": [1, 1, 2, 2]}):
+        check(contract_cases.case("baselines.statistics", "conformer", settings | path), tmp_path)
+
+
 # What a method may do wrong: the check that must say so, its words, and the method.
 START = """
     class Config(Settings):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from asr.batch_norm import estimating, statistics_of
+from asr.batch_norm import batch_norms, estimating, statistics_of
 from baselines.all_physical import AllPhysical
 from common.errors import UserError
 from methods.contract import Step, TrainedSystem, make_method, path_points
@@ -144,15 +144,103 @@ def test_it_is_rebuilt_without_its_source(tmp_path):
     assert load_system(tmp_path).running_statistics == {}, "left over from before"
 
 
+def estimated(method, module, batches):
+    """What the training job does after `finish`."""
+    with estimating(module):
+        for number, data in enumerate(batches):
+            for point in method.statistics_points(module, Step("statistics", number, 0)):
+                method.at(module, point).encode(data.inputs, data.input_lengths)
+
+
+def heard(module, batches, *paths):
+    """By hand: what each batch norm is given, execution by execution, over some paths of each batch."""
+    seen = {name: [] for name in batch_norms(module)}
+    hooks = [
+        norm.register_forward_pre_hook(lambda _, rows, seen=seen[name]: seen.append(rows[0].double()))
+        for name, norm in batch_norms(module).items()
+    ]
+    with torch.no_grad(), estimating(module):
+        for data in batches:
+            for path in paths:
+                module.encode(data.inputs, data.input_lengths, path)
+    for hook in hooks:
+        hook.remove()
+    return list(seen.values())
+
+
+@pytest.mark.parametrize("path", ["1 1 2 2", None])
+def test_each_execution_has_the_statistics_of_what_it_is_given(path):
+    given, batches = source(), [batch(seed=1), batch(seed=2)]
+    method = statistics({"source": given}, use="execution", **({"path": path} if path else {}))
+    module = method.build()
+    estimated(method, module, batches)
+    paths = [UNFOLDED] if path else [ONES, UNFOLDED]
+    sets = [
+        [layer.conv_module.norm, *(norm for each in further for norm in each)]
+        for layer, further in zip(module.encoder.encoders, module.further_statistics, strict=True)
+    ]
+    assert [len(each) for each in sets] == [1, 1, 2, 2]
+    for layer, rows in enumerate(heard(conformer(**STILL), batches, *paths)):
+        executions = [number for _ in batches for ran in paths for number in range(ran[layer])]
+        for number, norm in enumerate(sets[layer]):
+            own = [row for row, execution in zip(rows, executions, strict=True) if execution == number]
+            assert int(norm.num_batches_tracked) == len(own)
+            for what in ("mean", "var"):
+                by_hand = torch.stack([getattr(row, what)(0) for row in own]).mean(0).float()
+                torch.testing.assert_close(getattr(norm, f"running_{what}"), by_hand, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(sets[2][0].running_mean, sets[2][1].running_mean)
+    assert sum(p.numel() for p in module.parameters()) == sum(p.numel() for p in given.module.parameters())
+
+
+def test_an_execution_reads_its_own_set_and_one_beyond_them_the_last(tmp_path):
+    """A layer that runs twice is the same as two layers with the sets of one each."""
+    given, data = source(), batch()
+    settings = {"source": {"system": "f4"}, "use": "execution", "path": "1 1 1 2", "points": "all"}
+    method = statistics({"source": given}, **settings)
+    module = method.build().eval()
+    estimated(method, module, [batch(seed=2)])
+    unrolled = conformer(**STILL, layers=6).eval()
+    unrolled.take_weights(plain(module), (0, 1, 2, 3, 3, 3))
+    for layer in (4, 5):  # the second and the third execution of the fourth layer
+        unrolled.encoder.encoders[layer].conv_module.norm.load_state_dict(
+            module.further_statistics[3][0][0].state_dict(), strict=False
+        )
+    for path, depth in (((1, 1, 1, 2), 5), ((1, 1, 1, 3), 6)):
+        (ours,) = [
+            encoded
+            for _, encoded in method.encode_points(
+                module, data.inputs, data.input_lengths, path_points([path], trained=[])
+            )
+        ]
+        theirs = unrolled.encode(data.inputs, data.input_lengths, (1,) * depth + (0,) * (6 - depth))
+        torch.testing.assert_close(ours.frames, theirs.frames, atol=1e-6, rtol=1e-5)
+    described = {"name": "x", "seed": 0, "method": "baselines.statistics", "settings": settings, "vocabulary": 12}
+    save_system(tmp_path, module, method, described)
+    loaded = load_system(tmp_path)
+    for point in method.points(module):
+        ours, theirs = (
+            each.at(one, point).encode(data.inputs, data.input_lengths).frames
+            for each, one in ((method, module), (loaded.method, loaded.module))
+        )
+        assert torch.equal(ours, theirs)
+
+
+def plain(module):
+    """A Conformer with the weights and the first sets of one that keeps several."""
+    found = conformer(**STILL)
+    found.load_state_dict({key: value for key, value in module.state_dict().items() if "further" not in key})
+    return found
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"use": "path"}, "use: path needs the path over which"),
-        ({"use": "running", "path": "1 1 1 1"}, "path: goes with use: path"),
+        ({"use": "running", "path": "1 1 1 1"}, "path: goes with use: path or execution"),
         ({"use": "path", "path": "1 1 2"}, "settings.path: path '1 1 2' has 3 counts for 4 physical layers"),
         ({"use": "path", "path": "0 0 0 0"}, "settings.path: path '0 0 0 0': counts are 0 or more"),
         ({"use": "path", "path": "1 1 x 1"}, "settings.path: '1 1 x 1' is not a path"),
-        ({"use": "paths"}, "settings: use: Input should be 'running' or 'path'"),
+        ({"use": "paths"}, "settings: use: Input should be 'running', 'path' or 'execution'"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(settings, message):
@@ -172,4 +260,6 @@ def test_a_source_that_does_not_fit_is_refused():
     widths = source(name="tests.toys.width_slices", settings={})
     with pytest.raises(UserError, match=r"settings\.path: the points of 'f4' are no paths"):
         statistics({"source": widths}, use="path", path="1 1 1 1").build()
+    with pytest.raises(UserError, match=r"settings\.use: the points of 'f4' are no paths"):
+        statistics({"source": widths}, use="execution").build()
     assert len(statistics({"source": widths}).build().state_dict()) > 0

@@ -328,10 +328,12 @@ def test_extending_with_another_corpus_keeps_none_of_its_settings(tmp_path):
 
 
 def test_the_base_holds_no_size_and_no_experiment_has_another_ones():
-    base, sisters = (yaml.safe_load(Path(f"config/{name}.yaml").read_text()) for name in ("base", "sisters"))
+    names = ("base", "sisters", "questions")
+    base, sisters, questions = (yaml.safe_load(Path(f"config/{name}.yaml").read_text()) for name in names)
     assert base.keys() == {"systems", "headline", "tables", "figures"}
     assert sisters.keys() == {"extends", "parts", "systems", "tables", "figures"}
-    for name, system in {**base["systems"], **sisters["systems"]}.items():
+    assert questions.keys() == {"extends", "parts", "systems", "tables"}
+    for name, system in {**base["systems"], **sisters["systems"], **questions["systems"]}.items():
         assert system.keys() <= {"family", "method", "backbone", "settings", "training", "evaluate", "decodes"}, name
         assert system.get("backbone", {}).keys() <= {"layers"}, name
         assert system.get("training", {"of_source": None}).keys() == {"of_source"}, name

@@ -12,7 +12,7 @@ from common.errors import UserError, unknown
 from common.files import read_yaml
 
 CONFIG_FOLDER = Path("config")
-NO_EXPERIMENTS = ("base", "sisters", "recipe", "corpora")
+NO_EXPERIMENTS = ("base", "sisters", "recipe", "questions", "corpora")
 
 
 def experiment_file(name: str) -> Path:
