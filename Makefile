@@ -4,6 +4,7 @@
 #   make reproduce EXPERIMENT=smoke_real    another file of config/
 #   make reproduce ONLY=table1,figure2      what these tables and figures need; SYSTEMS=f6,a12 for systems
 #   make reproduce ONLY=sisters             a part that the experiment names: the grids of the sister papers; ONLY=all
+#   make reproduce SEEDS=0                  seed 0 of all of it, before others; tables show the seeds that are there
 #   make reproduce CORES=8                  more jobs at once
 #   make snakemake-report                   Snakemake's own report of that run, beside ours
 #   make bench                              speed of ours beside others', in 20 minutes; DEVICE=cuda; ONLY=paths_tree,packed;
@@ -15,6 +16,8 @@ CORES ?= all
 # A part of the experiment, names with commas between them; what is in no part where both are empty.
 ONLY ?=
 SYSTEMS ?=
+# Seeds of that, with commas between them; all where it is empty.
+SEEDS ?=
 WORKERS ?= 2
 # Where `make bench` measures: cpu or cuda.
 DEVICE ?= cpu
@@ -23,7 +26,8 @@ PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 --version 
 # The folder of the experiment's results; an unknown experiment is said here.
 FOLDER = folder="$$(.venv/bin/python -m workflows.folder --experiment '$(EXPERIMENT)')"
 SNAKEMAKE := .venv/bin/snakemake --workflow-profile none --profile workflows/profiles/default --cores $(CORES)
-CONFIG = --config experiment='$(EXPERIMENT)' $(if $(ONLY),only='$(ONLY)') $(if $(SYSTEMS),systems='$(SYSTEMS)')
+CONFIG = --config experiment='$(EXPERIMENT)' $(if $(ONLY),only='$(ONLY)') $(if $(SYSTEMS),systems='$(SYSTEMS)') \
+	$(if $(SEEDS),seeds='$(SEEDS)')
 
 .PHONY: setup reproduce snakemake-report test bench mutants lint
 
@@ -40,7 +44,7 @@ setup: .venv/complete
 
 reproduce: setup
 	@$(FOLDER) && force="$$(.venv/bin/python -m workflows.why --experiment '$(EXPERIMENT)' --only '$(ONLY)' \
-		--systems '$(SYSTEMS)' --force)" && \
+		--systems '$(SYSTEMS)' --seeds '$(SEEDS)' --force)" && \
 		.venv/bin/python -m workflows.lock "$$folder" -- $(SNAKEMAKE) $$force $(CONFIG) && \
 		.venv/bin/python -m analysis.summary --experiment-folder "$$folder" --only '$(ONLY)' --systems '$(SYSTEMS)'
 

@@ -4,6 +4,7 @@
 #   snakemake -n                                     show what would run
 #   snakemake -n --config experiment=smoke_real      another experiment, config/smoke_real.yaml
 #   snakemake -n --config only=table1,sisters        tables, figures, parts that have a name, all; or systems=f6,a12
+#   snakemake -n --config seeds=0                    some seeds alone
 
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ sys.path.insert(0, workflow.basedir)
 
 from common.errors import UserError
 from workflows.edges import Edges, all_cores, runs_under_slurm, use_this_python
-from workflows.part import chosen_part
+from workflows.part import as_words, chosen_part
 from workflows.runnable import load_runnable
 from workflows.why import Plan, said_first
 
@@ -23,7 +24,7 @@ use_this_python()
 EXPERIMENT = str(config.get("experiment", "smoke"))
 try:
     experiment = load_runnable(EXPERIMENT)
-    asked = chosen_part(experiment, config.get("only", ""), config.get("systems", ""))
+    asked = chosen_part(experiment, *(str(config.get(key, "")) for key in ("only", "systems", "seeds")))
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -44,7 +45,7 @@ pathvars:
 
 wildcard_constraints:
     system="|".join(experiment.systems),
-    seed=r"\d+",
+    seed=edges.any_seed(),
 
 
 include: "workflows/rules/data.smk"

@@ -77,6 +77,7 @@ def content(results) -> dict[str, Any]:
 
     return {
         "experiment": experiment,
+        "seeds": results.numbers_of_seeds() or [0],
         "not_made": not_made(results.whole, results.made),
         "headlines": headlines(results),
         "figures": [(chart, shown(depth_table(chart, experiment.name))) for chart in figures],

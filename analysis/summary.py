@@ -69,7 +69,10 @@ def main_table(path: Path, kind: str) -> str:
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         columns = COLUMNS[kind] if kind in COLUMNS else columns_by_set(reader.fieldnames or [])
-        rows = [[_shown(key, row.get(key, ""), row.get("seeds", "")) for key in columns] for row in reader]
+        cells = [*reader]
+    if len({row["seeds"] for row in cells if row.get("seeds")}) > 1:
+        columns = {**_up_to(columns, "wer"), "seeds": "seeds", **columns}
+    rows = [[_shown(key, row.get(key, ""), _compared(row)) for key in columns] for row in cells]
     rows.insert(0, [*columns.values()])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -87,9 +90,21 @@ def columns_by_set(keys: Sequence[str]) -> dict[str, str]:
     return columns
 
 
-def _shown(key: str, value: str, seeds: str) -> str:
+def _up_to(columns: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """The columns up to the last one of ours whose key begins so."""
+    keys = [*columns]
+    last = max(place for place, key in enumerate(keys) if key.startswith(prefix))
+    return {key: columns[key] for key in keys[: last + 1]}
+
+
+def _compared(row: Mapping[str, str]) -> int:
+    """Over how many seeds a row is compared."""
+    return len(row.get("seeds_compared", "").split())
+
+
+def _shown(key: str, value: str, seeds: int) -> str:
     if "star" in key.split("_"):
-        if not key.startswith("published_") and value and int(seeds) > 1:
+        if not key.startswith("published_") and value and seeds > 1:
             return f"{'*' if int(value) else ''} {value}/{seeds}"  # in how many of them
         return "*" if value == "1" else " "
     if key == "bits_a_weight" and value:

@@ -176,9 +176,10 @@ class DecodeSettings(Settings):
     """Of beam search: so many hypotheses are searched together, of as many utterances and points as fit, one at least:
     as much as memory holds. Transcripts do not depend on it."""
     utterances: int | None = Field(None, gt=0)
-    """Only the first so many utterances of each set; None: all."""
+    """Only so many utterances of each set, of its speakers in turn; None: all."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Of the encoder; labels are found from float32."""
-    points: Literal["all", "tables"] = "all"
+    points: Literal["all", "tables", "own_tables"] = "all"
     """tables: only points that a table of the experiment shows; which of several at one depth, the first decode that
-    covers all points says."""
+    covers all points says. own_tables: the same of the tables that name this decode; systems in none of their rows are
+    not decoded by it."""

@@ -15,7 +15,7 @@ from common.errors import run
 from workflows.devices import take_devices
 from workflows.experiment import load_experiment
 from workflows.experiment.merging import experiment_file
-from workflows.part import add_arguments, chosen_part
+from workflows.part import add_arguments, asked_of
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     if arguments.parameters_only and (arguments.memory or arguments.times):
         parser.error("--parameters-only measures nothing: leave out --memory and --times")
     experiment = load_experiment(arguments.experiment)
-    systems = chosen_part(experiment, arguments.only, arguments.systems).systems
+    systems = [*asked_of(experiment, arguments).systems]
     if not arguments.parameters_only:
         take_devices(1, share=False)
 

@@ -72,19 +72,19 @@ class Edges:
         return f"{self.results}/systems/{system}/seed{seed}"
 
     def every(self, file: str) -> list[str]:
-        """`file` in the folder of every system that is shown, and seed."""
-        seeds = self.experiment.seeds
-        return [f"{self.folder(system, seed)}/{file}" for system in self.shown.systems for seed in seeds]
+        """`file` in the folder of every system that is shown, with every seed of it that is."""
+        shown = ((system, seed) for system, seeds in self.shown.systems.items() for seed in seeds)
+        return [f"{self.folder(system, seed)}/{file}" for system, seed in shown]
 
     # Patterns of wildcards. They hold what a part needs and no other system: what is shown of others stays as it is.
 
     def started_from(self) -> str:
         """Systems that others start from: they are trained first."""
-        return _pattern(self.trained & self._sources)
+        return _pattern(self.trained.keys() & self._sources)
 
     def not_started_from(self) -> str:
         """All other systems that are trained."""
-        return _pattern(self.trained - self._sources)
+        return _pattern(self.trained.keys() - self._sources)
 
     def any_trained(self) -> str:
         """All systems that are trained: the sensitivity of any may be asked for."""
@@ -93,6 +93,11 @@ class Edges:
     def any_asked(self) -> str:
         """The systems that are decoded and measured."""
         return _pattern(self.asked.systems)
+
+    def any_seed(self) -> str:
+        """The seeds that are asked for. Each system of a part has all of them that it has at all, so that this and the
+        systems' patterns let nothing through that is not asked for."""
+        return _pattern({str(seed) for seeds in self.trained.values() for seed in seeds})
 
     @property
     def _sources(self) -> set[str]:
@@ -108,8 +113,8 @@ class Edges:
 
     def shown_studies(self) -> list[str]:
         """What figures show beside WERs: sensitivities, and what errors in weights do."""
-        found = [(STUDIES[kind], system) for kind, system in map(kind_and_system, self.shown.studies)]
-        return [f"{self.folder(system, seed)}/{file}" for file, system in found for seed in self.experiment.seeds]
+        shown = ((*kind_and_system(study), seed) for study, seeds in self.shown.studies.items() for seed in seeds)
+        return [f"{self.folder(system, seed)}/{STUDIES[kind]}" for kind, system, seed in shown]
 
     def source_arguments(self, wildcards: Any) -> list[str]:
         """The same as command-line arguments."""

@@ -169,7 +169,7 @@ class Identities:
         """What tables, figures and verdicts are made from: transcripts, costs, provenance, studies, and what says which
         of them are up to date."""
         files = ("eval/points.json", "measured/costs.json", "provenance.json", "sensitivity.json", "weight_errors.json")
-        paths = [self.folder(name, seed) / file for name, seed in self._each() for file in files]
+        paths = [self.folder(name, seed) / file for name, seed in self.experiment.trainings for file in files]
         paths += [self.results / "experiment.json", self.results / "made.json"]
         return {str(path.relative_to(self.results)): self._digest(path) for path in paths}
 
@@ -177,9 +177,6 @@ class Identities:
         """What the report is made from: what analysis is, and what it wrote."""
         written = ("RESULTS.md", "claims.json")
         return {**self.analysis_contents(), **{file: self._digest(self.results / file) for file in written}}
-
-    def _each(self) -> list[tuple[str, int]]:
-        return [(name, seed) for name in self.experiment.systems for seed in self.experiment.seeds]
 
     # What is read.
 

@@ -1,10 +1,10 @@
 """Write down which systems of an experiment are made and up to date: what analysis shows; the others it names.
 
-    python -m workflows.made --experiment smoke --systems f6 a12 --studies 'weight errors of f6' \\
+    python -m workflows.made --experiment smoke --systems f6=0 a12=0,1 --studies 'weight errors of f6=0' \\
         --out results/smoke/made.json
 
-The workflow calls it before analysis, with the systems that it has just made or found up to date. Others are among them
-only where everything beside them says so.
+The workflow calls it before analysis, with the systems and seeds that it has just made or found up to date. Others are
+among them only where everything beside them says so.
 """
 
 import argparse
@@ -14,16 +14,16 @@ from pathlib import Path
 from common.errors import run
 from common.files import write_json
 from workflows.experiment import load_experiment
-from workflows.part import part_of
+from workflows.part import of_words, ordered, the_whole
 from workflows.why import SHOWN_OF_SYSTEMS, Plan
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def what_changed(plan: Plan, system: str) -> str | None:
     """Why a system is not up to date with all that tables show of it, as `workflows.why` says it first; None where
     something of it is not there."""
-    kinds, seeds = ("train", *SHOWN_OF_SYSTEMS), plan.experiment.seeds
+    kinds, seeds = ("train", *SHOWN_OF_SYSTEMS), plan.experiment.seeds_of(system)
     found = [plan.reasons.get(f"{kind} {system}, seed {seed}") for seed in seeds for kind in kinds]
     return next((str(reason) for reason in found if reason is not None and not reason.missing), None)
 
@@ -33,16 +33,15 @@ def main() -> None:
         prog="python -m workflows.made", description="Write down which systems are made and up to date."
     )
     parser.add_argument("--experiment", required=True, help="name of a file in config/, or a YAML file")
-    parser.add_argument("--systems", nargs="*", default=[], help="those that are")
-    parser.add_argument(
-        "--studies", nargs="*", default=[], help="what figures show beside WERs, as far as it is: 'sensitivity of w12'"
-    )
+    parser.add_argument("--systems", nargs="*", default=[], help="those that are, with their seeds: f6=0,1")
+    studies = "what figures show beside WERs, as far as it is: 'sensitivity of w12=0'"
+    parser.add_argument("--studies", nargs="*", default=[], help=studies)
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write, in the experiment's folder")
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
-    made = part_of(experiment, arguments.systems, arguments.studies)
+    made = ordered(experiment, of_words(arguments.systems), of_words(arguments.studies))
     others: dict[str, str | None] = {}
-    if len(made.systems) < len(experiment.systems):
+    if made.systems != the_whole(experiment).systems:
         plan = Plan(experiment, arguments.out.parent)
         made = plan.shown(made)
         others = {name: what_changed(plan, name) for name in experiment.systems if name not in made.systems}

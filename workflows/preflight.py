@@ -16,7 +16,7 @@ from common.errors import UserError, run
 from workflows.devices import take_devices
 from workflows.experiment import load_experiment
 from workflows.experiment.merging import experiment_file
-from workflows.part import add_arguments, chosen_part
+from workflows.part import add_arguments, asked_of
 
 if TYPE_CHECKING:
     from workflows.steps.preflight import Finding
@@ -32,7 +32,7 @@ def main() -> None:
     add_arguments(parser)
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
-    asked = chosen_part(experiment, arguments.only, arguments.systems)
+    asked = asked_of(experiment, arguments)
 
     if not arguments.quick:
         take_devices(1, share=False)

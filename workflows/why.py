@@ -30,7 +30,17 @@ from common.files import read_json, write_json
 from workflows.accepted import FILE, counted_as, write_accepted
 from workflows.experiment import Experiment, load_experiment
 from workflows.identity import Contents, Identities, Recipe, changes, identity, read_identity, recipe_hash
-from workflows.part import STUDIES, Part, add_arguments, all_studies, chosen_part, joined, part_of
+from workflows.part import (
+    STUDIES,
+    Part,
+    Seeds,
+    add_arguments,
+    all_studies,
+    asked_of,
+    joined,
+    kind_and_system,
+    ordered,
+)
 from workflows.provenance import commit
 from workflows.sources import remember_sources
 
@@ -96,15 +106,21 @@ class Plan:
         return self._reasons(self._needed_by(part))
 
     def made(self) -> Part:
-        """What is up to date: systems with all that tables show of them, and the studies that figures show."""
+        """What is up to date: systems with all that tables show of them, and the studies that figures show, each with
+        the seeds of which that is so."""
+        experiment = self.experiment
 
-        def is_made(*products: str) -> bool:
-            names = [f"{product}, seed {seed}" for product in products for seed in self.experiment.seeds]
-            return all(name in self.products and name not in self.reasons for name in names)
+        def made_seeds(system: str, *products: str) -> list[int]:
+            def is_made(seed: int) -> bool:
+                names = [f"{product}, seed {seed}" for product in products]
+                return all(name in self.products and name not in self.reasons for name in names)
+
+            return [seed for seed in experiment.seeds_of(system) if is_made(seed)]
 
         kinds = ("train", *SHOWN_OF_SYSTEMS)
-        systems = [name for name in self.experiment.systems if is_made(*(f"{kind} {name}" for kind in kinds))]
-        return part_of(self.experiment, systems, [study for study in all_studies(self.experiment) if is_made(study)])
+        systems = {name: made_seeds(name, *(f"{kind} {name}" for kind in kinds)) for name in experiment.systems}
+        studies = {study: made_seeds(kind_and_system(study)[1], study) for study in all_studies(experiment)}
+        return ordered(experiment, systems, studies)
 
     def shown(self, asked: Part) -> Part:
         """What analysis shows after a run that was asked for a part: that, and what is up to date already."""
@@ -129,8 +145,8 @@ class Plan:
     def _needed_by(self, part: Part) -> set[str]:
         """The products that a run makes which is asked for a part."""
         found = {"check", "analysis", "report"}
-        asked = [f"{kind} {name}" for kind in SHOWN_OF_SYSTEMS for name in part.systems]
-        waiting = [f"{name}, seed {seed}" for name in [*asked, *part.studies] for seed in self.experiment.seeds]
+        asked: Seeds = {f"{kind} {name}": part.systems[name] for kind in SHOWN_OF_SYSTEMS for name in part.systems}
+        waiting = [f"{name}, seed {seed}" for name, seeds in {**asked, **part.studies}.items() for seed in seeds]
         while waiting:
             name = waiting.pop()
             if name not in found:
@@ -151,9 +167,9 @@ class Plan:
             name = inputs_name(family)
             written = folder / "inputs.identity.json"
             yield self._product(name, folder / "tokenizer.json", written, recipe, contents, ("data",))
-        for seed in experiment.seeds:
-            for system in in_order(experiment):
-                yield from self._of_system(system, seed)
+        place = {name: number for number, name in enumerate(in_order(experiment))}
+        for system, seed in sorted(experiment.trainings, key=lambda each: (each[1], place[each[0]])):
+            yield from self._of_system(system, seed)
         kinds = tuple(f"{kind} of " for kind in STUDIES)
         made = [name for name in self.products if name.startswith((*SHOWN_OF_SYSTEMS, *kinds))]
         needs = ("check", *made)
@@ -250,7 +266,7 @@ def accept(plan: Plan, system: str) -> list[str]:
     there is nothing to keep, or nothing that changed."""
     if system not in plan.experiment.systems:
         raise unknown("system", system, plan.experiment.systems, plan.experiment.name)
-    products = [plan.products[f"train {system}, seed {seed}"] for seed in plan.experiment.seeds]
+    products = [plan.products[f"train {system}, seed {seed}"] for seed in plan.experiment.seeds_of(system)]
     finished = [product for product in products if product.made.is_file()]
     if not finished:
         raise UserError(f"{system}: there is no finished result to keep")
@@ -285,10 +301,14 @@ def files_to_force(plan: Plan, part: Part) -> list[str]:
     reasons, named = plan.reasons_of(part), plan.results / MADE
     files = [str(plan.products[name].made) for name, reason in reasons.items() if reason.changed]
     said, shown = read_json(named) if named.is_file() else {}, plan.shown(part)
-    same = (said.get("systems"), said.get("studies")) == (list(shown.systems), list(shown.studies))
+    same = (said.get("systems"), said.get("studies")) == (_as_json(shown.systems), _as_json(shown.studies))
     if not same or any(reason.missing for reason in reasons.values()):
         files.append(str(named))
     return files
+
+
+def _as_json(seeds: Seeds) -> dict[str, list[int]]:
+    return {name: [*own] for name, own in seeds.items()}
 
 
 def said_first(plan: Plan, part: Part | None = None) -> list[str]:
@@ -319,7 +339,7 @@ def main() -> None:
     add_arguments(parser)
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
-    part = chosen_part(experiment, arguments.only, arguments.systems)
+    part = asked_of(experiment, arguments)
     plan = Plan(experiment, arguments.results / experiment.name)
     if arguments.force:
         files = files_to_force(plan, part)

@@ -1,7 +1,7 @@
 """Which part of an experiment is made and up to date, as `made.json` says; all of it where there is no such file.
 
-A table or a figure is shown when every system in it is made. A system that was made by other settings or other code
-than today's is not.
+A table or a figure is shown when every system in it is made, with the seeds of each that are; how many are lacking is
+said. A system that was made by other settings or other code than today's is not.
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,9 @@ def shown_part(whole: Experiment, made: Made | None) -> Experiment:
     """The experiment with the systems that are made, and the tables and figures that show no others."""
     if made is None:
         return whole
+    systems = {name: system for name, system in whole.systems.items() if name in made.systems}
     shown = {
-        "systems": {name: system for name, system in whole.systems.items() if name in made.systems},
+        "systems": {name: each.model_copy(update={"seeds": made.systems[name]}) for name, each in systems.items()},
         "tables": {name: spec for name, spec in whole.tables.items() if not missing(spec, made)},
         "figures": {name: spec for name, spec in whole.figures.items() if not missing(spec, made)},
         "headline": whole.headline if whole.headline in made.systems else None,
@@ -46,9 +47,24 @@ def missing(spec: TableSpec | FigureSpec, made: Made) -> list[str]:
 
 def not_made(whole: Experiment, made: Made | None) -> str:
     """One line that names the parts of which nothing is shown, the other tables and figures that are not shown, with
-    what they need, and the systems that no table or figure shows; empty where everything is made."""
-    named = [] if made is None else [*_not_made(whole, made)]
-    return f"Not made so far: {', '.join(named)}." if named else ""
+    what they need, the systems that no table or figure shows, and those with fewer seeds than they shall have; empty
+    where everything is made."""
+    if made is None:
+        return ""
+    named, few = [*_not_made(whole, made)], [*_few_seeds(whole, made)]
+    said = [f"Not made so far: {', '.join(named)}."] if named else []
+    return " ".join([*said, *([f"Made with some of their seeds so far: {', '.join(few)}."] if few else [])])
+
+
+def _few_seeds(whole: Experiment, made: Made) -> Iterator[str]:
+    """`3 of 5 seeds (f6, a12)`, for each number of seeds that is there."""
+    systems: dict[tuple[int, int], list[str]] = {}
+    for name in whole.systems:
+        there, wanted = len(made.systems.get(name, ())), len(whole.seeds_of(name))
+        if 0 < there < wanted:
+            systems.setdefault((there, wanted), []).append(name)
+    for (there, wanted), names in systems.items():
+        yield f"{there} of {wanted} seeds ({', '.join(names)})"
 
 
 def _not_made(whole: Experiment, made: Made) -> Iterator[str]:

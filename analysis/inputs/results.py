@@ -108,6 +108,23 @@ class Results:
         """Where the files of one trained system stand."""
         return self.folder / "systems" / system / f"seed{seed}"
 
+    def seeds_of(self, system: str) -> list[int]:
+        """The training seeds of a system that are shown."""
+        return self.experiment.seeds_of(system)
+
+    def seeds_of_study(self, kind: str, system: str) -> list[int]:
+        """The seeds of which there is a study of a system: of kind `sensitivity` or `weight errors`."""
+        return self.whole.seeds_of(system) if self.made is None else self.made.studies.get(f"{kind} of {system}", [])
+
+    def numbers_of_seeds(self, systems: Iterable[str] | None = None) -> list[int]:
+        """How many seeds some systems (None: all) are shown with, each number once, the smallest first."""
+        wanted = {*(self.experiment.systems if systems is None else systems)}
+        return sorted({len(self.seeds_of(name)) for name in wanted})
+
+    def first_points(self, system: str) -> SystemPoints:
+        """The operating points of the first seed of a system."""
+        return self.points(system, self.seeds_of(system)[0])
+
     def points(self, system: str, seed: int) -> SystemPoints:
         """The operating points of one system. Raises `UserError` when it has not been evaluated."""
         if (system, seed) not in self._points:

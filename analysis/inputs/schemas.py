@@ -83,6 +83,8 @@ class System(Read):
     method: str | None = None
     family: str | None = None
     settings: dict[str, Any] = {}
+    seeds: list[int] | None = None
+    """None: the experiment's."""
 
     @property
     def helpers(self) -> dict[str, str]:
@@ -160,6 +162,10 @@ class Experiment(Read):
         always = {system for name, systems in shown.items() if name not in in_parts for system in systems}
         return {system for systems in shown.values() for system in systems} - always
 
+    def seeds_of(self, system: str) -> list[int]:
+        """The training seeds of a system; of what is shown, those that are made."""
+        return self.systems[system].seeds or self.seeds
+
     def sets_of(self, spec: TableSpec) -> list[str]:
         """The sets with a column each in a table."""
         return spec.sets or self.test_sets
@@ -183,11 +189,11 @@ class Experiment(Read):
 class Made(Read):
     """`made.json`: what of an experiment is made and up to date."""
 
-    systems: list[str]
-    """With transcripts and costs."""
-    studies: list[str] = []
+    systems: dict[str, list[int]]
+    """The seeds of each of which there are transcripts and costs."""
+    studies: dict[str, list[int]] = {}
     not_made: dict[str, str | None] = {}
-    """The other systems: what changed since they were made; None for those that are not there."""
+    """The systems without any such seed: what changed since they were made; None for those that are not there."""
 
     def lacking(self, system: str) -> str:
         """What is needed where a system is not made, in words."""

@@ -47,8 +47,7 @@ def depth_chart(results: Results, name: str) -> dict[str, Any]:
 
 
 def _system_depths(results: Results, system: str, decode: str) -> dict[str, Any]:
-    first = results.experiment.seeds[0]
-    found = results.points(system, first)
+    found = results.first_points(system)
     return {
         "name": system,
         "layers": found.physical_layers,
@@ -60,7 +59,7 @@ def _depth(results: Results, system: str, decode: str, depth: int) -> dict[str, 
     """What the tables report of a depth, over all seeds, and every path of every seed."""
     row = measure_depth(results, system, depth, decode)
     chosen = {(choice.point.seed, choice.point.id) for choice in row.choices}
-    offered = [p for seed in results.experiment.seeds for p in offered_at(results, system, seed, depth)]
+    offered = [p for seed in results.seeds_of(system) for p in offered_at(results, system, seed, depth)]
     paths = [_point(results, p, decode) | {"reported": (p.seed, p.id) in chosen} for p in offered]
     wers = [path["wer"] for path in paths]
     spread = statistics.stdev(wers) if len(wers) > 1 else 0.0
@@ -158,9 +157,8 @@ def cost_chart(results: Results) -> dict[str, Any] | None:
     return {
         "axes": [{"key": key, "label": label, "unit": unit} for key, label, unit in AXES],
         "families": [{"name": name, "title": title} for name, title in titles.items()],
-        "points": [_cost_point(point) for point in points],
+        "points": [_cost_point(point) | {"seeds": len(results.seeds_of(point.system))} for point in points],
         "audio_seconds": points[-1].audio_seconds,
-        "seeds": len(results.experiment.seeds),
     }
 
 
@@ -183,7 +181,7 @@ def learning_chart(results: Results) -> dict[str, Any] | None:
     """Every logged term of every trained system by step, `dev.` terms beside those of training; None without logs."""
     curves, terms = [], {}
     for system in systems_in_order(results):
-        for seed in results.experiment.seeds:
+        for seed in results.seeds_of(system):
             path = results.system_folder(system, seed) / "log.jsonl"
             if path.exists():
                 curves.append({"system": system, "seed": seed, **_learning_curve(path)})

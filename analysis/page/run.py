@@ -19,7 +19,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("Scored on", ", ".join(experiment.test_sets) + f" (choices also on {experiment.dev_set})"),
         ("Systems", f"{len(experiment.systems)}: {', '.join(systems_in_order(results))}"),
         ("Text normaliser", f"{results.normaliser.name}: {results.normaliser.rules.description}"),
-        ("Seeds", f"{len(experiment.seeds)} ({', '.join(map(str, experiment.seeds))})"),
+        ("Seeds", _seeds_text(results)),
         ("Machine", "; ".join(_different(map(_machine, origins)))),
         ("Commit", "; ".join(_different(map(_commit, origins)))),
         ("Trained", _span(_different(origin.get("finished") for origin in origins))),
@@ -52,8 +52,8 @@ def system_table(results: Results) -> Table:
     ]
     rows = []
     for system in systems_in_order(results):
-        found = results.points(system, results.experiment.seeds[0])
-        costs = results.costs(system, results.experiment.seeds[0])
+        found = results.first_points(system)
+        costs = results.costs(system, results.seeds_of(system)[0])
         stored = max((point.parameters_stored for point in costs.points.values()), default=None) if costs else None
         depths = found.depths
         rows.append(
@@ -83,6 +83,21 @@ def job_table(results: Results) -> Table | None:
     columns += [Column("seconds", "wall seconds"), Column("max_rss_mb", "peak memory MB")]
     rows.sort(key=lambda row: -row["seconds"][0])
     return Table("jobs", "Wall time and memory of each job", columns, rows) if rows else None
+
+
+def _seeds_text(results: Results) -> str:
+    """`3 (0, 1, 2)`; where systems have different ones, whose they are: `5 (0, 1, 2, 3, 4) of a12, f6; 3 (0, 1, 2) of
+    the others`."""
+    systems: dict[tuple[int, ...], list[str]] = {}
+    for name in systems_in_order(results):
+        systems.setdefault(tuple(results.seeds_of(name)), []).append(name)
+    shown = {seeds: f"{len(seeds)} ({', '.join(map(str, seeds))})" for seeds in systems}
+    if len(systems) == 1:
+        return next(iter(shown.values()))
+    *few, most = sorted(systems, key=lambda seeds: len(systems[seeds]))
+    return "; ".join(
+        [*(f"{shown[seeds]} of {', '.join(systems[seeds])}" for seeds in few), f"{shown[most]} of the others"]
+    )
 
 
 def _corpus_text(name: str, corpus: dict[str, Any]) -> str:

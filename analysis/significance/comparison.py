@@ -26,10 +26,12 @@ BySeed = Sequence[Sequence[Alignment]]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """One system against another, seed by seed on the same sets."""
+    """One system against another, seed by seed on the same sets: of either the seeds that both have."""
 
     ours: BySeed
     theirs: BySeed
+    of_seeds: tuple[int, ...] = ()
+    """Which training seeds these are, where that is known."""
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -43,7 +45,7 @@ class Comparison:
 
     @property
     def seeds(self) -> int:
-        """How many trainings of either system there are."""
+        """How many trainings of either system are compared."""
         return len(self.ours)
 
     @property

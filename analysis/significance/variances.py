@@ -93,29 +93,32 @@ def critical(freedom, level: float = LEVEL) -> np.ndarray:
     return stdtrit(freedom, (1 + level) / 2)
 
 
-def pooled(wers: np.ndarray, trainings: Sequence[str]) -> Pool:
-    """One variance over seeds for all rows of a table: WERs float64, (rows, seeds); the system that each row runs.
+def pooled(wers: Sequence[np.ndarray], trainings: Sequence[str]) -> Pool:
+    """One variance over seeds for all rows of a table: of each row its WERs, float64, (seeds,), two or more; the system
+    that each row runs.
 
-    Rows of one system (its depths) are one training seen several times: they share one system's weight and one
-    system's degrees of freedom. They are not independent either, which lets the test miss a difference sooner than
-    find one that is none. Source: Bartlett, Properties of sufficiency and statistical tests (1937).
+    A system weighs as its degrees of freedom, one less than it has seeds. Rows of one system (its depths) are one
+    training seen several times: they share one system's weight and one system's degrees of freedom. They are not
+    independent either, which lets the test miss a difference sooner than find one that is none. Source: Bartlett,
+    Properties of sufficiency and statistical tests (1937).
     """
     names = list(dict.fromkeys(trainings))
-    by_row = [*zip(wers.var(axis=1, ddof=1), trainings, strict=True)]
-    means = [np.mean([variance for variance, name in by_row if name == one]) for one in names]
-    freedom = len(names) * (wers.shape[1] - 1)
-    return Pool(float(np.mean(means)), freedom, len(names), float(equality_p(wers)))
+    by_row = [(row.var(ddof=1), len(row) - 1, name) for row, name in zip(wers, trainings, strict=True)]
+    means = [np.mean([variance for variance, _, name in by_row if name == one]) for one in names]
+    freedoms = [next(freedom for _, freedom, name in by_row if name == one) for one in names]
+    variance = float(np.average(means, weights=freedoms))
+    return Pool(variance, sum(freedoms), len(names), float(equality_p(wers)))
 
 
-def equality_p(wers: np.ndarray) -> np.ndarray:
-    """The p of Bartlett's test that all rows have one variance over seeds: from float64, (…, rows, seeds)."""
+def equality_p(wers: Sequence[np.ndarray]) -> np.ndarray:
+    """The p of Bartlett's test that all rows have one variance over seeds: each row float64, (…, seeds)."""
     from scipy.stats import bartlett
 
-    variances = wers.var(axis=-1, ddof=1)
-    if wers.shape[-2] < 2:
-        return np.ones(wers.shape[:-2])
+    variances = np.stack([row.var(axis=-1, ddof=1) for row in wers], axis=-1)
+    if len(wers) < 2:
+        return np.ones(variances.shape[:-1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = bartlett(*np.moveaxis(wers, -2, 0), axis=-1).pvalue
+        p = bartlett(*wers, axis=-1).pvalue
     some, every = (variances > 0).any(axis=-1), (variances > 0).all(axis=-1)
     return np.where(every, p, np.where(some, 0.0, 1.0))  # without variance the statistic is not defined
 

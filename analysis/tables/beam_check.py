@@ -35,14 +35,16 @@ def decode_table(results: Results) -> Table:
             for system in systems_in_order(results):
                 rows += _rows(results, system, decode, table_decode(results, system))
     notes = ["Both decodes are scored on the same utterances, test sets pooled: to see that the search works, no more."]
-    notes += [f"Seed {experiment.seeds[0]} alone."] if len(experiment.seeds) > 1 else []
+    several = any(len(results.seeds_of(row["system"])) > 1 for row in rows)
+    first = ", ".join(map(str, sorted({results.seeds_of(row["system"])[0] for row in rows})))
+    notes += [f"Seed {first} alone."] if several else []
     notes += experiment.family_notes(row["system"] for row in rows)
     return Table("decodes", f"Further decodes ({experiment.name})", COLUMNS, rows, notes)
 
 
 def _rows(results: Results, system: str, decode: str, other: str) -> list[dict]:
     rows = []
-    for point in results.points(system, results.experiment.seeds[0]).points:
+    for point in results.first_points(system).points:
         sets = [name for name in results.experiment.test_sets if results.decoded(point, decode, name)]
         if not sets:
             continue

@@ -1,7 +1,7 @@
 """The measured cells of a table, and the columns they stand under: what a row is, its WERs, how it compares.
 
 With several seeds the columns are other ones: each says what it is the mean, the sum or the list of, and no number of
-one seed stands beside one of all.
+one seed stands beside one of all. Where rows differ in their seeds, each number says how many are behind it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +12,11 @@ from analysis.significance.contrasts import Estimate
 from analysis.significance.exact import Significance, holm
 from analysis.significance.mapsswe import shown_p
 from analysis.tables.formats import Column
-from analysis.tables.rows import MeasuredRow, point_costs
+from analysis.tables.rows import MeasuredRow, most_seeds, point_costs, seeds_differ
 
 FEW, CONSTANT, FEW_SPEAKERS = "†", "‡", "§"
+Rows = Mapping[str, MeasuredRow]
+"""The rows of a table by name."""
 
 
 def identity_columns() -> list[Column]:
@@ -32,13 +34,14 @@ def identity_columns() -> list[Column]:
 def pooled_columns(reference: str, rows: Sequence[MeasuredRow], of: str = "pooled") -> list[Column]:
     """Counts, the WER they make (headings say `of` what), its comparison with the reference row, the path."""
     middle = any(len(choice.candidates) > 1 for row in rows for choice in row.choices)
-    seeds = max(len(row.choices) for row in rows)
+    seeds, unequal = most_seeds(rows), seeds_differ(rows)
     several = seeds > 1
+    mean = f", mean {'over' if unequal else f'of {seeds}'} seeds" if several else ""
     counts = [f"{key}_over_seeds" if several else key for key in ("sub", "del", "ins")]
     tests = ["z"] if not several else []
     return [
         *[Column(key) for key in (*counts, "ref_words")],
-        Column("wer", f"{of} WER %{f', mean of {seeds} seeds' if several else ''} [95 % interval]"),
+        Column("wer", f"{of} WER %{mean} [95 % interval]"),
         *[Column(key) for key in ("wer_low", "wer_high")],
         *([Column("wer_by_seed", "WER by seed")] if several else []),
         Column("star", "* in seeds" if several else ""),
@@ -53,6 +56,7 @@ def pooled_columns(reference: str, rows: Sequence[MeasuredRow], of: str = "poole
         Column("dev_path", "chosen on dev (WER %)" if middle else "", numeric=False),
         *[Column(key) for key in ("dev_wer", "dev_wer_low", "dev_wer_high")],
         Column("seeds", "seeds"),
+        Column("seeds_compared", "seeds compared" if unequal else "", numeric=False),
     ]
 
 
@@ -65,22 +69,22 @@ def _columns_by_seed(name: str = "") -> list[Column]:
     ]
 
 
-def wer_columns(sets: Sequence[str], seeds: int, starred: bool = False) -> list[Column]:
+def wer_columns(sets: Sequence[str], rows: Rows, starred: bool = False) -> list[Column]:
     """The WER of each set, with its interval and, if `starred`, its star."""
-    columns = []
+    columns, several = [], most_seeds(rows.values()) > 1
     for name in sets:
         columns += [Column(f"wer_{name}", f"{name} WER %")]
-        columns += [Column(f"star_{name}", f"{name} * in seeds" if seeds > 1 else "")] if starred else []
+        columns += [Column(f"star_{name}", f"{name} * in seeds" if several else "")] if starred else []
     for name in sets:
-        columns += [Column(f"wer_interval_{name}", f"{name} 95 % interval" if seeds > 1 else "")]
+        columns += [Column(f"wer_interval_{name}", f"{name} 95 % interval" if several else "")]
         columns += [Column(f"{key}_{name}") for key in ("wer_low", "wer_high")]
     return columns
 
 
-def set_columns(sets: Sequence[str], reference: str, corrected: bool, seeds: int) -> list[Column]:
+def set_columns(sets: Sequence[str], reference: str, corrected: bool, rows: Rows) -> list[Column]:
     """The WER of each set with its star, and further off its comparison with the reference row; `corrected`: with
     Holm's p."""
-    columns, several = wer_columns(sets, seeds, starred=True), seeds > 1
+    columns, several = wer_columns(sets, rows, starred=True), most_seeds(rows.values()) > 1
     for name in sets:
         columns += [
             Column(f"difference_{name}", f"{name} minus {reference} [95 % interval]"),
@@ -93,8 +97,8 @@ def set_columns(sets: Sequence[str], reference: str, corrected: bool, seeds: int
     return columns
 
 
-def row_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:
-    """What stands behind a row, and its WER on each of some sets."""
+def row_cells(row: MeasuredRow, rows: Rows, sets: Sequence[str]) -> dict:
+    """What stands behind a row, and its WER on each of some sets; `rows` are all of the table."""
     parameters = [stored / 1e6 if stored else None for stored in row.parameters]
     shown = row.by_seed(map(millions, parameters))
     cells = {
@@ -102,12 +106,12 @@ def row_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:
         "physical_layers": row.physical_layers,
         "depth": row.first.point.depth,
         "params_millions": (parameters[0] if len({*parameters}) == 1 else shown, shown),
-        "seeds": len(row.choices),
+        "seeds": len(row.seeds),
         **_size_cells(row),
     }
     for name in sets:
         rate, estimate = row.wer([name]), row.estimate([name])
-        cells[f"wer_{name}"] = (rate, f"{rate:.2f}")
+        cells[f"wer_{name}"] = (rate, f"{rate:.2f}{_seeds(row.seeds, rows)}")
         cells |= {
             f"wer_interval_{name}": f"{estimate.low:.2f} to {estimate.high:.2f}",
             f"wer_low_{name}": estimate.low,
@@ -129,17 +133,19 @@ def _size_cells(row: MeasuredRow) -> dict:
     return {key: (values[0] if len({*values}) == 1 else text, text) for key, (values, text) in listed.items()}
 
 
-def wer_cells(row: MeasuredRow, sets: Sequence[str], comparison: Mapping) -> dict:
-    """The WER of a row pooled over sets with interval and path, and its comparison with the reference row (or {})."""
+def wer_cells(row: MeasuredRow, rows: Rows, sets: Sequence[str], comparison: Mapping) -> dict:
+    """The WER of a row pooled over sets with interval and path, and its comparison with the reference row (or {});
+    `rows` are all of the table."""
     by_seed, rate, estimate = row.counts_by_seed(sets), row.wer(sets), row.estimate(sets)
-    star = "*" * comparison.get("star", 0) if len(by_seed) == 1 else ""  # with several seeds a column of its own
+    several = most_seeds(rows.values()) > 1
+    star = "" if several else "*" * comparison.get("star", 0)  # with several seeds a column of its own
     cells = {
-        "wer": (rate, f"{rate:.2f}{star} [{estimate.low:.2f}, {estimate.high:.2f}]"),
+        "wer": (rate, f"{rate:.2f}{star} [{estimate.low:.2f}, {estimate.high:.2f}]{_seeds(row.seeds, rows)}"),
         "wer_low": estimate.low,
         "wer_high": estimate.high,
         **_path_cells(row, sets),
     }
-    if len(by_seed) == 1:
+    if not several:
         cells |= by_seed[0].to_json()
     else:
         sums = {f"{key}_over_seeds": sum(c.to_json()[key] for c in by_seed) for key in ("sub", "del", "ins")}
@@ -152,31 +158,39 @@ def wer_cells(row: MeasuredRow, sets: Sequence[str], comparison: Mapping) -> dic
     return {**cells, **comparison}
 
 
-def compared(spec: TableSpec, rows: Mapping[str, MeasuredRow], sets: Sequence[str]) -> dict[str, dict]:
-    """The cells that compare each row with its reference row over sets, pooled; Holm's correction is over all rows."""
-    against = {name: row.against(reference, sets) for name, row, reference in _pairs(spec, rows)}
+def compared(spec: TableSpec, rows: Rows, sets: Sequence[str]) -> dict[str, dict]:
+    """The cells that compare each row with its reference row over sets, pooled; Holm's correction is over all rows.
+    Rows that have no seed in common are not compared."""
+    found = {name: row.against(reference, sets) for name, row, reference in _pairs(spec, rows)}
+    against = {name: comparison for name, comparison in found.items() if comparison is not None}
     adjusted = holm([comparison.p for comparison in against.values()])
-    return {name: _comparison_cells(against[name], p) for name, p in zip(against, adjusted, strict=True)}
+    return {name: _comparison_cells(against[name], rows, p) for name, p in zip(against, adjusted, strict=True)}
 
 
-def compared_by_set(spec: TableSpec, rows: Mapping[str, MeasuredRow], sets: Sequence[str]) -> dict[str, dict]:
+def compared_by_set(spec: TableSpec, rows: Rows, sets: Sequence[str]) -> dict[str, dict]:
     """The cells that compare each row with its reference row on each set alone, stars and all.
 
     Holm's correction is over all cells, rows times sets: who looks for a star looks at all of them.
     """
     pairs = _pairs(spec, rows)
-    against = {(name, one): row.against(reference, [one]) for name, row, reference in pairs for one in sets}
+    found = {(name, one): row.against(reference, [one]) for name, row, reference in pairs for one in sets}
+    against = {key: comparison for key, comparison in found.items() if comparison is not None}
     adjusted = holm([comparison.p for comparison in against.values()])
     cells: dict[str, dict] = {name: {} for name in rows}
     for ((name, one), comparison), p in zip(against.items(), adjusted, strict=True):
-        cells[name] |= {f"{key}_{one}": value for key, value in _comparison_cells(comparison, p).items()}
-        if comparison.seeds == 1:
+        cells[name] |= {f"{key}_{one}": value for key, value in _comparison_cells(comparison, rows, p).items()}
+        if most_seeds(rows.values()) == 1:
             rate = mean_wer(comparison.ours)
             cells[name][f"wer_{one}"] = (rate, f"{rate:.2f}" + "*" * comparison.stars)
     return cells
 
 
-def _pairs(spec: TableSpec, rows: Mapping[str, MeasuredRow]) -> list[tuple[str, MeasuredRow, MeasuredRow]]:
+def _seeds(seeds: Sequence[int], rows: Rows) -> str:
+    """How many seeds a number is over, where not all rows of its table have the same."""
+    return f" ({len(seeds)} seed{'s' * (len(seeds) > 1)})" if seeds_differ(rows.values()) else ""
+
+
+def _pairs(spec: TableSpec, rows: Rows) -> list[tuple[str, MeasuredRow, MeasuredRow]]:
     """Each row that is compared, by its name, with its reference row."""
     found = [(name, row, spec.reference_of(name)) for name, row in rows.items()]
     return [(name, row, rows[reference]) for name, row, reference in found if reference is not None]
@@ -200,17 +214,19 @@ def _path_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:
     return cells
 
 
-def _comparison_cells(comparison: Comparison, adjusted_p: float) -> dict:
+def _comparison_cells(comparison: Comparison, rows: Rows, adjusted_p: float) -> dict:
     estimate, (low, high) = comparison.estimate, comparison.interval
+    difference = _difference(comparison.difference, estimate) + _seeds(comparison.of_seeds, rows)
     cells = {
         "star": comparison.stars,
-        "difference": (comparison.difference, _difference(comparison.difference, estimate)),
+        "difference": (comparison.difference, difference),
+        "seeds_compared": ", ".join(map(str, comparison.of_seeds)),
         "difference_low": low,
         "difference_high": high,
         "speakers": estimate.units,
         "p_holm": (adjusted_p, shown_p(adjusted_p)),
     }
-    if comparison.seeds == 1:
+    if most_seeds(rows.values()) == 1:
         (found,) = comparison.tests
         test = found.mapsswe
         return cells | {"z": test.z, "p": (test.p, _tested(found)), "p_exact": found.exact_p, "segments": test.segments}

@@ -39,8 +39,8 @@ def cost_points(results: Results) -> list[CostPoint]:
     named = {system for system, _ in reported}
     found = []
     for system in systems_in_order(results):
-        costs, decode = results.costs(system, experiment.seeds[0]), _decode(results, system)
-        for point in results.points(system, experiment.seeds[0]).points if costs else []:
+        costs, decode = results.costs(system, results.seeds_of(system)[0]), _decode(results, system)
+        for point in results.first_points(system).points if costs else []:
             key = (system, point.id)
             decoded = all(results.decoded(point, decode, name) for name in experiment.test_sets)
             if (point.offered or key in reported) and decoded and point.id in costs.points:
@@ -60,7 +60,7 @@ def cost_points(results: Results) -> list[CostPoint]:
 def _mean_wer(results: Results, point: Point, decode: str) -> float:
     """The WER of a point, averaged over the seeds that decoded it."""
     test_sets, found = results.experiment.test_sets, []
-    for seed in results.experiment.seeds:
+    for seed in results.seeds_of(point.system):
         own = next((each for each in results.points(point.system, seed).points if each.id == point.id), None)
         if own and own.path == point.path and all(results.decoded(own, decode, name) for name in test_sets):
             found.append(results.counts(own, decode, test_sets).wer)
@@ -69,5 +69,5 @@ def _mean_wer(results: Results, point: Point, decode: str) -> float:
 
 def _decode(results: Results, system: str) -> str:
     """The decode whose WER stands for a system: that of its table; without tables the first that it has."""
-    decodes = results.points(system, results.experiment.seeds[0]).decodes
+    decodes = results.first_points(system).decodes
     return table_decode(results, system) or next(iter(decodes), next(iter(results.experiment.decodes)))

@@ -27,10 +27,11 @@ COLUMNS = [
 
 def cost_table(results: Results) -> Table:
     """One line for each point that stands in a table, first seed, once. Points without measured costs show none."""
-    rows, named, measured_on, audio_seconds = {}, [], set(), set()
+    rows, named, measured_on, audio_seconds, seeds = {}, [], set(), set(), set()
     for name, spec in results.experiment.tables.items():
         for row in measure(results, name, spec).values():
             point = row.first.point
+            seeds.add(row.seeds)
             named.append(point.depth is not None and not point.settings)
             costs = point_costs(results, row.first)
             rows.setdefault((point.system, point.id), _cells(point, costs, row))
@@ -53,11 +54,11 @@ def cost_table(results: Results) -> Table:
             f"seconds of audio: {', '.join(f'{s:g}' for s in sorted(audio_seconds)) or '–'}."
         ),
     ]
-    seeds = results.experiment.seeds
-    if len(seeds) > 1:
+    if several := sorted({len(each) for each in seeds} - {1}):
+        first = ", ".join(map(str, sorted({each[0] for each in seeds})))
         notes.append(
-            f"{len(seeds)} seeds: paths and costs are those of seed {seeds[0]}; a WER is the mean over seeds of what "
-            "stands for the row, with its 95 % interval over seeds and speakers."
+            f"{' or '.join(map(str, several))} seeds: paths and costs are those of the first, {first}; a WER is the "
+            "mean over seeds of what stands for the row, with its 95 % interval over seeds and speakers."
         )
     notes += results.experiment.family_notes(system for system, _ in rows)
     title = f"Costs of the points in the tables ({results.experiment.name})"

@@ -85,13 +85,15 @@ def figure_caption(results: Results, name: str) -> str:
         return OTHERS[kind].caption(results, name)
     sensitivity = figure_sensitivity(results, results.experiment.figures[name])
     published = [panel.title for panel in published_panels(results, name)]
-    seeds = len(results.experiment.seeds)
-    of_seeds = f" and all {seeds} seeds" if seeds > 1 else ""
+    figure = results.experiment.figures[name]
+    numbers = results.numbers_of_seeds((*figure.systems, *figure.baselines))
+    several, seeds = numbers[-1] > 1, " or ".join(map(str, numbers))
+    of_seeds = f" and all {seeds} seeds" if several else ""
     caption = (
         "Solid markers: trained depths (seed and deepest); hollow: never trained, the path with the median errors. "
         f"Bands: mean ± standard deviation over all paths of a depth{of_seeds}; whiskers: the best and the worst path."
     )
-    if seeds > 1:
+    if several:
         caption += f" Markers: mean over {seeds} seeds."
     if len(published) > 1:
         caption += f" Ours are pooled over the test sets, the published WERs stand apart: {', '.join(published)}."
@@ -107,11 +109,11 @@ def measured_curve(results: Results, system: str, decode: str) -> Curve:
     """All offered depths of one system, pooled over the test sets, averaged over seeds."""
     experiment = results.experiment
     curve = []
-    for depth in results.points(system, experiment.seeds[0]).depths:
+    for depth in results.first_points(system).depths:
         row = measure_depth(results, system, depth, decode)
         wers = tuple(
             results.counts(point, decode, experiment.test_sets).wer
-            for seed in experiment.seeds
+            for seed in results.seeds_of(system)
             for point in offered_at(results, system, seed, depth)
         )
         curve.append(Depth(depth, row.wer(), row.first.point.trained, wers))
@@ -166,7 +168,7 @@ def figure_sensitivity(results: Results, figure: FigureSpec) -> Sensitivity | No
     """The sensitivity that a figure shows, of the first seed. Raises `UserError` where it was not measured."""
     if figure.sensitivity is None:
         return None
-    seed = results.experiment.seeds[0]
+    seed = results.seeds_of_study("sensitivity", figure.sensitivity)[0]
     found = results.sensitivity(figure.sensitivity, seed)
     if found is None:
         path = results.system_folder(figure.sensitivity, seed) / "sensitivity.json"
@@ -183,7 +185,7 @@ def depth_curves(results: Results, name: str) -> dict[str, bytes]:
     curves = [measured_curve(results, system, spec.decode) for system in spec.systems]
     baselines = [measured_curve(results, system, spec.decode).depths for system in spec.baselines]
     baseline = Curve("all-physical", tuple(sorted((d for depths in baselines for d in depths), key=lambda d: d.depth)))
-    layers = [results.points(system, results.experiment.seeds[0]).physical_layers for system in spec.systems]
+    layers = [results.first_points(system).physical_layers for system in spec.systems]
     published, sensitivity = published_panels(results, name), figure_sensitivity(results, spec)
     rows, columns, size = LAYOUTS[1 + len(published) + (sensitivity is not None)]
     with matplotlib.rc_context(SETTINGS):
@@ -207,7 +209,7 @@ def depth_curves(results: Results, name: str) -> dict[str, bytes]:
 
 def sensitivity_title(results: Results, found: Sensitivity) -> str:
     """What the bars show."""
-    seed = f" (seed {found.seed})" if len(results.experiment.seeds) > 1 else ""
+    seed = f" (seed {found.seed})" if len(results.seeds_of_study("sensitivity", found.system)) > 1 else ""
     return f"{results.experiment.name}: {found.system}{seed} with one layer left out, on {found.set}"
 
 

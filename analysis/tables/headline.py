@@ -68,7 +68,7 @@ def headlines(results) -> list[Headline]:
 
 def _depths(results, system: str, decode: str) -> list[int]:
     """The depths that a system offers and that were decoded: of some only those of table rows are."""
-    found = results.points(system, results.experiment.seeds[0])
+    found = results.first_points(system)
     sets = results.experiment.test_sets
     decoded = [point for point in found.points if all(results.decoded(point, decode, name) for name in sets)]
     return sorted({point.depth for point in decoded if point.stands_for_depth})
@@ -76,7 +76,7 @@ def _depths(results, system: str, decode: str) -> list[int]:
 
 def _whole_decode(results, system: str) -> str:
     """The decode of a system that no figure shows: one that covers all its points."""
-    found = results.points(system, results.experiment.seeds[0])
+    found = results.first_points(system)
     sizes = {
         decode: min((len(content.points) for content in decoded.sets.values()), default=0)
         for decode, decoded in found.decodes.items()

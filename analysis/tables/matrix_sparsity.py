@@ -28,7 +28,7 @@ class Grid:
 
 def grid_of(results: Results, system: str) -> Grid:
     """The share of zeros of each matrix of a system. Raises `UserError` where matrices were not counted."""
-    seed = results.experiment.seeds[0]
+    seed = results.seeds_of(system)[0]
     costs = results.costs(system, seed)
     if costs is None or not costs.matrices:
         path = results.system_folder(system, seed) / "measured" / "costs.json"
@@ -56,8 +56,10 @@ def caption(results: Results, name: str) -> str:
     """How the figure is to be read."""
     grids = [grid_of(results, system) for system in results.experiment.figures[name].systems]
     found = "; ".join(f"{grid.system} {100 * grid.whole:.1f} % {_range(grid)}" for grid in grids)
-    seeds = results.experiment.seeds
-    of = f" Of seed {seeds[0]}." if len(seeds) > 1 else ""
+    systems = results.experiment.figures[name].systems
+    several = results.numbers_of_seeds(systems)[-1] > 1
+    first = ", ".join(map(str, sorted({results.seeds_of(system)[0] for system in systems})))
+    of = f" Of seed {first}." if several else ""
     return f"The share of zeros in each matrix of the physical layers; all together: {found}.{of}"
 
 

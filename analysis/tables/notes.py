@@ -5,6 +5,7 @@ from analysis.tables.accepted import accepted_notes
 from analysis.tables.cells import CONSTANT, FEW, FEW_SPEAKERS
 from analysis.tables.content import Content
 from analysis.tables.formats import MISSING
+from analysis.tables.rows import most_seeds, seeds_differ, shown_numbers
 
 OTHER_DATA = "The paper's numbers come from other data and larger systems: compare directions, not values."
 OTHER_MODELS = (
@@ -86,7 +87,7 @@ def notes_of_own(content: Content, zeros: bool) -> list[str]:
 
 def _star(content: Content, reference: str, where: str) -> str:
     """What the star means; with several seeds it is a count."""
-    seeds = len(content.experiment.seeds)
+    seeds = most_seeds(content.rows.values())
     counted = f"; * {seeds - 1}/{seeds} says in how many seeds it is kept, each tested by itself" if seeds > 1 else ""
     return (
         f"* no significant increase over {reference}: left out only where MAPSSWE (two-sided, p < 0.05, {where}) finds "
@@ -97,7 +98,8 @@ def _star(content: Content, reference: str, where: str) -> str:
 
 def _common_notes(content: Content, holm: str | None) -> list[str]:
     """Paths, seeds, corrections (`holm` says for what), intervals, what the models are, the paper's slips."""
-    experiment, spec, rows, seeds = content.experiment, content.spec, content.rows, content.experiment.seeds
+    experiment, spec, rows = content.experiment, content.spec, content.rows
+    several = most_seeds(rows.values()) > 1
     notes = []
     if any(len(choice.candidates) > 1 for row in rows.values() for choice in row.choices):
         notes.append(
@@ -105,20 +107,22 @@ def _common_notes(content: Content, holm: str | None) -> list[str]:
             "even number), chosen on the test sets as in the paper; where all columns stand, beside it is the path "
             f"that the same rule picks on the development set '{experiment.dev_set}', with its test WER."
         )
-    if len(seeds) > 1:
+    if several:
         notes.append(
-            f"{len(seeds)} seeds: a WER is the mean over them, which is the rate of all their errors together, for all "
-            "hear the same words. Every interval is over seeds and speakers, p is that of the difference over both. "
-            "Tests and paths belong to one seed: they are given for each, a path once where all have the same. In CSV "
-            "substitutions, deletions and insertions are sums over the seeds, reference words are counted once."
+            f"{shown_numbers(rows.values())} seeds: a WER is the mean over them, which is the rate of all their errors "
+            "together, for all hear the same words. Every interval is over seeds and speakers, p is that of the "
+            "difference over both. Tests and paths belong to one seed: they are given for each, a path once where all "
+            "have the same. In CSV substitutions, deletions and insertions are sums over the seeds, reference words "
+            "are counted once."
         )
+        notes += _unequal_seeds(content)
     else:
         notes.append("One seed: intervals and tests say what other speech would give, not what another training would.")
     if holm:
         weak = "; it starts from the exact p (sign-flip test) where one is shown, which is where MAPSSWE's own is weak"
-        notes.append(f"Holm p: {holm}{weak if len(seeds) == 1 else ''}.")
+        notes.append(f"Holm p: {holm}{'' if several else weak}.")
     notes.append(
-        f"Intervals: {'over seeds and' if len(seeds) > 1 else 'paired bootstrap over'} speakers. {FEW} fewer than 30 "
+        f"Intervals: {'over seeds and' if several else 'paired bootstrap over'} speakers. {FEW} fewer than 30 "
         f"segments, {FEW_SPEAKERS} fewer than 10 speakers: the approximation is weak. {CONSTANT} every segment differs "
         f"equally: MAPSSWE says nothing. {MISSING} does not apply, or is not part of this experiment."
     )
@@ -132,6 +136,22 @@ def _common_notes(content: Content, holm: str | None) -> list[str]:
     label = "Sys. " if spec.kind != "table3" else ""  # of methods, not of systems
     printed = slips(spec.published or "")
     return notes + [f"Paper, {label}{row}: {note}" if row else f"Paper: {note}" for row, note in printed]
+
+
+def _unequal_seeds(content: Content) -> list[str]:
+    """Which rows have which seeds, and what they are compared over, where not all have the same."""
+    rows = content.rows
+    if not seeds_differ(rows.values()):
+        return []
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for name, row in rows.items():
+        by_seeds.setdefault(row.seeds, []).append(name)
+    who = "; ".join(f"{', '.join(map(str, seeds))}: {', '.join(names)}" for seeds, names in by_seeds.items())
+    one = " A row with one seed has an interval over speakers alone." if (1 in map(len, by_seeds)) else ""
+    return [
+        f"Rows by their seeds: {who}. A WER is over all seeds of its row, a comparison over those that both rows have, "
+        f"seed by seed, so that a difference need not be that of the two WERs.{one}"
+    ]
 
 
 def _without_speakers(content: Content) -> list[str]:

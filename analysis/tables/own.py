@@ -32,7 +32,7 @@ def own_table(content: Content) -> Table:
     comparisons, body = compared(content.spec, rows, test_sets), []
     for name, row in rows.items():
         cells = {"row": name, "against": content.spec.reference_of(name), **zeros[name]}
-        body.append(cells | row_cells(row, []) | wer_cells(row, test_sets, comparisons.get(name, {})))
+        body.append(cells | row_cells(row, rows, []) | wer_cells(row, rows, test_sets, comparisons.get(name, {})))
     title = f"{content.spec.title or content.name} ({content.experiment.name}, {content.name})"
     compares = sum(content.spec.reference_of(name) is not None for name in rows)
     columns = [Column(each.key, "Holm p" if compares > 1 else "") if each.key == "p_holm" else each for each in columns]

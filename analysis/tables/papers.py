@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from analysis.inputs.published import published_table
 from analysis.inputs.results import Results
 from analysis.inputs.schemas import TableSpec
+from analysis.significance.comparison import Comparison, mean_wer
 from analysis.tables.cells import (
     compared,
     compared_by_set,
@@ -47,7 +48,7 @@ def _table1(content: Content) -> Table:
     test_sets, rows = content.experiment.test_sets, content.rows
     columns = [
         *identity_columns(),
-        *wer_columns(content.sets, len(content.experiment.seeds)),
+        *wer_columns(content.sets, rows),
         *pooled_columns(f"Sys. {content.spec.reference}", [*rows.values()]),
         Column("published_params_millions", "paper: params M"),
         *[Column(f"published_{key}", f"paper: {heading}") for key, heading in content.cells.items()],
@@ -66,7 +67,9 @@ def _table1(content: Content) -> Table:
             "published_star": printed.get("no_sig_increase_star"),
         }
         if row in rows:
-            cells |= row_cells(rows[row], content.sets) | wer_cells(rows[row], test_sets, comparisons.get(row, {}))
+            cells |= row_cells(rows[row], rows, content.sets) | wer_cells(
+                rows[row], rows, test_sets, comparisons.get(row, {})
+            )
         body.append(cells)
     title = content.title("Table 1: all-physical and foldable systems")
     pairs = [("wer", "published_wer", "")]
@@ -80,7 +83,7 @@ def _table2(content: Content) -> Table:
     corrected = (len(rows) - 1) * len(content.sets) > 1
     columns = [
         *identity_columns(),
-        *set_columns(content.sets, reference, corrected, len(content.experiment.seeds)),
+        *set_columns(content.sets, reference, corrected, rows),
         *pooled_columns(reference, [*rows.values()]),
         Column("published_params_millions", "paper: params M"),
         *[Column(f"published_{key}", f"paper: {heading} WER %") for key, heading in content.cells.items()],
@@ -97,8 +100,8 @@ def _table2(content: Content) -> Table:
             cells[f"published_{key}"] = (printed[key], printed[key] + "*" * (key in starred))
             cells[f"published_star_{key}"] = int(key in starred)
         if row in rows:
-            cells |= row_cells(rows[row], content.sets) | cells_compared[row]
-            cells |= wer_cells(rows[row], test_sets, pooled_compared.get(row, {}))
+            cells |= row_cells(rows[row], rows, content.sets) | cells_compared[row]
+            cells |= wer_cells(rows[row], rows, test_sets, pooled_compared.get(row, {}))
         body.append(cells)
     title = content.title("Table 2: all-physical and foldable speech foundation models")
     pairs = [(f"wer_{name}", f"published_{name}", name) for name in content.sets if name in content.cells]
@@ -150,8 +153,8 @@ def _table3(content: Content) -> Table:
             "published_wer": printed.get("wer_test_clean"),
         }
         if row in rows:
-            cells |= row_cells(rows[row], []) | _training_cells(content, rows[row]) | {"set": test_set}
-            cells |= wer_cells(rows[row], [test_set], comparisons.get(row, {}))
+            cells |= row_cells(rows[row], rows, []) | _training_cells(content, rows[row]) | {"set": test_set}
+            cells |= wer_cells(rows[row], rows, [test_set], comparisons.get(row, {}))
         body.append(cells)
     title = content.title("Table 3: compressed speech foundation models")
     needed = ["method", "system", "params_millions", "wer", "star", "difference"]
@@ -183,8 +186,8 @@ def _models_in_memory(results: Results, row: MeasuredRow) -> str:
 
     def layers(system: str) -> int | None:
         """None for a system that was trained for others alone."""
-        known = system in results.experiment.systems
-        return results.points(system, row.first.point.seed).physical_layers if known else None
+        seed, known = row.first.point.seed, system in results.experiment.systems
+        return results.points(system, seed).physical_layers if known and seed in results.seeds_of(system) else None
 
     own = f"{row.physical_layers}-layer model" if row.physical_layers else "one model"
     helpers = results.experiment.systems[row.row.system].helpers
@@ -205,7 +208,6 @@ def _table4(content: Content) -> Table:
         Column("published_wer", "paper: WER %"),
         Column("published_relative_increase_pct", "paper: relative increase %"),
     ]
-    base = rows[content.spec.reference].wer(test_sets)
     body, comparisons = [], compared(content.spec, rows, test_sets)
     for row in content.order:
         printed = content.published.get(row, {})
@@ -218,11 +220,9 @@ def _table4(content: Content) -> Table:
             "published_relative_increase_pct": printed.get("relative_increase_pct_reported"),
         }
         if row in rows:
-            cells |= row_cells(rows[row], []) | wer_cells(rows[row], test_sets, comparisons.get(row, {}))
+            cells |= row_cells(rows[row], rows, []) | wer_cells(rows[row], rows, test_sets, comparisons.get(row, {}))
             cells |= statistics_cells(rows[row])
-            if base:
-                increase = 100.0 * (rows[row].wer(test_sets) - base) / base
-                cells["relative_increase_pct"] = (increase, f"{increase:+.1f}")
+            cells |= _relative_increase(rows[row].against(rows[content.spec.reference], test_sets))
         body.append(cells)
     title = content.title("Table 4: training losses, and depths that were not trained")
     pairs = [("wer", "published_wer", "")]
@@ -230,6 +230,15 @@ def _table4(content: Content) -> Table:
     needed = ["sys", "system", "depth", "how", "batch_norm_statistics", "wer", "star", "difference"]
     needed += ["relative_increase_pct", "published_relative_increase_pct", "p", "published_wer"]
     return Table(content.name, title, brief(columns, *needed), body, notes, pairs)
+
+
+def _relative_increase(found: Comparison | None) -> dict:
+    """By how much a row's errors exceed those of its reference row, over the seeds that both have."""
+    base = mean_wer(found.theirs) if found else 0.0
+    if not found or not base:
+        return {}
+    increase = 100.0 * found.difference / base
+    return {"relative_increase_pct": (increase, f"{increase:+.1f}")}
 
 
 def _fallback_identity(row: str, printed: Mapping[str, str]) -> dict:

@@ -29,7 +29,7 @@ def point_table(results: Results) -> Table:
     """One line for each system, seed, decode, set and point that was decoded."""
     rows = []
     for system in systems_in_order(results):
-        for seed in results.experiment.seeds:
+        for seed in results.seeds_of(system):
             found = results.points(system, seed)
             for decode, decoded in found.decodes.items():
                 for test_set, content in decoded.sets.items():

@@ -1,7 +1,7 @@
 """The measured side of a table: for every row its counts, its WER with an interval, its comparison with another row.
 
-Where an experiment has several seeds, a WER is the mean over them, and every interval is over seeds and speakers; what
-belongs to one seed (its path, its tests) is kept by seed.
+Where a system has several seeds, a WER is the mean over them, and every interval is over seeds and speakers; what
+belongs to one seed (its path, its tests) is kept by seed. Two systems are compared over the seeds that both have.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,12 +29,17 @@ class MeasuredRow:
     row: Row
     decode: str
     choices: tuple[Choice, ...]
-    """What stands for the row, one for each seed of the experiment."""
+    """What stands for the row, one for each seed of its system."""
 
     @property
     def first(self) -> Choice:
         """The first seed's choice."""
         return self.choices[0]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The training seeds of the row's system."""
+        return tuple(choice.point.seed for choice in self.choices)
 
     @property
     def physical_layers(self) -> int | None:
@@ -72,13 +77,22 @@ class MeasuredRow:
         points = [choice.on_dev for choice in self.choices]
         return None if any(point is None for point in points) else self._alignments(points, sets)
 
-    def against(self, reference: "MeasuredRow", sets: Sets = None) -> Comparison:
-        """This row compared with the reference row."""
-        return Comparison(self.alignments_by_seed(sets), reference.alignments_by_seed(sets))
+    def against(self, reference: "MeasuredRow", sets: Sets = None) -> Comparison | None:
+        """This row compared with the reference row over the seeds that both have; None where these are none."""
+        common = tuple(seed for seed in self.seeds if seed in reference.seeds)
+        if not common:
+            return None
+        ours, theirs = (row.alignments_by_seed(sets, common) for row in (self, reference))
+        return Comparison(ours, theirs, common)
 
-    def alignments_by_seed(self, sets: Sets = None) -> list[list[Alignment]]:
-        """What stands for the row, by seed and set."""
-        return self._alignments([choice.point for choice in self.choices], sets)
+    def alignments_by_seed(self, sets: Sets = None, seeds: Sequence[int] | None = None) -> list[list[Alignment]]:
+        """What stands for the row, by seed (None: all that it has) and set."""
+        wanted = self.seeds if seeds is None else seeds
+        return self._alignments([self.choice_of(seed).point for seed in wanted], sets)
+
+    def choice_of(self, seed: int) -> Choice:
+        """What stands for the row with one of its seeds."""
+        return self.choices[self.seeds.index(seed)]
 
     def by_seed(self, values: Iterable[object]) -> str:
         """One value a seed as a table shows them: once where all are equal, else each with its seed."""
@@ -105,7 +119,7 @@ def measure(results: Results, table: str, spec: TableSpec) -> dict[str, Measured
             spec.decode,
             tuple(
                 choose(results, row, seed, spec.decode, f"{file}: tables.{table}.rows.{name}")
-                for seed in results.experiment.seeds
+                for seed in results.seeds_of(row.system)
             ),
         )
         for name, row in ordered
@@ -115,8 +129,23 @@ def measure(results: Results, table: str, spec: TableSpec) -> dict[str, Measured
 def measure_depth(results: Results, system: str, depth: int, decode: str) -> MeasuredRow:
     """What stands for a depth of a system in figures and headlines, as `measure` has it for a row of a table."""
     row, where = Row(system=system, depth=depth), f"figures: {system}"
-    choices = tuple(choose(results, row, seed, decode, where) for seed in results.experiment.seeds)
+    choices = tuple(choose(results, row, seed, decode, where) for seed in results.seeds_of(system))
     return MeasuredRow(results, f"{system}@{depth}", row, decode, choices)
+
+
+def most_seeds(rows: Iterable[MeasuredRow]) -> int:
+    """How many seeds those rows have that have most of them."""
+    return max(len(row.seeds) for row in rows)
+
+
+def seeds_differ(rows: Iterable[MeasuredRow]) -> bool:
+    """Whether rows have different seeds."""
+    return len({row.seeds for row in rows}) > 1
+
+
+def shown_numbers(rows: Iterable[MeasuredRow]) -> str:
+    """The numbers of seeds that rows have: `3`, `3 or 5`."""
+    return " or ".join(map(str, sorted({len(row.seeds) for row in rows})))
 
 
 def table_decode(results: Results, system: str) -> str | None:

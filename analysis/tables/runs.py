@@ -67,7 +67,7 @@ def provenance_table(results: Results) -> Table | None:
     """Where each system comes from: commit, device, versions, training time; None where nothing is known."""
     rows = []
     for system in systems_in_order(results):
-        for seed in results.experiment.seeds:
+        for seed in results.seeds_of(system):
             found = results.provenance(system, seed)
             if found:
                 rows.append({"system": system, "seed": seed, **_provenance_cells(found)})

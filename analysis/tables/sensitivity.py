@@ -24,12 +24,12 @@ def sensitivity_table(results: Results) -> Table:
     rows, measured = [], []
     shown = [figure.sensitivity for figure in results.experiment.figures.values() if figure.sensitivity is not None]
     for system in dict.fromkeys(shown):
-        for seed in results.experiment.seeds:
+        for seed in results.seeds_of_study("sensitivity", system):
             found = results.sensitivity(system, seed)
             if found is not None:
                 measured.append(found)
                 rows += [_cells(found, number) for number in range(found.physical_layers)]
-    notes = [_order(found, len(results.experiment.seeds) > 1) for found in measured]
+    notes = [_order(found, len(results.seeds_of_study("sensitivity", found.system)) > 1) for found in measured]
     notes += [
         "Counted on the words as they were recognised: no normaliser, as when the order was decided.",
         *results.experiment.family_notes(row["system"] for row in rows),

@@ -79,7 +79,9 @@ def weight_error_table(results: Results) -> Table:
 
 def effects_of(results: Results, system: str) -> Iterator[Effects]:
     """What each kind of error did at each trained path of a system; first, at each, what is there without errors."""
-    by_seed: list[WeightErrors] = [results.weight_errors(system, seed) for seed in results.experiment.seeds]
+    by_seed: list[WeightErrors] = [
+        results.weight_errors(system, seed) for seed in results.seeds_of_study("weight errors", system)
+    ]
     for number, point in enumerate(by_seed[0].points):
         same = [found.points[number] for found in by_seed]
         groups: dict[tuple[str, int | None, str], list[ErrorEffect]] = {}
@@ -98,14 +100,15 @@ def repetition(results: Results, system: str) -> str | None:
     from scipy.stats import ttest_1samp
 
     ratios, deepest = [], None
-    for seed in results.experiment.seeds:
+    several = len(seeds := results.seeds_of_study("weight errors", system)) > 1
+    for seed in seeds:
         point = max(results.weight_errors(system, seed).points, key=lambda each: each.depth)
         logs = _log_ratios(point.errors)
         if len(logs) < 2:
             return None
         deepest = point.depth
-        ratios += [statistics.fmean(logs)] if len(results.experiment.seeds) > 1 else logs
-    over = f"{len(ratios)} seeds" if len(results.experiment.seeds) > 1 else f"{len(ratios)} draws, one training"
+        ratios += [statistics.fmean(logs)] if several else logs
+    over = f"{len(ratios)} seeds" if several else f"{len(ratios)} draws, one training"
     low, high = ttest_1samp(ratios, 0.0).confidence_interval(0.95)
     return (
         f"{system} at depth {deepest}: the same noise at all executions of a layer moves the output "
@@ -143,12 +146,13 @@ def caption(results: Results, name: str) -> str:
     """How the figure is to be read."""
     systems = results.experiment.figures[name].systems
     answers = [answer for system in systems if (answer := repetition(results, system))]
-    seeds = len(results.experiment.seeds)
+    seeds = sorted({len(results.seeds_of_study("weight errors", system)) for system in systems})
+    over = f", {' or '.join(map(str, seeds))} seeds" if seeds[-1] > 1 else ""
     return " ".join(
         [
             "Above: normal noise as large as the error of 4-bit rounding, a dot for each draw, a bar for their mean. "
             "same: at all executions of a layer; each: new at each execution. Below: rounding to so many bits. Dotted: "
-            f"without errors. Dev set{f', {seeds} seeds' if seeds > 1 else ''}.",
+            f"without errors. Dev set{over}.",
             *answers,
         ]
     )

@@ -45,10 +45,13 @@ class Evidence:
         """Of intervals."""
         return 1 - (1 - LEVEL) / self.comparisons
 
-    @property
-    def seeds(self) -> list[int]:
-        """The training seeds of the experiment."""
-        return self.results.experiment.seeds
+    def common_seeds(self, names: Sequence[str]) -> list[int]:
+        """The training seeds that all of some rows have: a figure is made within each of them."""
+        first, *others = (self.row(name).seeds for name in names)
+        found = [seed for seed in first if all(seed in seeds for seeds in others)]
+        if not found:
+            raise NotTestedHere(f"{' and '.join(dict.fromkeys(names))} have no training seed in common")
+        return found
 
     @property
     def test_words(self) -> int:
@@ -162,8 +165,8 @@ class Evidence:
         return self.results.alignments(point, decode, sets)
 
     def _alignments(self, name: str, seeds: Sequence[int], sets: Sets) -> list[list[Alignment]]:
-        choices, wanted = self.row(name).choices, self._sets(sets)
-        return [self._decoded(name, choices[self.seeds.index(seed)].point, wanted) for seed in seeds]
+        row, wanted = self.row(name), self._sets(sets)
+        return [self._decoded(name, row.choice_of(seed).point, wanted) for seed in seeds]
 
     def _errors(self, names: Sequence[str], seeds: Sequence[int], sets: Sets) -> SystemErrors:
         decodes = {name: self.row(name).decode for name in names}
@@ -173,7 +176,8 @@ class Evidence:
         return system_errors([self._alignments(name, seeds, sets) for name in names])
 
     def _pool(self, names: Sequence[str], seeds: Sequence[int], sets: Sets) -> Pool | None:
-        """The variance over seeds of the table that the rows stand in, if it is wanted and they were trained apart."""
+        """The variance over seeds of the table that the rows stand in, if it is wanted and they were trained apart:
+        from all seeds of each row that has several."""
         table = names[0].partition(".")[0]
         systems = [self.row(name).row.system for name in names]
         alike = all(name.partition(".")[0] == table for name in names) and len({*systems}) == len(systems)
@@ -182,11 +186,13 @@ class Evidence:
         decode = self.row(names[0]).decode
         wers, trainings = [], []
         for row in self._measured[table].values():
-            points = [row.choices[self.seeds.index(seed)].point for seed in seeds]
-            if all(self.results.decoded(point, decode, one) for point in points for one in self._sets(sets)):
+            points = [choice.point for choice in row.choices]
+            if len(points) > 1 and all(
+                self.results.decoded(point, decode, one) for point in points for one in self._sets(sets)
+            ):
                 wers.append([self.results.counts(point, decode, self._sets(sets)).wer for point in points])
                 trainings.append(row.row.system)
-        return pooled(np.array(wers), trainings)
+        return pooled([np.array(by_seed) for by_seed in wers], trainings)
 
     def _spec(self, table: str) -> tuple[str, TableSpec | None]:
         """The experiment's table that reproduces the one meant; of several the one of that name, else the first. One's

@@ -85,10 +85,11 @@ class WerPredicate(Predicate):
         return self.margin
 
     def judged(self, evidence: Evidence) -> Outcome:
-        whole = self._judged_over(evidence, evidence.seeds)
-        if not self.each_seed or whole.points != FOR or len(evidence.seeds) == 1:
+        seeds = evidence.common_seeds([*(row for row, _ in self.terms()), self.base()])
+        whole = self._judged_over(evidence, seeds)
+        if not self.each_seed or whole.points != FOR or len(seeds) == 1:
             return whole
-        alone = [self._judged_over(evidence, [seed]) for seed in evidence.seeds]
+        alone = [self._judged_over(evidence, [seed]) for seed in seeds]
         if all(one.points == FOR for one in alone):
             return whole
         short = sum(one.points != FOR for one in alone)

@@ -24,7 +24,8 @@ def make(
     test_sets: Sequence[str] = ("test",),
     further_sets: Sequence[str] = (),
 ) -> Path:
-    """Write a folder. `rows` maps `table1.S1` to errors by seed, path and speaker, the same number of each everywhere.
+    """Write a folder. `rows` maps `table1.S1` to errors by seed, path and speaker; speakers are the same everywhere,
+    and a row has seeds from 0 on, those of the first row being the experiment's.
 
     Every speaker speaks `utterances` of `words` words in each set; errors are substitutions, three words apart, or as
     far as there is room for. Rows with `parameters` have costs, with `costs` among them.
@@ -37,7 +38,7 @@ def make(
         write_trn(folder / "data" / f"{name}.trn", [(utterance, " ".join(text)) for utterance, text in spoken.items()])
         write_speakers(folder / "data" / f"{name}.speakers.json", {each: each.partition("-")[0] for each in spoken})
     for row, by_seed in rows.items():
-        for seed, paths in zip(seeds, by_seed, strict=True):
+        for seed, paths in enumerate(by_seed):
             _system(
                 folder,
                 system(row),
@@ -59,7 +60,8 @@ def make(
     experiment = {"name": folder.name, "evidence": evidence, "corpus": {"name": "made_up"}, "dev_set": "dev"}
     experiment |= {"test_sets": [*test_sets], "further_sets": [*further_sets]}
     experiment |= {"seeds": [*seeds], "decodes": {"greedy": {}}, "tables": tables}
-    write_json(folder / "experiment.json", {**experiment, "systems": {system(row): {} for row in rows}})
+    own = {system(row): {"seeds": [*range(len(by_seed))]} for row, by_seed in rows.items()}
+    write_json(folder / "experiment.json", {**experiment, "systems": own})
     return folder
 
 

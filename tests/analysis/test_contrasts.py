@@ -74,7 +74,7 @@ def coverage(seeds: int, speakers: int, times: float, systems: int = 1, pooled_o
         if pooled_over:
             noise = rng.normal(0, np.sqrt(1600 / WORDS / speakers), (CHUNK, pooled_over, seeds))
             wers = 20 + seed[..., 0] + noise
-            holds, common = equality_p(wers) >= EQUAL_AT, wers.var(axis=2, ddof=1).mean(axis=1)
+            holds, common = equality_p(np.moveaxis(wers, -2, 0)) >= EQUAL_AT, wers.var(axis=2, ddof=1).mean(axis=1)
             values = np.where(holds, systems * common / seeds, parts[1].value)
             parts[1] = Variance(values, np.where(holds, pooled_over * (seeds - 1), seeds - 1))
         truth = 20.0 if systems == 1 else 0.0
@@ -168,7 +168,7 @@ def test_a_pool_counts_trainings_not_rows_and_is_dropped_where_variances_differ(
     apart = pooled(np.array([[1.0, 1.01, 1.02], [1.0, 5.0, 9.0]]), ["a", "b"])
     assert not apart.holds and "not pooled" in apart.note
     assert pooled(np.array([[1.0, 1.0], [1.0, 5.0]]), ["a", "b"]).p == 0.0
-    assert equality_p(np.stack([wers, wers])) == pytest.approx([pool.p, pool.p])
+    assert equality_p(np.stack([wers, wers], axis=1)) == pytest.approx([pool.p, pool.p])
     assert pooled(np.ones((2, 3)), ["a", "b"]).p == 1.0
     errors = simulated(np.random.default_rng(7), 3, 2, 1, systems=2)
     own, with_pool, refused = (contrast(errors, [1, -1], one) for one in (None, pool, apart))

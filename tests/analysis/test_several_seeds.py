@@ -218,7 +218,7 @@ def test_the_report_shows_the_same(made, tmp_path):
     assert sorted(path["seed"] for path in paths) == [*range(seeds)]  # each with its own counts and interval
     assert all(path["low"] <= path["wer"][0] <= path["high"] and path["role"] == "trained, reported" for path in paths)
     cost = next(p for p in data["cost"]["points"] if (p["system"], p["depth"]) == ("f6", 12))
-    assert cost["wer"] == pytest.approx(row.wer()) and data["cost"]["seeds"] == seeds
+    assert cost["wer"] == pytest.approx(row.wer()) and cost["seeds"] == seeds
     assert (", seed 0" in data["viewer"]["points"][0]["label"]) is (seeds > 1)
 
 

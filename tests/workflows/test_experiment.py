@@ -74,6 +74,13 @@ WRONG = [
     ),
     (put("families", "speech", "features", {"kind": "waveform", "store": True}), "store: not for kind 'waveform'"),
     (put("families", "speech", "tokenizer", {"units": "char", "letters": "x"}), "letters goes with units 'letter'"),
+    (put("systems", "a4", "seeds", 0), "systems.a4.seeds: 0 is a number of seeds, of which one is the least"),
+    (put("systems", "a4", "seeds", [1, 1]), "systems.a4.seeds: each may be named once"),
+    (
+        put("systems", "f2_half", "seeds", [0, 2, 3]),
+        "systems.f2_half.seeds: it starts from 'f2', which has no seed 2, 3 (its seeds: 0)",
+    ),
+    (put("systems", "heard", "seeds", [1]), "systems.w2.seeds: it starts from 'heard', which has no seed 0"),
     (put("further_sets", ["test_a"]), "further_sets: 'test_a' is the dev set or a test set already"),
     (put("further_sets", ["test_c", "test_c"]), "further_sets: each may be named once"),
     (put("tables", "table1", "sets", ["tset_a"]), "tables.table1.sets: unknown set 'tset_a'; did you mean 'test_a'"),

@@ -80,7 +80,7 @@ def test_a_part_shows_what_is_made_and_names_the_rest(both):
     assert "f2_half: depth 4" in text, "the headline is of what is there"
     reasons = [claim["reason"] for claim in read(both.shown / "claims.json")["claims"]]
     assert "table1.F5 was not made: it needs f2" in reasons, reasons
-    assert read(both.shown / "made.json")["systems"] == ["a4", "f2_half"]
+    assert read(both.shown / "made.json")["systems"] == {"a4": [0], "f2_half": [0]}
     whole = (both.run / "RESULTS.md").read_text()
     assert "Not made" not in whole + (both.run / "report.html").read_text() and "## Table 1" in whole
     assert read(both.run / "made.json")["not_made"] == {}
@@ -101,7 +101,7 @@ def test_what_is_out_of_date_is_not_shown_and_not_made_again_by_a_part(run, alon
     arguments = ["--experiment", tmp_path / "tiny.yaml", "--results", tmp_path, "--only", ONLY]
     said = command("workflows.why", *arguments).stdout
     assert said.startswith("check: ") and "train" not in said, said
-    arguments = ["--experiment", tmp_path / "tiny.yaml", "--systems", "a4"]
+    arguments = ["--experiment", tmp_path / "tiny.yaml", "--systems", "a4=0"]
     assert command("workflows.made", *arguments, "--out", copy / "made.json").returncode == 0
     assert read(copy / "made.json")["not_made"] == {
         "f2": 'settings.settings.alpha_kl: null -> 0.2, settings.settings.kl: {"start_step": 4} -> null',
@@ -128,6 +128,10 @@ def test_what_a_part_shows_of_other_systems_is_never_made_again_by_it(run, tmp_p
     assert all(" a4, seed 0" in job for job in about), about
 
 
+def seed_0(*names):
+    return dict.fromkeys(names, (0,))
+
+
 @pytest.fixture
 def experiment():
     return load_experiment(TINY)
@@ -138,14 +142,15 @@ def test_names_choose_systems_and_whose_sensitivity_is_shown(tmp_path):
     figure = {"kind": "depth_curves", "decode": "greedy", "systems": ["fw1"], "sensitivity": "w2"}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**values, "figures": {"figure3": figure}}, sort_keys=False))
     experiment = load_experiment(str(tmp_path / "tiny.yaml"))
-    assert chosen_part(experiment, " figure3 , table4 ", "a2") == Part(("a4", "a2", "fw1"), ("sensitivity of w2",))
-    assert chosen_part(experiment) == Part(tuple(experiment.systems), ("sensitivity of w2",))
+    found = chosen_part(experiment, " figure3 , table4 ", "a2")
+    assert found == Part(seed_0("a4", "a2", "fw1"), seed_0("sensitivity of w2"))
+    assert chosen_part(experiment) == Part(seed_0(*experiment.systems), seed_0("sensitivity of w2"))
     everything = experiment.model_copy(update={"figures": {**experiment.figures, "front": ParetoEntry(kind="pareto")}})
     assert chosen_part(everything, "front") == chosen_part(everything) and not chosen_part(everything, "table4").studies
     one, other = chosen_part(experiment, systems="fw1, a4"), chosen_part(experiment, "figure3")
     assert shown_by(experiment, one) == (["table4"], []), "its sensitivity is not asked for"
     assert shown_by(experiment, other) == ([], ["figure3"])
-    assert joined(experiment, one, other) == Part(("a4", "fw1"), ("sensitivity of w2",))
+    assert joined(experiment, one, other) == Part(seed_0("a4", "fw1"), seed_0("sensitivity of w2"))
 
 
 PARTS = {"more": ["bits", "repeated_errors"]}
@@ -163,11 +168,12 @@ def test_what_is_in_a_part_is_made_when_it_is_asked_for(tmp_path):
     experiment = in_parts(tmp_path)
     always, more, whole = (chosen_part(experiment, only) for only in ("", "more", "all"))
     left_out = {"fw1", "fw1_int8", "w2", "heard"}
-    assert set(experiment.systems) - set(always.systems) == left_out and always.studies == ()
+    assert set(experiment.systems) - set(always.systems) == left_out and not always.studies
     assert more == Part(
-        ("a4", "f2", "fw1", "f2_half", "f2_half_int4", "fw1_int8"), ("weight errors of f2", "weight errors of a4")
+        seed_0("a4", "f2", "fw1", "f2_half", "f2_half_int4", "fw1_int8"),
+        seed_0("weight errors of f2", "weight errors of a4"),
     )
-    assert whole == Part(tuple(experiment.systems), more.studies)
+    assert whole == Part(seed_0(*experiment.systems), more.studies)
     assert chosen_part(experiment, "more, table4") == joined(experiment, more, chosen_part(experiment, "table4"))
     assert chosen_part(experiment, "table4, all") == whole
     assert shown_by(experiment, always) == (["table1", "table4"], ["figure2"])
@@ -190,10 +196,11 @@ def test_a_part_of_which_nothing_is_made_is_named_as_a_whole(tmp_path):
 
     experiment = in_parts(tmp_path)
     values = Experiment.model_validate({**experiment.resolved, "normaliser": {}})
-    made = Made(systems=list(chosen_part(experiment).systems), not_made=dict.fromkeys(("fw1", "fw1_int8", "w2")))
+    made = Made(systems=chosen_part(experiment).systems, not_made=dict.fromkeys(("fw1", "fw1_int8", "w2")))
     said = not_made(values, made)
     assert "the part more (make reproduce ONLY=more: bits, repeated_errors)" in said and "needs" not in said
-    with_it = Made(systems=made.systems, studies=["weight errors of f2", "weight errors of a4"], not_made=made.not_made)
+    studies = seed_0("weight errors of f2", "weight errors of a4")
+    with_it = Made(systems=made.systems, studies=studies, not_made=made.not_made)
     assert "bits (needs fw1, fw1_int8)" in not_made(values, with_it), "some of it is shown"
 
 
@@ -232,10 +239,10 @@ def test_the_commands_refuse_it_before_any_work(run, tmp_path):
 
 
 def test_make_passes_the_names_on():
-    words = ["make", "-n", "reproduce", "ONLY=table1, bits", "SYSTEMS=f6"]
+    words = ["make", "-n", "reproduce", "ONLY=table1, bits", "SYSTEMS=f6", "SEEDS=0"]
     said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "--config experiment='smoke' only='table1, bits' systems='f6'" in said
-    assert "--only 'table1, bits' --systems 'f6' --force" in said.replace("\\\n", "").replace("\t", "")
+    assert "--config experiment='smoke' only='table1, bits' systems='f6' seeds='0'" in said
+    assert "--only 'table1, bits' --systems 'f6' --seeds '0' --force" in said.replace("\\\n", "").replace("\t", "")
     said = subprocess.run(words[:3], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "only=" not in said.replace("--only", "")
 
@@ -251,7 +258,7 @@ def test_a_system_is_measured_for_itself(experiment, run):
 
 def test_a_plan_knows_what_is_up_to_date(experiment, run, tmp_path):
     assert Plan(experiment, run).made() == chosen_part(experiment)
-    assert Plan(experiment, tmp_path / "nothing").made() == Part((), ())
+    assert Plan(experiment, tmp_path / "nothing").made() == Part({}, {})
 
 
 def test_a_study_that_is_out_of_date_is_named_anew(experiment, run, tmp_path):

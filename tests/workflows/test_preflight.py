@@ -97,12 +97,10 @@ def test_disk_is_what_models_leave_and_a_training_takes(tiny, methods, tmp_path)
     two = {name: methods[name] for name in ("a4", "a2")}
     weights = [4 * weights_of(method) for method in two.values()]
     assert weights[0] > weights[1] > 0
-    seeds = tiny.model_copy(update={"seeds": [0, 1, 2]})
-    needed = 3 * sum(weights) + 8 * weights[0]
-    found = disk(seeds, two, tmp_path / "not/yet")
+    needed = 3 * weights[0] + 2 * weights[1] + 8 * weights[0]
+    found = disk(tiny, two, {"a4": (0, 1, 2), "a2": (0, 1)}, tmp_path / "not/yet")
     assert found.needed.startswith(f"{size(needed)}:") and found.missing is None
-    many = tiny.model_copy(update={"seeds": list(range(10**7))})
-    assert "are needed" in disk(many, two, tmp_path).missing
+    assert "are needed" in disk(tiny, two, dict.fromkeys(two, range(10**7)), tmp_path).missing
 
 
 def test_too_few_devices_are_missed(tiny, methods, tmp_path, monkeypatch):
@@ -167,12 +165,14 @@ def test_a_step_is_taken_without_data(tiny, methods, system):
 
 
 def test_time_is_steps_by_their_number(tiny, monkeypatch):
-    two = tiny.model_copy(update={"seeds": [0, 1], "threads": 1})
+    two = tiny.model_copy(update={"threads": 1})
     costs = {"a4": StepCost(3.0, 10, (1, 1)), "f2": StepCost(6.0, 10, (1, 1))}
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    found = hours(two, costs, ["student"])
+    found = hours(two, costs, dict.fromkeys(costs, (0, 1)), ["student"])
     total = 2 * 8 * (3.0 + 6.0)  # two seeds, eight steps each
     assert found.needed.startswith(f"{duration(total)}: systems 2 x seeds 2; 1 not stepped")
+    more = hours(two, costs, {"a4": (0, 1, 2), "f2": (1,)}, [])
+    assert more.needed == f"{duration(8 * (3 * 3.0 + 6.0))}: systems 2, 4 trainings"
     assert found.found.startswith(f"{duration(total / 4)} on 4") and found.found.endswith("f2, 48 s")
     assert [duration(each) for each in (90, 600, 9000, 864000)] == ["90 s", "10 min", "2.5 h", "10 days"]
 

@@ -37,6 +37,7 @@ def check_names(experiment: Experiment) -> None:
     _check_no_cycle(experiment)
     for name in experiment.systems:
         experiment.training_of(name)
+        _check_seeds(experiment, name)
     _check_parts(experiment)
 
 
@@ -147,6 +148,17 @@ def _check_method(experiment: Experiment, name: str, where: str) -> None:
         check_method_exists(name, where, experiment.packages)
     except UserError as error:
         raise ValueError(str(error)) from None
+
+
+def _check_seeds(experiment: Experiment, name: str) -> None:
+    """A system starts from its sources' trainings of the same seed."""
+    _each_once(f"systems.{name}.seeds", experiment.seeds_of(name))
+    for needed in experiment.needs(name):
+        if lacking := [seed for seed in experiment.seeds_of(name) if seed not in experiment.seeds_of(needed)]:
+            raise ValueError(
+                f"systems.{name}.seeds: it starts from '{needed}', which has no seed {', '.join(map(str, lacking))} "
+                f"(its seeds: {', '.join(map(str, experiment.seeds_of(needed)))})"
+            )
 
 
 def _check_parts(experiment: Experiment) -> None:

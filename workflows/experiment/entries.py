@@ -1,14 +1,27 @@
 """The parts of an experiment file, as they are written there."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from asr.settings import FeatureSettings, TokenizerSettings
 from common.settings import Settings
 
 WHOLE = "all"
 """What asks for a whole experiment, where parts of it are asked for by name."""
+
+
+def _counted(value: Any) -> Any:
+    """A number of seeds as the seeds that it stands for, from 0 on."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if value < 1:
+        raise ValueError(f"{value} is a number of seeds, of which one is the least; a seed by its number is a list")
+    return list(range(value))
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_counted), Field(min_length=1)]
+"""Seeds of the random generator, `[0, 3]`; a number of them, `5`, are those from 0 on."""
 
 
 class CorpusEntry(Settings):
@@ -76,6 +89,8 @@ class SystemEntry(Settings):
     """Which of its points are decoded: all, or those that table rows may show."""
     decodes: list[str] | None = Field(None, min_length=1)
     """Which of the experiment's decodes apply; None: its family's."""
+    seeds: Seeds | None = None
+    """It is trained once for each; None: the experiment's."""
 
 
 class Row(Settings):

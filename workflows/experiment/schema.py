@@ -18,6 +18,7 @@ from workflows.experiment.entries import (
     FigureEntry,
     MeasureSettings,
     NormaliserEntry,
+    Seeds,
     ShareOfSource,
     SystemEntry,
     TableEntry,
@@ -61,7 +62,8 @@ class Experiment(Settings):
     measure: MeasureSettings = MeasureSettings()
     threads: int = Field(1, gt=0)
     """CPU threads of one job, whatever the machine has. On one machine the same seed then gives the same weights."""
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    seeds: Seeds = [0]
+    """Every system is trained once for each, unless it has seeds of its own."""
     systems: dict[str, SystemEntry] = Field(min_length=1)
     headline: str | None = None
     """The system of which the summary says whether its deepest point beats its seed."""
@@ -69,6 +71,20 @@ class Experiment(Settings):
     """Tables and figures that are made only when they, or the part, are asked for; all others always are."""
     tables: dict[str, TableEntry] = {}
     figures: dict[str, Annotated[AnyFigure, Field(discriminator="kind")]] = {}
+
+    def seeds_of(self, system: str) -> list[int]:
+        """The seeds that a system is trained with: its own, else the experiment's."""
+        return self.systems[system].seeds or self.seeds
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds of all systems together, each once."""
+        return sorted({seed for name in self.systems for seed in self.seeds_of(name)})
+
+    @property
+    def trainings(self) -> list[tuple[str, int]]:
+        """Every system with each of its seeds, seed by seed."""
+        return [(name, seed) for seed in self.all_seeds for name in self.systems if seed in self.seeds_of(name)]
 
     def needs(self, system: str) -> list[str]:
         """Systems that training this one reads: every mapping with a `system` in its settings, and what the training of
@@ -202,6 +218,7 @@ class Experiment(Settings):
         for name in self.systems:
             value["systems"][name]["backbone"] = self.backbone_of(name)
             value["systems"][name]["training"] = self.training_of(name).model_dump(mode="json")
+            value["systems"][name]["seeds"] = self.seeds_of(name)
         for table in value["tables"].values():
             table["sets"] = table["sets"] or self.test_sets
             for row in table["rows"].values():

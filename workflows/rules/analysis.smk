@@ -14,8 +14,8 @@ rule name_what_is_made:
         update("<results>/made.json"),
     params:
         experiment=experiment_argument,
-        systems=list(edges.shown.systems),
-        studies=list(edges.shown.studies),
+        systems=as_words(edges.shown.systems),
+        studies=as_words(edges.shown.studies),
     log:
         "<results>/logs/name_what_is_made.log",
     benchmark:

@@ -29,7 +29,7 @@ rule preflight:
     params:
         experiment=experiment_argument,
         results=Path(RESULTS).parent,
-        asked=[word for key in ("only", "systems") if config.get(key) for word in (f"--{key}", config[key])],
+        asked=[word for key in ("only", "systems", "seeds") if key in config for word in (f"--{key}", str(config[key]))],
     resources:
         gpu=1,
     log:

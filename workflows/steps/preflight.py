@@ -6,7 +6,7 @@ Each check answers with findings, rows of one table. What cannot be known yet is
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from methods.contract import Method, number_of_weights
 from workflows.check import checked_methods
 from workflows.devices import visible_devices
 from workflows.experiment import Experiment
-from workflows.part import Part, trained_for
+from workflows.part import Part, Seeds, trained_for
 from workflows.provenance import ROOT
 from workflows.steps.cost_rows import vocabulary
 from workflows.steps.dry_step import StepCost, dry_step, steppable
@@ -48,9 +48,10 @@ def look(experiment: Experiment, where: str, asked: Part, results: Path) -> Iter
     yield packages()
     yield data(experiment, results)
     methods = checked_methods(experiment, where, None, lambda system: vocabulary(experiment, system, None))
-    trained = {name: methods[name] for name in experiment.systems if name in trained_for(experiment, asked)}
+    seeds = trained_for(experiment, asked)
+    trained = {name: methods[name] for name in seeds}
     yield from hub_weights(trained)
-    yield disk(experiment, trained, results)
+    yield disk(experiment, trained, seeds, results)
     yield devices(experiment, trained)
 
 
@@ -58,7 +59,7 @@ def step(experiment: Experiment, where: str, asked: Part) -> Iterator[Finding]:
     """Memory and time, from a step of each system that can be stepped alone: minutes for a large experiment on CPUs."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     methods = checked_methods(experiment, where, None, lambda system: vocabulary(experiment, system, None))
-    trained = [name for name in experiment.systems if name in trained_for(experiment, asked)]
+    trained = trained_for(experiment, asked)
     costs, unknown = {}, []
     for name in trained:
         if not methods[name].stages(experiment.training_of(name)):
@@ -69,7 +70,7 @@ def step(experiment: Experiment, where: str, asked: Part) -> Iterator[Finding]:
             unknown.append(name)
     if costs:
         yield memory(costs, device)
-        yield hours(experiment, costs, unknown)
+        yield hours(experiment, costs, trained, unknown)
 
 
 def memory(costs: dict[str, StepCost], device: torch.device) -> Finding:
@@ -94,18 +95,26 @@ def device_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def hours(experiment: Experiment, costs: dict[str, StepCost], unknown: list[str]) -> Finding:
+def hours(experiment: Experiment, costs: dict[str, StepCost], seeds: Seeds, unknown: list[str]) -> Finding:
     """The time of all trainings, as measured steps times their number; nothing else is foreseen."""
     seconds = {name: cost.seconds * experiment.training_of(name).steps for name, cost in costs.items()}
-    total = len(experiment.seeds) * sum(each * experiment.training_of(name).devices for name, each in seconds.items())
+    total = sum(each * experiment.training_of(name).devices * len(seeds[name]) for name, each in seconds.items())
     places = len(visible_devices()) or max(1, (os.cpu_count() or 1) // experiment.threads)
     longest = max(seconds, key=seconds.__getitem__)
     left_out = f"; {len(unknown)} not stepped" if unknown else ""
     return Finding(
         "time",
-        f"{duration(total)}: systems {len(costs)} x seeds {len(experiment.seeds)}{left_out}",
+        f"{duration(total)}: {_trainings(costs, seeds)}{left_out}",
         f"{duration(total / places)} on {places} at a time; the longest, {longest}, {duration(seconds[longest])}",
     )
+
+
+def _trainings(systems: Collection[str], seeds: Seeds) -> str:
+    """How many trainings some systems are: `systems 3 x seeds 2`, or their number where seeds are not as many."""
+    numbers = {len(seeds[name]) for name in systems}
+    if len(numbers) == 1:
+        return f"systems {len(systems)} x seeds {numbers.pop()}"
+    return f"systems {len(systems)}, {sum(len(seeds[name]) for name in systems)} trainings"
 
 
 def duration(seconds: float) -> str:
@@ -166,13 +175,13 @@ def hub_weights(methods: dict[str, Method]) -> Iterator[Finding]:
             yield Finding("weights", source, found)
 
 
-def disk(experiment: Experiment, methods: dict[str, Method], results: Path) -> Finding:
+def disk(experiment: Experiment, methods: dict[str, Method], seeds: Seeds, results: Path) -> Finding:
     """What all systems leave, and what those that are trained at a time take on the way, against free space. Features
     and audio that a run writes count once they are there."""
     kept = working = 0
     for name, method in methods.items():
         weights = FLOAT_BYTES * weights_of(method)
-        kept += weights * len(experiment.seeds)
+        kept += weights * len(seeds[name])
         working = max(working, working_bytes(experiment.training_of(name), weights))
     at_once = max(len(visible_devices()), 1)
     needed = kept + at_once * working

@@ -100,7 +100,7 @@ function paretoFront(points) {
 }
 
 function drawCosts(box) {
-  const {axes, families, points, audio_seconds: seconds, seeds} = DATA.cost;
+  const {axes, families, points, audio_seconds: seconds} = DATA.cost;
   const state = {axis: axes[0], all: false};
   const value = (point, axis) => (axis.key === "real_time_factor" ? String(Number(point.costs[axis.key].toPrecision(3))) : short(point.costs[axis.key], axis.unit));
   const axisLabel = (axis) => (axis.key === "macs" ? `MACs for ${seconds} s of audio` : axis.label);
@@ -113,7 +113,7 @@ function drawCosts(box) {
         x: point.costs[state.axis.key], y: point.wer, hollow: !point.trained, small: !point.in_table,
         name: point.depth ? `${name} at depth ${point.depth}` : `${name} ${point.path}`,
         title: point.depth ? `${name}, depth ${point.depth}` : name,
-        lines: [`path ${point.path}`, `WER ${point.wer.toFixed(2)} %${seeds > 1 ? `, mean of ${seeds} seeds` : ""}`, ...axes.map((axis) => `${axisLabel(axis)}: ${value(point, axis)}`)],
+        lines: [`path ${point.path}`, `WER ${point.wer.toFixed(2)} %${point.seeds > 1 ? `, mean of ${point.seeds} seeds` : ""}`, ...axes.map((axis) => `${axisLabel(axis)}: ${value(point, axis)}`)],
       })),
     })).filter((one) => one.points.length);
     const front = (visible) => paretoFront(visible.flatMap((one) => one.points));
