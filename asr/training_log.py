@@ -41,7 +41,7 @@ class TrainingLog:
         self.settings, self.stage, self.active = settings, stage, fabric.is_global_zero
         self.fabric = fabric
         self.sums: dict[str, float] = defaultdict(float)
-        self.count = 0
+        self.counts: dict[str, int] = defaultdict(int)
         self.began = time.monotonic()
         self.earlier = 0.0
         self.all_blank = False
@@ -60,10 +60,10 @@ class TrainingLog:
         self.display = (_Terminal if sys.stderr.isatty() else _Lines)(stage, settings.steps, start)
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """The terms of one batch."""
+        """The terms of one batch; one that sets in later counts where it is."""
         for name, value in terms.items():
             self.sums[name] += value.detach()
-        self.count += 1
+            self.counts[name] += 1
 
     def is_due(self, index: int) -> bool:
         """Whether `step` writes a row after this step."""
@@ -76,13 +76,13 @@ class TrainingLog:
         if not self.is_due(index):
             return
         means = self._means()
-        self.sums, self.count = defaultdict(float), 0
+        self.sums, self.counts = defaultdict(float), defaultdict(int)
         self._write(index, {"learning_rate": rate, **means})
         self._watch_blanks(index, means.get("blank_fraction", 0.0))
 
     def _means(self) -> dict[str, float]:
         """Of each term over the batches since the last line and over all devices: every process has the same."""
-        means = {name: float(value) / self.count for name, value in self.sums.items()}
+        means = {name: float(value) / self.counts[name] for name, value in self.sums.items()}
         if self.fabric.world_size == 1:
             return means
         found = self.fabric.all_reduce(torch.tensor(list(means.values()), dtype=torch.float64))

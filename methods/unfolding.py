@@ -39,6 +39,9 @@ class Unfolding(Method):
         alpha_p: float = Field(0.25, ge=0)
         alpha_kl: float = Field(0.1, ge=0)
         kl: KL = KL()
+        deep_from: float = Field(0.0, ge=0, lt=1)
+        """The deep pass, and with it the regulariser, sets in after this share of the steps; the seed trains alone
+        before."""
         training_path: str | list[int] | None = None
         """The deepest path that is trained: counts, `random` (drawn at each step), or None where there is only one."""
         share_prefix: bool = False
@@ -52,7 +55,13 @@ class Unfolding(Method):
         def _something_is_trained(self) -> "Unfolding.Config":
             if self.alpha_f == self.alpha_p == 0:
                 raise ValueError("alpha_f and alpha_p are both 0: nothing would be trained")
+            if self.deep_from and self.alpha_p == 0:
+                raise ValueError("deep_from: until the deep pass sets in the seed trains alone, and alpha_p is 0")
             return self
+
+        def deep_has_set_in(self, step: Step) -> bool:
+            """On the dev set from the start, as for the regulariser."""
+            return not step.training or step.index >= self.deep_from * (step.steps or 0)
 
     def check(self) -> None:
         physical = self.backbone.config.layers
@@ -94,8 +103,9 @@ class Unfolding(Method):
 
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         config = self.config
-        with_kl = config.alpha_kl > 0 and config.kl.has_set_in(step)
-        deep_state, seed_state = self._both_passes(module, batch, step, with_kl)
+        with_deep = config.deep_has_set_in(step)
+        with_kl = with_deep and config.alpha_kl > 0 and config.kl.has_set_in(step)
+        deep_state, seed_state = self._both_passes(module, batch, step, with_deep, with_kl)
         terms, total, outputs = {}, 0.0, {}
         for name, weight, state in (("deep", config.alpha_f, deep_state), ("seed", config.alpha_p, seed_state)):
             if state is None:
@@ -115,7 +125,7 @@ class Unfolding(Method):
         return "deep.ctc" if self.config.alpha_f else "seed.ctc"
 
     def _both_passes(
-        self, module: Backbone, batch: Batch, step: Step, with_kl: bool
+        self, module: Backbone, batch: Batch, step: Step, with_deep: bool, with_kl: bool
     ) -> tuple[EncoderState | None, EncoderState | None]:
         """States after the last layer of the deep and the seed pass; None for a pass that no term reads.
 
@@ -129,7 +139,7 @@ class Unfolding(Method):
         state = module.front_end(batch.inputs, batch.input_lengths)
         if config.alpha_p == 0 and not with_kl:
             return module.run_path(deep, state, deep_drop), None
-        if config.alpha_f == 0 and not with_kl:
+        if not with_deep or (config.alpha_f == 0 and not with_kl):
             return None, module.run_path(seed, state, seed_drop)
         random = deep_drop is not None or (module.training and module.dropout_in_layers)
         if random and not config.share_prefix:
