@@ -44,17 +44,17 @@ def test_every_recipe_is_a_whole_experiment_and_follows_no_condition(tmp_path):
         load_experiment(str(path))
 
 
-def test_the_recipe_that_experiments_extend_is_one_that_was_tried(tmp_path):
-    chosen = yaml.safe_load(Path("config/recipe.yaml").read_text())
-    tried = Trials(LIST, tmp_path)
-    same = [
-        name
-        for name in tried.recipes
-        if all(tried.recipe(name).get(key) == chosen[key] for key in ("tokenizer", "training"))
-        and tried.recipe(name)["backbone"]["settings"] == chosen["backbone"]["settings"]
-    ]
-    judged = {row["recipe"] for row in read_rows(LOG) if row["conditions"] == "judge"}
-    assert same and set(same) & judged
+def test_the_recipe_that_experiments_extend_is_one_that_was_judged(tmp_path):
+    chosen, trials = yaml.safe_load(Path("config/recipe.yaml").read_text()), Trials(LIST, tmp_path)
+    own = {"share_prefix": True, **trials.recipe("seed_first")["foldable"]["settings"]}
+    assert [chosen["systems"][name]["settings"] for name in ("f8", "f6", "f4")] == [own] * 3
+    tried = trials.recipe("seed_first")
+    assert chosen["tokenizer"] == tried["tokenizer"]
+    assert chosen["backbone"]["settings"] == tried["backbone"]["settings"]
+    size = {"steps", "validate_every", "checkpoint_every"}
+    assert chosen["training"] == {key: value for key, value in tried["training"].items() if key not in size}
+    judged = [row for row in read_rows(LOG) if row["conditions"] == "judge" and row["recipe"] == "seed_first"]
+    assert len({row["condition"] for row in judged}) == 8 and {row["seed"] for row in judged} == {"0", "1", "2"}
 
 
 @pytest.fixture(scope="module")
