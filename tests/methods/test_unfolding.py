@@ -158,6 +158,22 @@ def test_kl_sets_in_at_its_step():
     assert "kl" in method.losses(model, batch(), Step("train", 10, 0))
 
 
+def test_until_the_deep_pass_sets_in_the_seed_trains_alone():
+    """A quarter of 40 steps; its layers run once each, and the loss is the seed's part of Equation 4."""
+    method, model = unfolding(deep_from=0.25)
+    before, after = (Step("train", index, 0, steps=40) for index in (9, 10))
+    terms = method.losses(model, batch(), before)
+    assert not any(name.startswith(("deep", "kl")) for name in terms)
+    assert [layer for layer, _, _ in executions(method, model, before)] == [0, 1, 2, 3]
+    model.eval()
+    alone, _ = unfolding(alpha_f=0, alpha_p=1, alpha_kl=0)
+    seed = alone.losses(model, batch(), before)["total"]
+    torch.testing.assert_close(method.losses(model, batch(), before)["total"], 0.25 * seed)
+    both, _ = unfolding()
+    for step in (after, Step("train", 0, 0, training=False, steps=40)):
+        torch.testing.assert_close(method.losses(model, batch(), step), both.losses(model, batch(), step))
+
+
 def executions(method, model, step=STEP):
     """Every layer execution of one step: (layer, executions before it, branch scale)."""
     found = []
@@ -343,6 +359,7 @@ def test_points_are_all_paths_and_say_what_was_trained():
         ({"depth": 6, "training_path": "1 1 1 2"}, "has depth 5, not 6"),
         ({"last": 5}, "more than the 4 physical layers"),
         ({"alpha_f": 0, "alpha_p": 0}, "nothing would be trained"),
+        ({"alpha_p": 0, "deep_from": 0.1}, "deep_from: until the deep pass sets in the seed trains alone"),
         ({"alpha": 0.1}, "did you mean 'alpha_"),
         ({"kl": {"reduction": "none"}}, "kl.reduction"),
     ],
