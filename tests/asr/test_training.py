@@ -336,3 +336,17 @@ def test_batches_start_anywhere_and_are_shared_among_devices():
     ranks = [order.endless(rank=rank, world=2) for rank in range(2)]
     one_epoch = [next(ranks[number % 2]) for number in range(6)]
     assert sorted(map(tuple, one_epoch)) == sorted(map(tuple, order.epoch(0)))
+
+
+class SetsIn(Quadratic):
+    """A term more from the third step on: the number of its step."""
+
+    def losses(self, module, batch, index, micro_batch, rank, training):
+        terms = super().losses(module, batch, index, micro_batch, rank, training)
+        return {**terms, "late": torch.tensor(float(index))} if index >= 2 else terms
+
+
+def test_a_term_that_sets_in_later_is_averaged_over_the_steps_that_have_it(tmp_path):
+    train(tmp_path, SetsIn(), steps=8, log_every=4)
+    rows = [row for row in log(tmp_path) if "late" in row]
+    assert [(row["step"], row["late"]) for row in rows] == [(4, 2.5), (8, 5.5)]
