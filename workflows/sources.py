@@ -43,6 +43,7 @@ REMEMBERED = ROOT / ".snakemake" / "sources.json"
 FILE_NAME = re.compile(r"[\w-]+\.[a-z0-9]+")
 
 DISTRIBUTIONS = {
+    "av": "av",
     "espnet": "espnet",
     "espnet2": "espnet",
     "espeakng_loader": "espeakng-loader",

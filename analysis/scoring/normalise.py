@@ -26,6 +26,8 @@ class Rules:
     description: str
     lower_case: bool = False
     """Unicode letters are compared in lower case; ASCII letters are by every normaliser, as sclite does."""
+    composed: bool = False
+    """Letters with marks are compared in Unicode's normal form C, whichever way they are written."""
     hub5: bool = False
     """The filter, the optional words and the fragments of NIST's Hub-5 scoring."""
     drops_noise: bool = False
@@ -35,6 +37,11 @@ class Rules:
 NORMALISERS = {
     IDENTITY: Rules("words as they stand, ASCII letters in one case"),
     "librispeech-1": Rules("words as they stand, letters in one case", lower_case=True),
+    "unicode-1": Rules(
+        "words as they stand, in Unicode's normal form C, letters of every script in one case",
+        lower_case=True,
+        composed=True,
+    ),
     "hub5-1": Rules("as NIST's hubscr.pl -h hub5 -l english: GLM, optional words, fragments", hub5=True),
     "hub5_recipe-1": Rules(
         "as hub5-1, with fragments, hesitations and [noises] taken out of the hypothesis first, as the usual "

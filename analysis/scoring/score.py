@@ -5,6 +5,7 @@ which are few, by the slower `analysis.scoring.lattice`. Both count as sclite do
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -51,8 +52,8 @@ class Scorer:
             return replace(found, reference=same)
         if rules.lower_case:
             if reference not in self._references:
-                self._references[reference] = _lower(reference)
-            return align(self._references[reference], _lower(hypothesis))
+                self._references[reference] = _lower(reference, rules.composed)
+            return align(self._references[reference], _lower(hypothesis, rules.composed))
         return align(reference, hypothesis)
 
     def _reference_items(self, reference: Transcript) -> dict[str, Items]:
@@ -86,9 +87,12 @@ def is_noise(word: bytes) -> bool:
     return word in HESITATIONS or NOISE.fullmatch(word) is not None
 
 
-def _lower(transcript: Transcript) -> Transcript:
-    lines = {name: line.decode("utf-8").lower().encode("utf-8") for name, line in transcript.lines.items()}
-    return replace(transcript, lines=lines)
+def _lower(transcript: Transcript, composed: bool) -> Transcript:
+    def lower(line: bytes) -> bytes:
+        text = line.decode("utf-8").lower()
+        return (unicodedata.normalize("NFC", text) if composed else text).encode("utf-8")
+
+    return replace(transcript, lines={name: lower(line) for name, line in transcript.lines.items()})
 
 
 def align_all(path: Path, reference: Mapping[str, Items], hypothesis: Mapping[str, Items]) -> Alignment:

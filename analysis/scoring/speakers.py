@@ -1,7 +1,7 @@
 """Who speaks each utterance: a file beside the reference transcripts, taken from the corpus's manifest.
 
     test.trn               the reference words
-    test.speakers.json     {"ann-0001": "ann", "ann-0002": "ann", ...}
+    test.speakers.json     {"ann-0001": "ann", "ann-0002": "ann", ...}; {}: nobody knows who speaks
 
 Intervals resample speakers, so it matters who they are. An id does not say it: NIST's tools take what stands before the
 first hyphen for the speaker, and make one of `spk-01` and `spk-02`. Without such a file every utterance stands for
@@ -28,13 +28,15 @@ def write_speakers(path: Path, speakers: Mapping[str, str]) -> None:
 
 
 def name_speakers(reference: Transcript, path: Path) -> Transcript:
-    """`reference` with its speakers from a file, which may know more utterances.
+    """`reference` with its speakers from a file, which may know more utterances; as it is where the file knows none.
 
     Raises `UserError` for a file that is missing or holds something else, or that leaves out an utterance.
     """
     found = read_json(path)
     if not isinstance(found, dict) or not all(isinstance(name, str) and name for name in found.values()):
         raise UserError(f"{path}: must map each utterance id to the name of its speaker")
+    if not found:
+        return reference
     missing = [utterance for utterance in reference.lines if utterance not in found]
     if missing:
         raise UserError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from asr.corpora.preparation import prepare
+from asr.corpora.preparation import prepare, summary_lines
 from asr.corpora.register import REGISTER
 from common.errors import UserError, run
 
@@ -26,9 +26,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings, where = read_settings(arguments.settings)
     corpus = prepare(arguments.name, settings, arguments.out, arguments.register, where)
-    for name, held in corpus["sets"].items():
-        counts = ", ".join(f"{held[what]} {what}" for what in ("utterances", "words", "speakers"))
-        print(f"{name}: {held['seconds'] / 3600:.2f} h, {counts}")
+    print("\n".join(summary_lines(corpus)))
 
 
 def read_settings(argument: str) -> tuple[dict[str, Any], str]:

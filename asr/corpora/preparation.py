@@ -26,6 +26,16 @@ from common.settings import Settings, parse
 Sets = dict[str, list[Utterance]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """The sets of a corpus, and what a user is to know of how they came about: in words, and how many utterances were
+    left out for which reason, by set."""
+
+    sets: Sets
+    notes: list[str] = dataclasses.field(default_factory=list)
+    dropped: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+
+
 def settings_of(name: str, settings: dict[str, Any], where: str = "", register: Path | str = REGISTER) -> Settings:
     """The settings of a corpus, checked, with all defaults filled in; `where` names the file and section they stand in.
 
@@ -48,8 +58,9 @@ def prepare(
     entry = look_up(name, register)
     parsed = settings_of(name, settings, where, register)
     with _staging(folder) as stage:
-        sets = _module(name, register).prepare(parsed, entry, stage)
-        sets = {set_name: _checked(set_name, utterances, stage) for set_name, utterances in sets.items()}
+        made = _module(name, register).prepare(parsed, entry, stage)
+        prepared = made if isinstance(made, Prepared) else Prepared(made)
+        sets = {set_name: _checked(set_name, utterances, stage) for set_name, utterances in prepared.sets.items()}
         # Sets that a corpus calls further may hold utterances of dev and test sets again.
         further = set(getattr(parsed, "further_sets", ()))
         _check_ids(sets, further)
@@ -57,7 +68,12 @@ def prepare(
             write_cuts(stage / f"{set_name}.jsonl.gz", utterances)
         contents = write_content(stage, sets)
         held = {
-            set_name: {**_summary(utterances), "content": contents[set_name]} for set_name, utterances in sets.items()
+            set_name: {
+                **_summary(utterances),
+                "dropped": prepared.dropped.get(set_name, {}),
+                "content": contents[set_name],
+            }
+            for set_name, utterances in sets.items()
         }
         corpus = {
             "name": name,
@@ -68,6 +84,7 @@ def prepare(
             "dev_set": "dev",
             "test_sets": [set_name for set_name in sets if set_name not in ("train", "dev", *further)],
             "licence": entry.licence,
+            "notes": prepared.notes,
         }
         _install(stage, folder)
     write_json(folder / "corpus.json", corpus)
@@ -125,7 +142,7 @@ def _check_ids(sets: Sets, further: set[str]) -> None:
                 raise UserError(
                     f"utterance {utterance.id}: the id has spaces or parentheses, which NIST's programs refuse"
                 )
-            if not utterance.id.startswith(f"{utterance.speaker}-"):
+            if utterance.speaker and not utterance.id.startswith(f"{utterance.speaker}-"):
                 raise UserError(
                     f"utterance {utterance.id}: the id does not begin with its speaker, '{utterance.speaker}-', as "
                     "NIST's programs expect"
@@ -136,9 +153,21 @@ def _summary(utterances: list[Utterance]) -> dict[str, Any]:
     return {
         "utterances": len(utterances),
         "seconds": round(sum(utterance.seconds for utterance in utterances), 3),
+        "longest_seconds": round(max(utterance.seconds for utterance in utterances), 3),
         "words": sum(len(utterance.words) for utterance in utterances),
-        "speakers": len({utterance.speaker for utterance in utterances}),
+        "speakers": len({utterance.speaker for utterance in utterances if utterance.speaker}),
     }
+
+
+def summary_lines(corpus: dict[str, Any]) -> list[str]:
+    """What a corpus holds, a line for each set: `corpus` is what `prepare` returns."""
+    lines = list(corpus["notes"])
+    for name, held in corpus["sets"].items():
+        counts = ", ".join(f"{held[what]} {what}" for what in ("utterances", "words", "speakers"))
+        dropped = "; ".join(f"{number} {why}" for why, number in held["dropped"].items())
+        line = f"{name}: {held['seconds'] / 3600:.2f} h, {counts}, the longest {held['longest_seconds']:.1f} s"
+        lines.append(f"{line}; left out: {dropped}" if dropped else line)
+    return lines
 
 
 @contextlib.contextmanager

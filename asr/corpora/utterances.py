@@ -21,8 +21,9 @@ _said: set[tuple[int, int]] = set()
 class Utterance:
     """A stretch of one channel of an audio file, and what is said in it.
 
-    `id` starts with `<speaker>-`, as NIST's tools expect. `seconds` is the length of the stretch and `start` where it
-    begins in the file; `sampling_rate` (Hz) is the rate at which `read_audio` returns the samples.
+    `id` starts with `<speaker>-`, as NIST's tools expect; an empty `speaker` is one that nobody names. `seconds` is the
+    length of the stretch and `start` where it begins in the file; `sampling_rate` (Hz) is the rate at which
+    `read_audio` returns the samples.
     """
 
     id: str

@@ -17,7 +17,14 @@ from common.errors import UserError
 def test_a_healthy_folder_becomes_a_corpus(recordings):
     corpus = recordings.prepare()
     held = {key: value for key, value in corpus["sets"]["train"].items() if key != "content"}
-    assert held == {"utterances": 1, "seconds": 1.0, "words": 1, "speakers": 1}
+    assert held == {
+        "utterances": 1,
+        "seconds": 1.0,
+        "longest_seconds": 1.0,
+        "words": 1,
+        "speakers": 1,
+        "dropped": {},
+    }
     (utterance,) = read_cuts(recordings.out / "train.jsonl.gz")
     expected, _ = soundfile.read(recordings.audio, dtype="float32")
     np.testing.assert_array_equal(read_audio(utterance), expected)

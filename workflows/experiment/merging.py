@@ -2,7 +2,8 @@
 
 An experiment is `config/<name>.yaml`, or any YAML file given by its path. `extends: other` starts from another
 experiment of the same folder and overrides keys (mappings are merged, everything else is replaced; a system, table,
-figure or part given as null is left out, and so is a table's row).
+figure or part given as null is left out, and so is a table's row). `extends_only: {systems: [a12, f6]}` names what is
+taken of systems, tables, figures or parts where that is little.
 """
 
 from pathlib import Path
@@ -31,9 +32,10 @@ def experiment_file(name: str) -> Path:
 def merged_file(path: Path) -> dict[str, Any]:
     """What an experiment file says, together with those that it extends. Raises `UserError`."""
     merged: dict[str, Any] = {}
-    for _, values in reversed(chain_of(path)):
-        merged = merge(merged, values)
+    for file, values in reversed(chain_of(path)):
+        merged = merge(_only(merged, values.get("extends_only"), file), values)
     merged.pop("extends", None)
+    merged.pop("extends_only", None)
     for key in ("families", "systems", "decodes", "tables", "figures", "parts"):
         if isinstance(merged.get(key), dict):  # null leaves out what an extended experiment has
             merged[key] = _without_null(merged[key])
@@ -91,6 +93,29 @@ def merge(base: Any, changes: Any) -> Any:
             return changes
         return {**base, **{key: merge(base.get(key), value) for key, value in changes.items()}}
     return changes
+
+
+LISTED = ("systems", "tables", "figures", "parts")
+"""What has names of its own, of which `extends_only` takes some."""
+
+
+def _only(merged: dict[str, Any], wanted: Any, path: Path) -> dict[str, Any]:
+    """What a file that extends `merged` takes of it. Raises `UserError` for a name that is not there."""
+    if wanted is None:
+        return merged
+    where = f"{path}: extends_only"
+    if not isinstance(wanted, dict) or not all(isinstance(names, list) for names in wanted.values()):
+        raise UserError(f"{where}: a mapping of {', '.join(LISTED)} to lists of names")
+    taken = {}
+    for key, names in wanted.items():
+        if key not in LISTED:
+            raise unknown("key", str(key), LISTED, where)
+        there = merged.get(key) or {}
+        for name in names:
+            if name not in there:
+                raise unknown("name", str(name), there, f"{where}.{key}")
+        taken[key] = {name: entry for name, entry in there.items() if name in names}
+    return {**merged, **taken}
 
 
 def _without_null(entries: dict[str, Any]) -> dict[str, Any]:

@@ -19,5 +19,6 @@ def prepare_corpus(experiment: Experiment, folder: Path) -> None:
         raise UserError(f"{experiment.name}: the training set is empty")
     for name in experiment.decoded_sets:
         utterances, reference = read_cuts(folder / f"{name}.jsonl.gz"), folder / f"{name}.trn"
-        write_speakers(speakers_file(reference), {utterance.id: utterance.speaker for utterance in utterances})
+        named = {utterance.id: utterance.speaker for utterance in utterances if utterance.speaker}
+        write_speakers(speakers_file(reference), named)
         write_trn(reference, [(utterance.id, utterance.text) for utterance in utterances])
