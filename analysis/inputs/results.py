@@ -201,9 +201,11 @@ class Results:
         return parse(model, read_json(path), str(path)) if path.exists() else None
 
     def _reference(self, path: Path, test_set: str) -> Transcript:
-        """A reference with its speakers: named beside it, else (it is a part of a set) beside the whole set's."""
+        """A reference with its speakers: named beside it, else (it is a part of a set) beside the whole set's. Without
+        them where the experiment wants intervals over utterances."""
         if path not in self._references:
             found, places = self.transcript(path), [path, self._data / f"{test_set}.trn"]
+            places = places if self.experiment.intervals == "speakers" else []
             named = next((place for place in map(speakers_file, places) if place.exists()), None)
             self._references[path] = name_speakers(found, named) if named else found
         return self._references[path]

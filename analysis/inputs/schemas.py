@@ -1,7 +1,7 @@
 """The files that other steps write and analysis reads, as typed objects. `docs/files.md` describes them."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -124,6 +124,7 @@ class Experiment(Read):
     backbone: BackboneName | None = None
     """Of the systems without a family."""
     normaliser: NormaliserName = NormaliserName()
+    intervals: Literal["speakers", "utterances"] = "speakers"
     dev_set: str
     test_sets: list[str]
     further_sets: list[str] = []

@@ -138,7 +138,7 @@ def judge(
 def too_few_speakers(estimate: Estimate) -> str:
     """Why there is no verdict, where speakers are too few or nobody named them; else nothing."""
     if not estimate.named:
-        return f"nobody named the speakers of these utterances, and a verdict needs at least {FEW_UNITS} of them"
+        return f"the interval is over utterances, not over named speakers, of whom a verdict needs {FEW_UNITS}"
     if estimate.few_units:
         return f"only {counted(estimate.units, 'speaker')}, and a verdict needs at least {FEW_UNITS}"
     return ""

@@ -1,5 +1,7 @@
 """What a verdict on WERs needs beside its interval: trainings, named speakers, an effect that excludes the paper's."""
 
+import json
+
 import pytest
 
 from analysis.inputs.results import Results
@@ -179,10 +181,15 @@ def test_fewer_than_ten_speakers_give_no_verdict(tmp_path, speakers):
         assert "only 9 speakers, and a verdict needs at least 10" in found.reason and found.words_needed is None
 
 
-def test_utterances_of_speakers_that_nobody_named_give_no_verdict(tmp_path):
+@pytest.mark.parametrize("why", ["nobody named their speakers", "intervals over utterances are asked for"])
+def test_utterances_that_stand_for_themselves_give_no_verdict(tmp_path, why):
     folder = claims_folder.make(tmp_path / "made", {"table1.1": [[each(5)]] * 3, "table1.S1": [[each(5)]] * 3})
-    for path in folder.rglob("*.speakers.json"):
-        path.unlink()
+    if why.startswith("nobody"):
+        for path in folder.rglob("*.speakers.json"):
+            path.unlink()
+    else:
+        experiment = json.loads((folder / "experiment.json").read_text())
+        (folder / "experiment.json").write_text(json.dumps(experiment | {"intervals": "utterances"}))
     found = judge_claims(Results(folder), claims_file(tmp_path, NO_LOSS)).judged[0][1]
     assert (found.verdict, found.points) == (INCONCLUSIVE, "neither")
-    assert "nobody named the speakers" in found.reason and found.effect.interval == (0.0, 0.0)
+    assert "the interval is over utterances" in found.reason and found.effect.interval == (0.0, 0.0)

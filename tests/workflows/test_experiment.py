@@ -297,7 +297,7 @@ def test_further_paths_are_points_and_what_only_training_tells_is_left_open(tmp_
 def test_every_committed_experiment_asks_for_what_is_offered():
     from workflows.check import check_systems
 
-    for name in ("smoke", "paper_librispeech"):
+    for name in ("smoke", "mini_cpu", "mini_real", "paper_librispeech"):
         check_systems(load_experiment(name), name)
 
 

@@ -57,6 +57,8 @@ class Experiment(Settings):
     statistics: Literal["again", "running"] = "again"
     """Batch-norm statistics of all systems: estimated again over the trained points, or as training left them."""
     decodes: dict[str, DecodeSettings] = Field(min_length=1)
+    intervals: Literal["speakers", "utterances"] = "speakers"
+    """What intervals resample. utterances: those of the people who were heard, for few of them; without verdicts."""
     decoding_batch_seconds: float = Field(120.0, gt=0)
     """Audio in a batch when systems are decoded, padding counted: as much as memory holds; no result depends on it."""
     measure: MeasureSettings = MeasureSettings()
