@@ -5,6 +5,7 @@
 #   make reproduce ONLY=table1,figure2      what these tables and figures need; SYSTEMS=f6,a12 for systems
 #   make reproduce ONLY=sisters             a part that the experiment names: the grids of the sister papers; ONLY=all
 #   make reproduce SEEDS=0                  seed 0 of all of it, before others; tables show the seeds that are there
+#   make reproduce SYSTEMS=f6 FRESH=1       train f6 anew, whatever is there; FRESH=sources: what lacks its weights
 #   make reproduce CORES=8                  more jobs at once
 #   make snakemake-report                   Snakemake's own report of that run, beside ours
 #   make bench                              speed of ours beside others', in 20 minutes; DEVICE=cuda; ONLY=paths_tree,packed;
@@ -18,6 +19,8 @@ ONLY ?=
 SYSTEMS ?=
 # Seeds of that, with commas between them; all where it is empty.
 SEEDS ?=
+# What is trained although it is there: 1, what is asked for; sources, what is to be gone on from and has no weights.
+FRESH ?=
 WORKERS ?= 2
 # Where `make bench` measures: cpu or cuda.
 DEVICE ?= cpu
@@ -27,7 +30,7 @@ PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 --version 
 FOLDER = folder="$$(.venv/bin/python -m workflows.folder --experiment '$(EXPERIMENT)')"
 SNAKEMAKE := .venv/bin/snakemake --workflow-profile none --profile workflows/profiles/default --cores $(CORES)
 CONFIG = --config experiment='$(EXPERIMENT)' $(if $(ONLY),only='$(ONLY)') $(if $(SYSTEMS),systems='$(SYSTEMS)') \
-	$(if $(SEEDS),seeds='$(SEEDS)')
+	$(if $(SEEDS),seeds='$(SEEDS)') $(if $(FRESH),fresh='$(FRESH)')
 
 .PHONY: setup reproduce snakemake-report test bench mutants lint
 
@@ -43,8 +46,11 @@ setup: .venv/complete
 	@touch $@
 
 reproduce: setup
-	@$(FOLDER) && force="$$(.venv/bin/python -m workflows.why --experiment '$(EXPERIMENT)' --only '$(ONLY)' \
-		--systems '$(SYSTEMS)' --seeds '$(SEEDS)' --force)" && \
+	@$(FOLDER) && \
+		.venv/bin/python -m workflows.lock "$$folder" -- .venv/bin/python -m workflows.bring \
+		--experiment '$(EXPERIMENT)' && \
+		force="$$(.venv/bin/python -m workflows.why --experiment '$(EXPERIMENT)' --only '$(ONLY)' \
+		--systems '$(SYSTEMS)' --seeds '$(SEEDS)' --fresh '$(FRESH)' --force)" && \
 		.venv/bin/python -m workflows.lock "$$folder" -- $(SNAKEMAKE) $$force $(CONFIG) && \
 		.venv/bin/python -m analysis.summary --experiment-folder "$$folder" --only '$(ONLY)' --systems '$(SYSTEMS)'
 

@@ -1,8 +1,12 @@
-"""Results that were accepted although something that decides them has changed.
+"""Results that were accepted although something that decides them has changed, or that come from another folder.
 
-Hours of training should outlive an edit that does not matter. `python -m workflows.why --accept SYSTEM` notes beside a
-system which recipe counts as the one that it was trained under; the difference stays in its provenance and under its
-tables. Another change later is another difference, and is not accepted by itself.
+Hours of training should outlive an edit that does not matter. `accepted.json` beside a system notes for each product of
+it (its training, its transcripts, its costs) which recipe counts as the one that it was made under; the difference
+stays in the system's provenance and under its tables. Another change later is another difference, and is not accepted
+by itself. A system that is trained again loses the file.
+
+`brought`: the system was not made here but taken from the committed results (`workflows.bring`). Its weights may be
+missing.
 """
 
 from pathlib import Path
@@ -10,20 +14,46 @@ from typing import Any
 
 from common.files import read_json, write_json
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "accepted.json"
+TRAINED = "train"
+"""The product that is the trained system itself, as `workflows.why` calls it."""
 
 
-def counted_as(folder: Path | str, recipe: str) -> str:
-    """The hash of the recipe that a system was trained under, where `recipe` was accepted in its place; else
+def is_brought(folder: Path | str) -> bool:
+    """Whether a system was taken from the committed results."""
+    return bool(_read(folder).get("brought"))
+
+
+def counted_as(folder: Path | str, recipe: str, kind: str = TRAINED) -> str:
+    """The hash of the recipe that a product of a system was made under, where `recipe` was accepted in its place; else
     `recipe` itself."""
+    found = accepted_for(folder, kind)
+    return found["made"] if found is not None and found["accepted"] == recipe else recipe
+
+
+def accepted_for(folder: Path | str, kind: str) -> dict[str, Any] | None:
+    """What was accepted for a product: hashes of the recipe that `made` it and of the `accepted` one, and the
+    `contents` that count as those it read."""
+    return _read(folder).get("products", {}).get(kind)
+
+
+def write_accepted(folder: Path, kind: str, made: str, accepted: str, contents: dict[str, Any]) -> None:
+    """Let the recipe of hash `accepted` count as that of hash `made`, and today's `contents` as those it read."""
+    found = _read(folder)
+    products = {**found.get("products", {}), kind: {"made": made, "accepted": accepted, "contents": contents}}
+    write_json(folder / FILE, {"brought": False, **found, "schema": SCHEMA, "products": products})
+
+
+def write_brought(folder: Path) -> None:
+    """Note that a system comes from the committed results; nothing more of it is accepted by that."""
+    write_json(folder / FILE, {**_read(folder), "schema": SCHEMA, "brought": True})
+
+
+def _read(folder: Path | str) -> dict[str, Any]:
     path = Path(folder) / FILE
-    if not path.is_file():
-        return recipe
-    found = read_json(path)
-    return found["trained"] if found.get("accepted") == recipe else recipe
-
-
-def write_accepted(folder: Path, trained: str, accepted: str, contents: dict[str, Any]) -> None:
-    """Let the recipe of hash `accepted` count as that of hash `trained`, and today's `contents` as those it read."""
-    write_json(folder / FILE, {"schema": SCHEMA, "trained": trained, "accepted": accepted, "contents": contents})
+    found = read_json(path) if path.is_file() else {}
+    if found.get("schema") != 1:
+        return found
+    products = {TRAINED: {"made": found["trained"], "accepted": found["accepted"], "contents": found["contents"]}}
+    return {"products": products}

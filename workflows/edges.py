@@ -2,18 +2,20 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import ancient
 
 from asr.corpora.content import content_file
 from workflows.accepted import counted_as
 from workflows.devices import jobs_a_device_of
 from workflows.experiment import Experiment
-from workflows.identity import Identities, recipe_hash
+from workflows.identity import Identities, Recipe, recipe_hash
 from workflows.part import STUDIES, Part, chosen_part, kind_and_system, shown_by, studies_of, trained_for
+from workflows.products import inputs_name
 
 
 def use_this_python() -> None:
@@ -46,7 +48,8 @@ def _pattern(names: Iterable[str]) -> str:
 class Edges:
     """What the rules of one experiment ask for, by wildcards `system` and `seed`. `results` is the experiment's
     folder, `asked` the part that is made (default: everything), `shown` what analysis shows (default: that part),
-    `under_slurm` whether SLURM runs the jobs."""
+    `settled` what comes from committed results and stays as it is, by its name in `workflows.why`, `under_slurm`
+    whether SLURM runs the jobs."""
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Edges:
         asked: Part | None = None,
         shown: Part | None = None,
         identities: Identities | None = None,
+        settled: Collection[str] = (),
         under_slurm: Callable[[], bool] = lambda: False,
     ):
         self.experiment = experiment
@@ -63,6 +67,7 @@ class Edges:
         self.trained = trained_for(experiment, self.asked)
         self.tables, self.figures = shown_by(experiment, self.shown)
         self.results = results
+        self.settled = settled
         self.under_slurm = under_slurm  # known when resources are asked for, later than this
         self.data = f"{results}/data/{experiment.corpus.name}"
         self.identities = identities or Identities(experiment, results)  # a plan's own, where there is one
@@ -109,7 +114,24 @@ class Edges:
         needed = self.experiment.needs(wildcards.system)
         ordered = self.experiment.needs_sensitivity(wildcards.system)
         systems = [f"{self.folder(name, wildcards.seed)}/system.json" for name in needed]
-        return systems + [f"{self.folder(name, wildcards.seed)}/sensitivity.json" for name in ordered]
+        orders = [f"{self.folder(name, wildcards.seed)}/sensitivity.json" for name in ordered]
+        return self._read_by("train", wildcards, [*systems, *orders])
+
+    def described(self, kind: str) -> Callable[[Any], str]:
+        """What describes the system that something (`evaluate`, `costs of`) is made of: its weights are known by the
+        digest in it."""
+
+        def file(wildcards: Any) -> str:
+            (found,) = self._read_by(kind, wildcards, [f"{self.folder(wildcards.system, wildcards.seed)}/system.json"])
+            return found
+
+        return file
+
+    def _read_by(self, kind: str, wildcards: Any, files: list[str]) -> list[str]:
+        """Files that something of a system is made from. What is settled is known by its identity: there they are older
+        than it, whenever they were written, and whatever writes them again."""
+        name = f"{kind} {wildcards.system}, seed {wildcards.seed}"
+        return [ancient(file) for file in files] if name in self.settled else files
 
     def shown_studies(self) -> list[str]:
         """What figures show beside WERs: sensitivities, and what errors in weights do."""
@@ -158,23 +180,23 @@ class Edges:
 
     def read_by_training(self, wildcards: Any) -> list[str]:
         """What a training reads of the corpus and of its family."""
-        return self._read(wildcards.system, ["train", self.experiment.dev_set])
+        return self._read("train", wildcards, ["train", self.experiment.dev_set])
 
     def read_by_decoding(self, wildcards: Any) -> list[str]:
         """What decoding all sets reads."""
-        return self._read(wildcards.system, self.experiment.decoded_sets)
+        return self._read("evaluate", wildcards, self.experiment.decoded_sets)
 
-    def read_by_studies(self, wildcards: Any) -> list[str]:
-        """What decoding the dev set reads."""
-        return self._read(wildcards.system, [self.experiment.dev_set])
+    def read_by_studies(self, kind: str) -> Callable[[Any], list[str]]:
+        """What decoding the dev set reads, for a study (`sensitivity of`)."""
+        return lambda wildcards: self._read(kind, wildcards, [self.experiment.dev_set])
 
     def read_by_measuring(self, wildcards: Any) -> list[str]:
         """What measuring reads: the training set, whose largest batch it is about, and the files of the family."""
-        return self._read(wildcards.system, ["train"])
+        return self._read("costs of", wildcards, ["train"])
 
-    def _read(self, system: str, sets: list[str]) -> list[str]:
-        files = self.identities.input_files(system, sets)
-        return [*self.contents(sets), *(f"{self.data}/{file}" for file in files)]
+    def _read(self, kind: str, wildcards: Any, sets: list[str]) -> list[str]:
+        files = self.identities.input_files(wildcards.system, sets)
+        return self._read_by(kind, wildcards, [*self.contents(sets), *(f"{self.data}/{file}" for file in files)])
 
     # Recipes: everything that decides a result, beside the files that its rule reads.
 
@@ -182,27 +204,30 @@ class Edges:
         return recipe_hash(self.identities.check_recipe())
 
     def data_recipe(self) -> str:
-        return recipe_hash(self.identities.data_recipe())
+        return counted_as(self.data, recipe_hash(self.identities.data_recipe()), "data")
 
     def inputs_recipe(self, family: str | None) -> str:
-        return recipe_hash(self.identities.inputs_recipe(family))
+        return counted_as(self.data, recipe_hash(self.identities.inputs_recipe(family)), inputs_name(family))
 
     def training(self, wildcards: Any) -> str:
         """A change here retrains this system and no other, unless its result was accepted under the changed recipe."""
-        folder = self.folder(wildcards.system, wildcards.seed)
-        return counted_as(folder, recipe_hash(self.identities.training_recipe(wildcards.system)))
+        return self._recipe("train", wildcards, self.identities.training_recipe)
 
     def evaluation(self, wildcards: Any) -> str:
-        return recipe_hash(self.identities.evaluation_recipe(wildcards.system))
+        return self._recipe("evaluate", wildcards, self.identities.evaluation_recipe)
 
     def sensitivity(self, wildcards: Any) -> str:
-        return recipe_hash(self.identities.sensitivity_recipe(wildcards.system))
+        return self._recipe("sensitivity of", wildcards, self.identities.sensitivity_recipe)
 
     def weight_errors(self, wildcards: Any) -> str:
-        return recipe_hash(self.identities.weight_errors_recipe(wildcards.system))
+        return self._recipe("weight errors of", wildcards, self.identities.weight_errors_recipe)
 
     def costs(self, wildcards: Any) -> str:
-        return recipe_hash(self.identities.costs_recipe(wildcards.system))
+        return self._recipe("costs of", wildcards, self.identities.costs_recipe)
+
+    def _recipe(self, kind: str, wildcards: Any, recipe_of: Callable[[str], Recipe]) -> str:
+        folder = self.folder(wildcards.system, wildcards.seed)
+        return counted_as(folder, recipe_hash(recipe_of(wildcards.system)), kind)
 
     def analysis(self) -> str:
         return recipe_hash(self.identities.analysis_recipe())

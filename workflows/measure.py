@@ -16,6 +16,7 @@ from common.files import write_json
 from workflows.devices import take_devices
 from workflows.experiment import load_experiment
 from workflows.identity import Identities, identity
+from workflows.provenance import processor
 
 
 def main() -> None:
@@ -36,7 +37,8 @@ def main() -> None:
     identities = Identities(experiment, arguments.model, arguments.data)
     contents = identities.costs_contents(arguments.system, arguments.model)
     made_from = identity(identities.costs_recipe(arguments.system), contents)
-    write_json(arguments.out, measure_system(experiment, arguments.system, arguments.data, arguments.model))
+    measured = measure_system(experiment, arguments.system, arguments.data, arguments.model)
+    write_json(arguments.out, {**measured, "processor": processor()})
     write_json(arguments.out.parent / "identity.json", made_from)
 
 

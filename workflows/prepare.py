@@ -1,16 +1,28 @@
 """Prepare an experiment's corpus: recordings, manifests, reference transcripts.
 
-python -m workflows.prepare --experiment smoke --out results/smoke/data/synth
+    python -m workflows.prepare --experiment smoke --out results/smoke/data/synth
+
+Where results were taken from elsewhere (`workflows.bring`), the digests of the recordings that they heard are there
+already: recordings that are others end the command, after they were written.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from common.errors import run
+from asr.corpora.content import content_file, set_content
+from common.errors import UserError, run
 from common.files import write_json
-from workflows.experiment import load_experiment
+from workflows.experiment import Experiment, load_experiment
 from workflows.identity import Identities, identity
+
+
+def heard_elsewhere(experiment: Experiment, folder: Path) -> dict[str, str]:
+    """The digests of sets whose recordings are not here, only their content: results that were made elsewhere heard
+    them."""
+    names = ["train", *experiment.decoded_sets]
+    known = [name for name in names if (folder / content_file(name)).is_file()]
+    return {name: set_content(folder, name) for name in known if not (folder / f"{name}.jsonl.gz").is_file()}
 
 
 def main() -> None:
@@ -23,8 +35,16 @@ def main() -> None:
     from workflows.steps.prepare import prepare_corpus
 
     made_from = identity(Identities(experiment, arguments.out, arguments.out).data_recipe(), {})
+    heard = heard_elsewhere(experiment, arguments.out)
     prepare_corpus(experiment, arguments.out)
     write_json(arguments.out / "data.identity.json", made_from)
+    if others := [name for name, content in heard.items() if set_content(arguments.out, name) != content]:
+        raise UserError(
+            f"{arguments.out}: the recordings made here are not those that the committed results heard (sets "
+            f"{', '.join(others)}), as another processor or another version may give them; `python -m workflows.why "
+            f"--experiment {arguments.experiment} --accept all` keeps the results and says so under the tables, "
+            "`make reproduce` with FRESH=sources trains them here"
+        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m workflows.why --experiment smoke                     what would be made again, and why
     python -m workflows.why --experiment smoke --only table1       the same of a part; --only all: of everything
-    python -m workflows.why --experiment smoke --accept f6         keep f6 as it was trained
+    python -m workflows.why --experiment smoke --accept f6         keep f6 as it was trained; all: every changed system
     snakemake $(python -m workflows.why --experiment smoke --force)
 
 Snakemake sees a change by its own notes, in `.snakemake`, which know results by the folder in which they were made.
@@ -14,22 +14,20 @@ under every table that shows it. What is cheap (decoding, costs, tables) is made
 """
 
 import argparse
-import os
 import shlex
 import sys
-import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from common.errors import UserError, run, unknown
-from common.files import read_json, write_json
-from workflows.accepted import FILE, counted_as, write_accepted
+from common.errors import run, unknown
+from common.files import read_json
+from workflows.acceptance import EVERY, accept, changed_systems
+from workflows.accepted import accepted_for, is_brought
 from workflows.experiment import Experiment, load_experiment
 from workflows.identity import Contents, Identities, Recipe, changes, identity, read_identity, recipe_hash
+from workflows.not_here import FRESH, checked_fresh, completed, recordings_are_here, refusal, weights_file
 from workflows.part import (
     STUDIES,
     Part,
@@ -41,53 +39,22 @@ from workflows.part import (
     kind_and_system,
     ordered,
 )
-from workflows.provenance import commit
+from workflows.products import Product, Reason, inputs_name
 from workflows.sources import remember_sources
 
-NEVER_MADE = "not made yet"
-SHOWN = 4
 SHOWN_OF_SYSTEMS = ("evaluate", "costs of")
 """How products of systems are called: `costs of f6, seed 0`."""
 MADE = "made.json"
-OUTPUTS = ("model.safetensors", "system.json", "provenance.json", "log.jsonl")
-
-
-@dataclass(frozen=True)
-class Product:
-    """Something that one job makes: what it is called, where its identity was written down, what it is today."""
-
-    name: str
-    made: Path
-    """The file without which it is not there."""
-    written: dict[str, Any] | None
-    """The identity that was written down when it was made."""
-    today: dict[str, Any]
-    needs: tuple[str, ...] = ()
-    """Products that it is made from."""
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a product would be made again: what changed of it, or which products it follows."""
-
-    changed: tuple[str, ...] = ()
-    follows: tuple[str, ...] = ()
-    missing: bool = False
-
-    def __str__(self) -> str:
-        if self.missing:
-            return NEVER_MADE
-        parts = list(self.changed[:SHOWN])
-        parts += [f"{len(self.changed) - SHOWN} more"] if len(self.changed) > SHOWN else []
-        return ", ".join(parts) if parts else f"follows {', '.join(self.follows[:SHOWN])}"
 
 
 @dataclass
 class Plan:
-    """The products of an experiment in the order in which they are made, and why some would be made again."""
+    """The products of an experiment in the order in which they are made, and why some would be made again. `fresh`:
+    what is asked for is trained anew, as `FRESH` of `workflows.not_here` says it."""
 
     experiment: Experiment
     results: Path
+    fresh: str = ""
     products: dict[str, Product] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -102,18 +69,39 @@ class Plan:
         return self._reasons(self.products)
 
     def reasons_of(self, part: Part) -> dict[str, Reason]:
-        """The same of a run that is asked for a part."""
-        return self._reasons(self._needed_by(part))
+        """The same of a run that is asked for a part, with what is made again because something that it needs is not
+        here, or anew because it was asked for so."""
+        needed = self._needed_by(part)
+        return {name: reason for name, reason in self.again(part).items() if name in needed}
 
-    def made(self) -> Part:
+    def again(self, part: Part) -> dict[str, Reason]:
+        """`reasons_of` a part, and of what follows from it without being asked for: it will be out of date."""
+        needed = self._needed_by(part)
+        anew = [f"train {name}, seed {seed}" for name, seeds in part.systems.items() for seed in seeds]
+        found = {name: Reason(("asked for anew",)) for name in anew if self.fresh == FRESH}
+        recordings = recordings_are_here(self.identities.data, self.experiment.decoded_sets)
+        return completed(self.products, {**found, **self._reasons(needed)}, needed, recordings)
+
+    def refused(self, part: Part) -> list[str]:
+        """Lines that say why a run of a part must not begin; empty where it may."""
+        return [] if self.fresh else refusal(self.products, self.again(part), self.reasons_of(part))
+
+    def settled(self, part: Part) -> set[str]:
+        """Products that come from the committed results, and that a run of a part leaves as they are: whatever is
+        prepared meanwhile does not make them again."""
+        again = self.again(part)
+        brought = {name for name, product in self.products.items() if product.system and is_brought(product.folder)}
+        return {name for name in brought if name not in again}
+
+    def made(self, besides: Collection[str] = ()) -> Part:
         """What is up to date: systems with all that tables show of them, and the studies that figures show, each with
-        the seeds of which that is so."""
+        the seeds of which that is so; without what some products (`besides`) are of."""
         experiment = self.experiment
 
         def made_seeds(system: str, *products: str) -> list[int]:
             def is_made(seed: int) -> bool:
                 names = [f"{product}, seed {seed}" for product in products]
-                return all(name in self.products and name not in self.reasons for name in names)
+                return all(name in self.products and name not in self.reasons and name not in besides for name in names)
 
             return [seed for seed in experiment.seeds_of(system) if is_made(seed)]
 
@@ -124,7 +112,7 @@ class Plan:
 
     def shown(self, asked: Part) -> Part:
         """What analysis shows after a run that was asked for a part: that, and what is up to date already."""
-        return joined(self.experiment, asked, self.made())
+        return joined(self.experiment, asked, self.made(self.again(asked)))
 
     def _reasons(self, names: Collection[str]) -> dict[str, Reason]:
         found: dict[str, Reason] = {}
@@ -169,7 +157,9 @@ class Plan:
             yield self._product(name, folder / "tokenizer.json", written, recipe, contents, ("data",))
         place = {name: number for number, name in enumerate(in_order(experiment))}
         for system, seed in sorted(experiment.trainings, key=lambda each: (each[1], place[each[0]])):
-            yield from self._of_system(system, seed)
+            folder = identities.folder(system, seed)
+            for product in self._of_system(system, seed):
+                yield _as_it_counts(replace(product, folder=folder, system=system, seed=seed), folder)
         kinds = tuple(f"{kind} of " for kind in STUDIES)
         made = [name for name in self.products if name.startswith((*SHOWN_OF_SYSTEMS, *kinds))]
         needs = ("check", *made)
@@ -192,9 +182,7 @@ class Plan:
         today = identity(
             identities.training_recipe(system), identities.training_contents(system, identities.folders(system, seed))
         )
-        yield Product(
-            f"train {of}", folder / "model.safetensors", _as_accepted(folder, written, today), today, tuple(needs)
-        )
+        yield Product(f"train {of}", weights_file(folder, is_brought(folder)), written, today, tuple(needs))
         trained = (f"train {of}", *needs[:2])
         recipe = identities.evaluation_recipe(system)
         contents = identities.evaluation_contents(system, folder)
@@ -229,12 +217,8 @@ class Plan:
         contents: Contents | None = None,
         needs: tuple[str, ...] = (),
     ) -> Product:
-        return Product(name, made, read_identity(written), identity(recipe, contents or {}), needs)
-
-
-def inputs_name(family: str | None) -> str:
-    """What tokenizer and features of a family (None: the experiment's own) are called."""
-    return f"inputs of {family}" if family else "inputs"
+        product = Product(name, made, read_identity(written), identity(recipe, contents or {}), needs)
+        return _as_it_counts(product, self.identities.data)
 
 
 def in_order(experiment: Experiment) -> list[str]:
@@ -252,54 +236,21 @@ def in_order(experiment: Experiment) -> list[str]:
     return ordered
 
 
-def _as_accepted(folder: Path, written: dict[str, Any] | None, today: dict[str, Any]) -> dict[str, Any] | None:
-    """Today's identity in place of the written one, where it was accepted."""
-    if written is None or not (folder / FILE).is_file():
-        return written
-    recipe = recipe_hash(today["recipe"])
-    same = counted_as(folder, recipe) == recipe_hash(written["recipe"])
-    return today if same and read_json(folder / FILE)["contents"] == today["contents"] else written
-
-
-def accept(plan: Plan, system: str) -> list[str]:
-    """Keep what was trained of `system`, all seeds that are finished; return the differences. Raises `UserError` where
-    there is nothing to keep, or nothing that changed."""
-    if system not in plan.experiment.systems:
-        raise unknown("system", system, plan.experiment.systems, plan.experiment.name)
-    products = [plan.products[f"train {system}, seed {seed}"] for seed in plan.experiment.seeds_of(system)]
-    finished = [product for product in products if product.made.is_file()]
-    if not finished:
-        raise UserError(f"{system}: there is no finished result to keep")
-    for product in finished:
-        if product.written is None:
-            raise UserError(f"{product.name}: no identity was written down when it was made; it cannot be compared")
-    changed = {product.name: changes(product.written, product.today) for product in finished}
-    accepted = [line for found in changed.values() for line in found]
-    for product in finished:
-        if changed[product.name]:
-            _keep(product, changed[product.name])
-    if not accepted:
-        raise UserError(f"{system}: nothing of it has changed; there is nothing to accept")
-    return list(dict.fromkeys(accepted))
-
-
-def _keep(product: Product, found: list[str]) -> None:
-    folder = product.made.parent
-    provenance = read_json(folder / "provenance.json")
-    trained = recipe_hash(provenance["identity"]["recipe"])
-    write_accepted(folder, trained, recipe_hash(product.today["recipe"]), product.today["contents"])
-    note = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "difference": found, **commit()}
-    write_json(folder / "provenance.json", {**provenance, "accepted": [*provenance.get("accepted", []), note]})
-    now = time.time_ns()
-    for name in OUTPUTS:  # newer than what they were made from: Snakemake compares times where contents differ
-        os.utime(folder / name, ns=(now, now))
+def _as_it_counts(product: Product, folder: Path) -> Product:
+    """A product with today's identity in place of the written one, where it was accepted."""
+    product, accepted = replace(product, recorded=product.written), accepted_for(folder, product.kind)
+    if accepted is None or product.written is None:
+        return product
+    recipes = recipe_hash(product.written["recipe"]), recipe_hash(product.today["recipe"])
+    same = recipes == (accepted["made"], accepted["accepted"]) and accepted["contents"] == product.today["contents"]
+    return replace(product, written=product.today) if same else product
 
 
 def files_to_force(plan: Plan, part: Part) -> list[str]:
     """A file of each product of a run that is there and was made by something else than would make it today; and the
     one that says what is made, where that is another part than it says, or something is missing."""
     reasons, named = plan.reasons_of(part), plan.results / MADE
-    files = [str(plan.products[name].made) for name, reason in reasons.items() if reason.changed]
+    files = [str(plan.products[name].made) for name, reason in reasons.items() if reason.is_its_own]
     said, shown = read_json(named) if named.is_file() else {}, plan.shown(part)
     same = (said.get("systems"), said.get("studies")) == (_as_json(shown.systems), _as_json(shown.studies))
     if not same or any(reason.missing for reason in reasons.values()):
@@ -332,7 +283,11 @@ def main() -> None:
     )
     parser.add_argument("--experiment", default="smoke", help="name of a file in config/, or a YAML file")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results")
-    parser.add_argument("--accept", metavar="SYSTEM", action="append", default=[], help="keep this system as it is")
+    kept = f"keep this system as it is; {EVERY}: every one of which something has changed"
+    parser.add_argument("--accept", metavar="SYSTEM", action="append", default=[], help=kept)
+    parser.add_argument(
+        "--fresh", default="", metavar="1|sources", help="train anew what is asked for, or what lacks its weights here"
+    )
     parser.add_argument(
         "--force", action="store_true", help="print nothing but what makes Snakemake run it all: --forcerun FILE …"
     )
@@ -340,19 +295,23 @@ def main() -> None:
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
     part = asked_of(experiment, arguments)
-    plan = Plan(experiment, arguments.results / experiment.name)
+    plan = Plan(experiment, arguments.results / experiment.name, checked_fresh(arguments.fresh))
     if arguments.force:
         files = files_to_force(plan, part)
         print(shlex.join(["--forcerun", *files]) if files else "")
         return
-    for system in arguments.accept:
-        for line in accept(plan, system):
+    for system in changed_systems(plan.products.values()) if EVERY in arguments.accept else arguments.accept:
+        if system not in experiment.systems:
+            raise unknown("system", system, experiment.systems, experiment.name)
+        for line in accept(plan.products.values(), system):
             print(f"accepted for {system}: {line}")
     if arguments.accept:
-        plan = Plan(experiment, arguments.results / experiment.name)
+        plan = replace(plan, products={})
     reasons = plan.reasons_of(part)
     for name, reason in reasons.items():
         print(f"{name}: {reason}")
+    for line in plan.refused(part):
+        print(line)
     if not reasons:
         print("nothing would be made again")
 

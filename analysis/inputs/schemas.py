@@ -327,11 +327,18 @@ class Costs(Read):
     encoder_parameters: int | None = None
     """Of the encoder, front end and norms among them: what shares of all encoder parameters are of."""
     device: str
+    processor: str | None = None
+    """Missing in files of earlier versions."""
     threads: int
     audio_seconds: float
     matrices: list[MatrixWeights] = []
     """Empty where there are none, and in files of earlier versions."""
     points: dict[str, PointCosts]
+
+    @property
+    def machine(self) -> str:
+        """What was measured on, in words."""
+        return ", ".join(filter(None, (self.device, self.processor, f"{self.threads} thread(s)")))
 
     @field_validator("version")
     @classmethod
@@ -355,9 +362,11 @@ class StatisticsFacts(Read):
 
 
 class Accepted(Read):
-    """A change since a system was trained that somebody accepted: when, and what differs."""
+    """A change since something of a system was made that somebody accepted: when, of what, and what differs."""
 
     when: str
+    of: str = "train"
+    """`train`, `evaluate`, `costs of`, `sensitivity of` or `weight errors of`."""
     difference: list[str]
 
 

@@ -1,5 +1,7 @@
 """What each system of the tables costs to store and to run, as measured with nothing else running on the machine."""
 
+from collections.abc import Iterable, Mapping
+
 from analysis.inputs.results import Results
 from analysis.inputs.schemas import PointCosts
 from analysis.tables.formats import Column, Table, brief
@@ -27,7 +29,8 @@ COLUMNS = [
 
 def cost_table(results: Results) -> Table:
     """One line for each point that stands in a table, first seed, once. Points without measured costs show none."""
-    rows, named, measured_on, audio_seconds, seeds = {}, [], set(), set(), set()
+    rows, named, audio_seconds, seeds = {}, [], set(), set()
+    measured_on: dict[str, dict[str, None]] = {}
     for name, spec in results.experiment.tables.items():
         for row in measure(results, name, spec).values():
             point = row.first.point
@@ -37,7 +40,7 @@ def cost_table(results: Results) -> Table:
             rows.setdefault((point.system, point.id), _cells(point, costs, row))
             if costs:
                 measured = results.costs(point.system, point.seed)
-                measured_on.add(f"{measured.device}, {measured.threads} thread(s)")
+                measured_on.setdefault(measured.machine, {})[point.system] = None
                 audio_seconds.add(measured.audio_seconds)
     notes = [
         (
@@ -50,7 +53,7 @@ def cost_table(results: Results) -> Table:
             "system's own stages at that rate, without reading data, validation and the systems it starts from."
         ),
         (
-            f"Measured on: {'; '.join(sorted(measured_on)) or 'nothing was measured'}; "
+            f"Measured on: {machines(measured_on) or 'nothing was measured'}; "
             f"seconds of audio: {', '.join(f'{s:g}' for s in sorted(audio_seconds)) or '–'}."
         ),
     ]
@@ -65,6 +68,14 @@ def cost_table(results: Results) -> Table:
     unnamed = not all(named)  # only its label tells such a point from others
     needed = ["system", "path", *NEEDED[1:]] if unnamed else NEEDED
     return Table("costs", title, brief(COLUMNS, *needed), [*rows.values()], notes)
+
+
+def machines(measured_on: Mapping[str, Iterable[str]]) -> str:
+    """On what which systems were measured: of several machines, each with its systems."""
+    if len(measured_on) < 2:
+        return "".join(measured_on)
+    each = "; ".join(f"{machine} ({', '.join(systems)})" for machine, systems in sorted(measured_on.items()))
+    return f"{each}; times of one machine are not to be compared with those of another"
 
 
 def _cells(point, costs: PointCosts | None, row) -> dict:

@@ -140,6 +140,14 @@ class Evidence:
             raise NotTestedHere(f"{name}: {quantity} was not measured")
         return found
 
+    def machine(self, name: str) -> str:
+        """What the costs of the row's first seed were measured on."""
+        point = self.row(name).first.point
+        costs = self.results.costs(point.system, point.seed)
+        if costs is None:
+            raise NotTestedHere(f"{name}: no costs were measured")
+        return costs.machine
+
     def matrix_zeros(self, name: str) -> list[float]:
         """The share of zeros in each matrix of the row's system, of the first seed."""
         point = self.row(name).first.point

@@ -15,6 +15,7 @@ from analysis.verdicts.outcomes import (
     NOT_TESTED,
     REPRODUCED,
     Effect,
+    NotTestedHere,
     Outcome,
     all_of,
     any_of,
@@ -92,6 +93,8 @@ class CostsAtMost(Predicate):
         return f"{last} {first}".replace("_", " ").strip()
 
     def judged(self, evidence):
+        if self.quantity == "training_seconds":
+            _on_one_machine(evidence, (*self.row, *self.of))
         ours, theirs = (self._cost(evidence, rows) for rows in (self.row, self.of))
         tolerance, bound = self._tolerance(evidence), self.times * theirs
         if ours <= bound * (1 - tolerance):
@@ -134,6 +137,13 @@ class CostsAtMost(Predicate):
     def name(self, evidence):
         times = "no more than" if self.times == 1 else f"at most {self.times:g} times"
         return f"{self.noun} of {_labels(evidence, self.row)}: {times} those of {_labels(evidence, self.of)}"
+
+
+def _on_one_machine(evidence, rows: tuple[str, ...]) -> None:
+    """Raises `NotTestedHere` for times of several machines."""
+    machines = dict.fromkeys(evidence.machine(row) for row in rows)
+    if len(machines) > 1:
+        raise NotTestedHere(f"times were measured on several machines: {'; '.join(machines)}")
 
 
 def _labels(evidence, rows: tuple[str, ...]) -> str:

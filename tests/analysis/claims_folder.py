@@ -101,5 +101,6 @@ def _system(folder, name, seed, paths, spoken, utterances, sets, test_sets, para
             "peak_memory_bytes": 1,
             **further_costs,
         }
-        costs = {"device": "cpu", "threads": 1, "audio_seconds": 1.0, "points": {p["id"]: cost for p in points}}
+        machine = {"device": "cpu", "processor": cost.pop("processor", None), "threads": 1}
+        costs = {**machine, "audio_seconds": 1.0, "points": {p["id"]: cost for p in points}}
         write_json(home / "measured" / "costs.json", costs)

@@ -154,6 +154,17 @@ def test_times_are_known_no_better_than_the_steps_agree(tmp_path):
     assert found.verdict == INCONCLUSIVE and "known to 30 %" in found.reason
 
 
+def test_times_of_two_machines_are_not_compared(tmp_path):
+    predicate = {"costs_at_most": {**COST["costs_at_most"], "quantity": "training_seconds"}}
+    costs = costs_of("training_seconds", 900.0)
+    costs["table1.1"]["processor"], costs["table1.S1"]["processor"] = "a slow one", "a fast one"
+    found = judged(tmp_path, predicate, TWO, parameters=SAME, costs=costs)
+    assert found.verdict == NOT_TESTED and "several machines: cpu, a fast one, 1 thread" in found.reason
+    predicate["costs_at_most"]["quantity"] = "macs"
+    costs = {row: {"macs": 1000, "processor": own["processor"]} for row, own in costs.items()}
+    assert judged(tmp_path / "macs", predicate, TWO, parameters=SAME, costs=costs).verdict == REPRODUCED
+
+
 TWO, SAME = {"table1.1": each(5), "table1.S1": each(5)}, {"table1.1": 1000, "table1.S1": 1000}
 
 

@@ -14,12 +14,19 @@ BIN = Path(sys.executable).parent
 
 
 def snakemake(
-    results: Path, *arguments: str, only: str = "", systems: str = "", seeds: str = "", **options: Any
+    results: Path,
+    *arguments: str,
+    only: str = "",
+    systems: str = "",
+    seeds: str = "",
+    fresh: str = "",
+    **options: Any,
 ) -> subprocess.CompletedProcess:
     """The workflow, or a part of it, on two cores for the experiment `results/tiny.yaml`, written below `results`."""
     words = [str(BIN / "snakemake"), "--profile", "workflows/profiles/default", "--cores", "2", *arguments]
     words += ["--nolock", "--config", f"experiment={results}/tiny.yaml", f"results={results}"]
-    words += [f"{key}={names}" for key, names in (("only", only), ("systems", systems), ("seeds", seeds)) if names]
+    asked = {"only": only, "systems": systems, "seeds": seeds, "fresh": fresh}
+    words += [f"{key}={names}" for key, names in asked.items() if names]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=900, **options)
 
 

@@ -29,6 +29,9 @@ def check_names(experiment: Experiment) -> None:
     _check_tables_and_figures(experiment)
     if experiment.headline is not None:
         _must_exist("system", experiment.headline, experiment.systems, "headline")
+    _each_once("keep_weights", experiment.keep_weights)
+    for name in experiment.keep_weights:
+        _must_exist("system", name, experiment.systems, "keep_weights")
     for name, system in experiment.systems.items():
         _check_method(experiment, system.method, f"systems.{name}.method")
         for needed in experiment.starts_from(name):

@@ -67,6 +67,9 @@ class Experiment(Settings):
     seeds: Seeds = [0]
     """Every system is trained once for each, unless it has seeds of its own."""
     systems: dict[str, SystemEntry] = Field(min_length=1)
+    keep_weights: list[str] = []
+    """Systems whose weights stay beside their committed results (`workflows.keep`), so that others can be made from
+    them elsewhere."""
     headline: str | None = None
     """The system of which the summary says whether its deepest point beats its seed."""
     parts: dict[str, list[str]] = {}

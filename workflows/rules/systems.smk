@@ -58,8 +58,7 @@ rule evaluate_system:
     wildcard_constraints:
         system=edges.any_asked(),
     input:
-        # The weights are known by the digest in it.
-        system="<results>/systems/{system}/seed{seed}/system.json",
+        system=edges.described("evaluate"),
         corpus=edges.read_by_decoding,
     output:
         points=update("<results>/systems/{system}/seed{seed}/eval/points.json"),
@@ -90,9 +89,8 @@ rule measure_sensitivity:
     wildcard_constraints:
         system=edges.any_trained(),
     input:
-        # The weights are known by the digest in it.
-        system="<results>/systems/{system}/seed{seed}/system.json",
-        corpus=edges.read_by_studies,
+        system=edges.described("sensitivity of"),
+        corpus=edges.read_by_studies("sensitivity of"),
     output:
         update("<results>/systems/{system}/seed{seed}/sensitivity.json"),
     # Systems wait for it.
@@ -122,9 +120,8 @@ rule measure_weight_errors:
     wildcard_constraints:
         system=edges.any_trained(),
     input:
-        # The weights are known by the digest in it.
-        system="<results>/systems/{system}/seed{seed}/system.json",
-        corpus=edges.read_by_studies,
+        system=edges.described("weight errors of"),
+        corpus=edges.read_by_studies("weight errors of"),
     output:
         update("<results>/systems/{system}/seed{seed}/weight_errors.json"),
     priority: 10
@@ -153,8 +150,7 @@ rule measure_costs:
     wildcard_constraints:
         system=edges.any_asked(),
     input:
-        # The weights are known by the digest in it.
-        system="<results>/systems/{system}/seed{seed}/system.json",
+        system=edges.described("costs of"),
         corpus=edges.read_by_measuring,
     output:
         update("<results>/systems/{system}/seed{seed}/measured/costs.json"),

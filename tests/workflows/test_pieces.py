@@ -1,0 +1,217 @@
+"""Results that are kept in one folder and taken as done in another, as in a fresh clone on another machine."""
+
+import shlex
+import shutil
+
+import pytest
+
+from tests.workflows.commands import command, errors, jobs, one_clear_error, read, snakemake
+from workflows.kept import ARCHIVE, WEIGHTS
+
+ANALYSED = [
+    "Check the experiment: methods, settings, paths",
+    "Name what is made and up to date",
+    "Score, test significance, render tables and figures",
+    "Write the report, one page that opens offline",
+]
+DATA = ["Prepare the corpus: recordings, manifests, reference transcripts"]
+DATA += ["Prepare tokenizer and features", "Prepare tokenizer and features of speech"]
+
+
+@pytest.fixture(scope="module")
+def kept(run, reading, tmp_path_factory):
+    """The committed results of the session's run, and what keeping said."""
+    reference = tmp_path_factory.mktemp("reference")
+    with reading():
+        done = command("workflows.keep", *experiment(run.parent), "--reference", reference)
+    assert done.returncode == 0, done.stderr
+    return reference, done.stdout
+
+
+@pytest.fixture
+def clone(run, kept, tmp_path):
+    """A folder of results that holds nothing but the experiment, and a copy of the committed ones."""
+    results = tmp_path / "results"
+    results.mkdir()
+    shutil.copy(run.parent / "tiny.yaml", results)
+    shutil.copytree(kept[0], tmp_path / "reference")
+    return results
+
+
+def experiment(results):
+    return ["--experiment", results / "tiny.yaml", "--results", results]
+
+
+def bring(results):
+    done = command("workflows.bring", *experiment(results), "--reference", results.parent / "reference")
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def planned(results, *arguments, **options):
+    """The jobs that `make reproduce` would run, and what it said."""
+    told = command("workflows.why", *experiment(results), "--force", "--fresh", options.get("fresh", ""))
+    assert told.returncode == 0, told.stderr
+    done = snakemake(results, "-n", *arguments, *shlex.split(told.stdout), **options)
+    assert done.returncode == 0, done.stderr
+    return jobs(done)
+
+
+def changed(path, **values):
+    """A JSON file with other values."""
+    import json
+
+    path.write_text(json.dumps({**read(path), **values}))
+
+
+def test_what_is_kept_is_small_and_has_weights_where_they_are_asked_for(run, kept):
+    reference, said = kept
+    folders = sorted(path.parent for path in reference.rglob("system.json"))
+    assert len(folders) == len(list((run / "systems").iterdir())) == said.count("of transcripts")
+    with_weights = [folder.parent.name for folder in folders if (folder / WEIGHTS[0]).exists()]
+    assert with_weights == ["a4"] and "kept a4, seed 0" in said
+    assert all((folder / ARCHIVE).is_file() and not list(folder.rglob("*.trn")) for folder in folders)
+    assert not [path for path in reference.rglob("*") if path.suffix in (".wav", ".gz")]
+    assert (reference / "tiny/RESULTS.md").read_bytes() == (run / "RESULTS.md").read_bytes()
+
+
+def test_in_a_fresh_folder_everything_kept_is_done_and_shown_alike(run, clone):
+    """Nothing is prepared, trained, decoded or measured; tables and verdicts are those of the run."""
+    assert bring(clone).splitlines()[0].startswith("12 trainings of 12 systems")
+    done = snakemake(clone)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert jobs(done) == sorted(ANALYSED)
+    for name in ("tables/table1.csv", "tables/bits.csv", "tables/costs.csv", "claims.csv"):
+        assert (clone / "tiny" / name).read_bytes() == (run / name).read_bytes(), name
+    assert not (clone / "tiny/data/synth/audio").exists()
+    assert command("workflows.why", *experiment(clone)).stdout == "nothing would be made again\n"
+    again = command("workflows.keep", *experiment(clone), "--reference", clone.parent / "reference")
+    assert again.stdout.count(": as before") == 12 and "not kept" not in again.stdout
+
+
+def test_only_what_is_missing_is_made_from_a_source_whose_weights_are_here(clone):
+    shutil.rmtree(clone.parent / "reference/tiny/systems/int8")
+    bring(clone)
+    made = planned(clone)
+    about = ["Train int8, seed 0", "Decode all points of int8, seed 0", MEASURED.format("int8")]
+    assert made == sorted([*ANALYSED, *DATA, *about])
+
+
+MEASURED = "Measure parameters, bytes, MACs, speed and memory of {}, seed 0, nothing beside it"
+
+
+def test_a_source_without_weights_is_trained_again_by_a_word_only(clone):
+    """And then with all that is derived from it: one piece."""
+    shutil.rmtree(clone.parent / "reference/tiny/systems/f2_half_int4")
+    bring(clone)
+    done = snakemake(clone, "-n")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert errors(done) == ["error: 2 trainings would have to be done again:"]
+    assert "f2_half, seed 0: its weights are not here, and train f2_half_int4, seed 0 needs them" in done.stderr
+    assert "FRESH=sources" in done.stderr
+    assert jobs(snakemake(clone, "-n", systems="a4")) == sorted(ANALYSED), "which needs none of them"
+    trained = [job for job in planned(clone, fresh="sources") if job.startswith("Train")]
+    assert trained == ["Train f2, seed 0", "Train f2_half, seed 0", "Train f2_half_int4, seed 0"]
+
+
+def test_what_would_be_out_of_date_afterwards_is_said(clone):
+    """A system that is asked for takes its source along, and what else is derived from that is left behind."""
+    shutil.rmtree(clone.parent / "reference/tiny/systems/f2_half_int4")
+    (clone / "tiny.yaml").write_text(
+        (clone / "tiny.yaml").read_text().replace("tables:\n", "  f2_int8: {method: baselines.post_training, "
+        "settings: {source: {system: f2}, bits: 8}}\ntables:\n", 1)
+    )  # fmt: skip
+    bring(clone)
+    done = snakemake(clone, "-n", systems="f2_int8")
+    assert "f2, seed 0: its weights are not here, and train f2_int8, seed 0 needs them" in done.stderr
+    assert "Not asked for, and out of date afterwards: f2_half." in done.stderr
+
+
+def test_trained_anew_it_has_the_same_weights(run, clone):
+    """By one command, on the machine that trained it: the recordings are made again too."""
+    bring(clone)
+    system = clone / "tiny/systems/a2/seed0/system.json"
+    told = command("workflows.why", *experiment(clone), "--systems", "a2", "--force", "--fresh", "1")
+    done = snakemake(clone, str(system), *shlex.split(told.stdout), systems="a2", fresh="1")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert jobs(done) == sorted([*DATA, "Train a2, seed 0"])
+    assert read(system) == read(run / "systems/a2/seed0/system.json")
+    assert (system.parent / WEIGHTS[0]).is_file() and not (system.parent / "accepted.json").exists()
+    assert [job for job in planned(clone) if job.startswith(("Train", "Prepare", "Decode", "Measure"))] == []
+
+
+def test_a_difference_of_the_checkout_is_accepted_and_shown_one_of_settings_is_not(clone):
+    """As if the code of f2's training, the code that decoded a2 and a setting of widths had been others."""
+    systems = clone.parent / "reference/tiny/systems"
+    f2, widths = (read(systems / name / "seed0/provenance.json") for name in ("f2", "widths"))
+    f2["identity"]["recipe"]["sources"]["methods/unfolding.py"] = "of another day"
+    f2["identity"]["recipe"]["packages"]["torch"] = "2.0.0"
+    widths["identity"]["recipe"]["settings"]["training"]["steps"] = 7
+    for name, content in (("f2", f2), ("widths", widths)):
+        changed(systems / name / "seed0/provenance.json", **content)
+    said = bring(clone)
+    assert "train widths, seed 0: settings.training.steps: 7 -> 8" in said and "f2" not in said, said
+    (note,) = read(clone / "tiny/systems/f2/seed0/provenance.json")["accepted"]
+    today = read(clone / "tiny/systems/f2/seed0/provenance.json")["versions"]["torch"].partition("+")[0]
+    assert note["difference"] == [f'packages.torch: "2.0.0" -> "{today}"', "sources: methods/unfolding.py"]
+    done = snakemake(clone, "-n")
+    assert "widths, seed 0: settings.training.steps: 7 -> 8" in done.stderr
+    assert [job for job in jobs(done) if job.startswith("Train")] == []  # Snakemake by itself has no notes of it
+    assert [job for job in planned(clone) if job.startswith("Train")] == ["Train widths, seed 0"]
+    kept = command("workflows.why", *experiment(clone), "--accept", "all")
+    assert kept.stdout.splitlines() == [
+        "accepted for widths: settings.training.steps: 7 -> 8", *kept.stdout.splitlines()[1:],
+    ]  # fmt: skip
+    assert [job for job in planned(clone) if job.startswith("Train")] == []
+
+
+def test_an_edit_after_it_was_brought_trains_again(clone):
+    bring(clone)
+    text = (clone / "tiny.yaml").read_text()
+    (clone / "tiny.yaml").write_text(text.replace("kl: {start_step: 4}", "alpha_kl: 0.2"))
+    made = planned(clone)
+    trained = [job for job in made if job.startswith("Train")]
+    assert trained == ["Train f2, seed 0", "Train f2_half, seed 0", "Train f2_half_int4, seed 0"]
+    assert set(DATA) < set(made)
+
+
+def test_recordings_that_are_others_than_those_that_were_heard_are_said(clone):
+    bring(clone)
+    data = clone / "tiny/data/synth"
+    changed(data / "test_b.content.json", content="of another machine")
+    arguments = ["--experiment", clone / "tiny.yaml", "--out", data]
+    one_clear_error(command("workflows.prepare", *arguments), "sets test_b", "--accept all")
+    done = snakemake(clone, "-n")  # from here on they are an edit like any other
+    assert done.returncode == 1 and "evaluate a2, seed 0 needs them" in done.stderr
+
+
+def test_a_piece_is_kept_whole_or_not(run, tmp_path):
+    """A source without weights waits for what is derived from it, that for its source, and weights for room."""
+    copy = shutil.copytree(run, tmp_path / "tiny", ignore=shutil.ignore_patterns("audio", "work"))
+    shutil.copy(run.parent / "tiny.yaml", tmp_path)
+    (copy / "systems/f2_half_int4/seed0/eval/points.json").unlink()
+    where = [*experiment(tmp_path), "--reference", tmp_path / "reference"]
+    said = command("workflows.keep", *where, "--megabytes", "0.01").stdout
+    assert "not kept f2_half_int4, seed 0: evaluate f2_half_int4, seed 0: not made yet" in said
+    piece = "one piece with what is derived from it, which is not kept: "
+    assert f"not kept f2, seed 0: {piece}f2_half, f2_half_int4" in said.replace("f2_half_int4, f2_half", ""), said
+    assert f"not kept f2_half, seed 0: {piece}f2_half_int4" in said
+    assert "kept a4, seed 0: " in said and "without weights: 0.01 MB are full" in said
+    done = command("workflows.keep", *where, "--systems", "f2")
+    assert done.returncode == 1 and "not kept f2, seed 0" in done.stdout and "kept f2, " not in done.stdout[3:]
+    shutil.rmtree(tmp_path / "reference")
+    done = command("workflows.keep", *where, "--systems", "int8")
+    assert done.returncode == 1 and "not kept int8, seed 0: what it was made from is not kept: a4" in done.stdout
+    changed(copy / "data/synth/dev.content.json", content="others")
+    done = command("workflows.keep", *where, "--systems", "a4")
+    assert done.returncode == 1 and "not kept a4" in done.stdout
+
+
+def test_nothing_is_brought_where_nothing_is_kept_and_a_damaged_archive_is_named(clone):
+    done = command("workflows.bring", *experiment(clone), "--reference", clone / "nothing")
+    assert (done.returncode, done.stderr) == (0, "") and not (clone / "tiny").exists()
+    archive = clone.parent / "reference/tiny/systems/a2/seed0" / ARCHIVE
+    archive.write_bytes(archive.read_bytes()[:100])
+    done = command("workflows.bring", *experiment(clone), "--reference", clone.parent / "reference")
+    one_clear_error(done, str(archive), "cannot be unpacked")
+    assert not (clone / "tiny/systems/a2").exists()

@@ -1,0 +1,112 @@
+"""Take the committed results of an experiment as done: the first step of `make reproduce`.
+
+    python -m workflows.bring --experiment mini_cpu
+
+Puts each system of `results/reference/<experiment>` that is not in the results folder there, with the references and
+the digests of the recordings that it heard. Nothing is trained, decoded or measured again for it, though its weights
+may be missing. Where source code or packages are others than those that made it, the difference is accepted: it is
+written into its provenance and stands under the tables. Where settings or recordings are others, it is not: the run
+says so before it trains anything, and `python -m workflows.why --accept SYSTEM` keeps the system all the same.
+
+What is there already is left as it is. Nothing is said where there is nothing to bring.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from asr.corpora.content import content_file
+from common.errors import run
+from workflows.acceptance import accept_today, note_difference
+from workflows.accepted import write_brought
+from workflows.experiment import Experiment
+from workflows.identity import changes
+from workflows.kept import REFERENCE, data_files, piece, unpack
+from workflows.products import Product
+from workflows.runnable import load_runnable
+from workflows.why import Plan
+
+
+def bring(experiment: Experiment, reference: Path, results: Path) -> list[str]:
+    """Take what is committed in `reference` into `results`, the experiment's folders; return what was done, in
+    lines."""
+    missing = [
+        each
+        for each in experiment.trainings
+        if (piece(reference, *each) / "system.json").is_file() and not (piece(results, *each) / "system.json").is_file()
+    ]
+    begun = [each for each in missing if (piece(results, *each) / "work").exists()]
+    brought = [each for each in missing if each not in begun]
+    lines = [
+        f"note: {system}, seed {seed}: a training was begun here; the committed one is left" for system, seed in begun
+    ]
+    if not brought:
+        return lines
+    data = bring_data(experiment, reference, results)
+    for each in brought:
+        unpack(piece(reference, *each), piece(results, *each))
+        write_brought(piece(results, *each))
+    plan = Plan(experiment, results)
+    if data:
+        for product in plan.products.values():
+            if product.kind == "data" or product.kind.startswith("inputs"):
+                _accept(product, plan.identities.data)
+    folders = {piece(results, *each) for each in brought}
+    for product in plan.products.values():
+        if product.folder in folders:
+            _accept(product, product.folder)
+    lines.append(f"{_count(brought)} of {reference}: taken as done")
+    plan = Plan(experiment, results)
+    lines += [f"  {name}: {why}" for name, why in plan.reasons.items() if plan.products[name].folder in folders]
+    return lines
+
+
+def bring_data(experiment: Experiment, reference: Path, results: Path) -> bool:
+    """Take references and digests into `results`, unless the corpus was prepared there; whether that was done."""
+    corpus = experiment.corpus.name
+    source, target = reference / "data" / corpus, results / "data" / corpus
+    if (target / "corpus.json").is_file() or (target / content_file("train")).is_file():
+        return False
+    for path in data_files(experiment, source):
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+        os.utime(place)
+    return True
+
+
+def _accept(product: Product, folder: Path) -> None:
+    """Accept what differs of a product, if that is the checkout alone."""
+    if product.written is None or not (found := changes(product.written, product.today)):
+        return
+    earlier, today = ({**each["recipe"]} for each in (product.written, product.today))
+    if earlier["settings"] != today["settings"] or product.written["contents"] != product.today["contents"]:
+        return
+    accept_today(product, folder)
+    if product.system:
+        note_difference(folder, product.kind, found)
+
+
+def _count(pieces: Sequence[tuple[str, int]]) -> str:
+    systems = {system for system, _ in pieces}
+    return f"{len(pieces)} training{'s' * (len(pieces) > 1)} of {len(systems)} system{'s' * (len(systems) > 1)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m workflows.bring", description="Take the committed results of an experiment as done."
+    )
+    parser.add_argument("--experiment", required=True, help="name of a file in config/, or a YAML file")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results")
+    parser.add_argument("--reference", type=Path, default=REFERENCE, help="folder of all committed results")
+    arguments = parser.parse_args()
+    experiment = load_runnable(arguments.experiment)
+    lines = bring(experiment, arguments.reference / experiment.name, arguments.results / experiment.name)
+    sys.stderr.writelines(f"{line}\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

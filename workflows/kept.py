@@ -1,0 +1,96 @@
+"""A finished system as it is committed: `results/reference/<experiment>/systems/<system>/seed<k>/`.
+
+What people read stands there as it is; transcripts, of which a system with 64 paths has hundreds, and identities are in
+one archive. Weights are there for the systems that the experiment names (`keep_weights`). Beside the systems stands
+what analysis reads of the corpus, and what says which recordings it held.
+"""
+
+import io
+import shutil
+import tarfile
+from pathlib import Path
+
+from asr.corpora.content import content_file
+from common.errors import UserError
+from common.files import replacing
+from workflows.experiment import Experiment
+
+REFERENCE = Path("results/reference")
+ARCHIVE = "transcripts.tar.xz"
+PLAIN = (
+    "system.json",
+    "provenance.json",
+    "accepted.json",
+    "log.jsonl",
+    "eval/points.json",
+    "measured/costs.json",
+    "sensitivity.json",
+    "weight_errors.json",
+)
+"""Files of a system that are kept as they are."""
+PACKED = ("eval", "sensitivity", "measured/identity.json", "weight_errors.identity.json")
+"""Files and folders of a system that go into the archive."""
+WEIGHTS = ("model.safetensors", "running_statistics.safetensors")
+SHOWN = ("RESULTS.md", "claims.json", "claims.csv", "experiment.json", "figures/*", "tables/*")
+"""What analysis wrote, below the experiment's folder."""
+
+
+def piece(folder: Path, system: str, seed: int) -> Path:
+    """Where a system stands below an experiment's folder, here or among the committed results."""
+    return folder / "systems" / system / f"seed{seed}"
+
+
+def pack(source: Path, target: Path, weights: bool) -> None:
+    """Put a finished system into the committed results, with its weights or without."""
+    shutil.rmtree(target, ignore_errors=True)
+    for name in (*PLAIN, *(WEIGHTS if weights else ())):
+        if (source / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target / name)
+    with replacing(target / ARCHIVE) as temporary, tarfile.open(temporary, "w:xz", preset=6) as archive:
+        for path in _packed(source):
+            content = path.read_bytes()
+            entry = tarfile.TarInfo(str(path.relative_to(source)))  # no times and owners: equal files, equal archive
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def _packed(source: Path) -> list[Path]:
+    found = [source / name for name in PACKED]
+    inside = [path for folder in found if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
+    # Transcripts of one set beside each other: they are alike.
+    found = sorted([*inside, *(path for path in found if path.is_file())])
+    return [path for path in found if str(path.relative_to(source)) not in PLAIN]
+
+
+def unpack(source: Path, target: Path) -> None:
+    """Take a committed system into a results folder, whole or not at all. Raises `UserError` for a damaged archive."""
+    stage = target.with_name(f".{target.name}.brought")
+    shutil.rmtree(stage, ignore_errors=True)
+    try:
+        for name in (*PLAIN, *WEIGHTS):
+            if (source / name).is_file():
+                (stage / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, stage / name)
+        try:
+            with tarfile.open(source / ARCHIVE) as archive:
+                archive.extractall(stage, filter="data")
+        except (OSError, EOFError, tarfile.TarError) as error:
+            raise UserError(f"{source / ARCHIVE}: cannot be unpacked ({error})") from None
+        shutil.rmtree(target, ignore_errors=True)
+        stage.replace(target)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def data_files(experiment: Experiment, folder: Path) -> list[Path]:
+    """What of the prepared corpus in `folder` is kept: what analysis reads, and what says what the sets held and what
+    was made of them; in the order in which it is made."""
+    sets = experiment.decoded_sets
+    names = ["corpus.json", "data.identity.json", *(content_file(name) for name in ("train", *sets))]
+    names += [f"{name}.{ending}" for name in sets for ending in ("trn", "speakers.json")]
+    for family in (None, *experiment.families):
+        below = "" if family is None else f"{family}/"
+        stored = [experiment.store_file(family, name) for name in ("train", *sets)]
+        names += [*experiment.input_files(family), *stored, f"{below}inputs.identity.json"]
+    return [folder / name for name in names if (folder / name).is_file()]
