@@ -19,7 +19,11 @@ class Choice:
     candidates: tuple[Point, ...]
     """All the points it was chosen from, in path order."""
     on_dev: Point | None
-    """What the development set would have chosen; None where that was not decoded."""
+    """What the same rule would have chosen on the development set; None where that was not decoded."""
+    how: ChosenPoint | None = None
+    """How it was chosen; None where there was nothing to choose."""
+    best: bool = False
+    """Whether it is the best one on the development set, not the median one."""
 
 
 def choose(results: Results, row: Row, seed: int, decode: str, where: str) -> Choice:
@@ -30,9 +34,10 @@ def choose(results: Results, row: Row, seed: int, decode: str, where: str) -> Ch
     candidates = _candidates(results, row, seed, where)
     if len(candidates) == 1:
         return Choice(candidates[0], tuple(candidates), candidates[0])
-    by_id = {point.id: point for point in candidates}
+    by_id, best = {point.id: point for point in candidates}, row.choose == "best"
     found = _chosen(results, row, seed, decode)
-    if found is None or found.point not in by_id:
+    chosen = None if found is None else by_id.get(found.best_on_dev if best else found.point)
+    if found is None or chosen is None:
         file = results.system_folder(row.system, seed) / "eval" / "points.json"
         raise UserError(
             f"{where}: {file} says of none of the {len(candidates)} points of depth {row.depth} that it stands for "
@@ -42,7 +47,7 @@ def choose(results: Results, row: Row, seed: int, decode: str, where: str) -> Ch
     test_sets = results.experiment.test_sets
     if on_dev is not None and not all(results.decoded(on_dev, decode, name) for name in test_sets):
         on_dev = None
-    return Choice(by_id[found.point], tuple(candidates), on_dev)
+    return Choice(chosen, tuple(candidates), on_dev, found, best)
 
 
 def _chosen(results: Results, row: Row, seed: int, decode: str) -> ChosenPoint | None:

@@ -22,6 +22,8 @@ class Row(Read):
     depth: int | None = None
     point: str | None = None
     path: tuple[int, ...] | None = None
+    choose: Literal["median", "best"] = "median"
+    """Which of several paths of the depth stands for it: the median one, or the best one on the dev set."""
     reference: str | None = None
     """The row that it is compared with; None: the table's."""
 
@@ -239,11 +241,21 @@ class DecodedSet(Read):
 
 
 class ChosenPoint(Read):
-    """Which of the offered points of a depth stands for it, and which the dev set would have chosen, by their ids."""
+    """Which of the offered points of a depth stands for it, by its id, and how it was chosen."""
 
     depth: int
     point: str
+    """The one with the median errors."""
     on_dev: str | None = None
+    """The median one on the dev set."""
+    best_on_dev: str | None = None
+    """The one with the fewest errors there."""
+    chosen_by: str | None = None
+    """The decode whose errors were counted."""
+    chosen_on: list[str] = []
+    """The sets that decided."""
+    utterances: int | None = None
+    """Of these sets, as that decode heard them."""
 
 
 class Decode(Read):

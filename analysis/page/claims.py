@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict
 
 from analysis.inputs.results import Results
 from analysis.tables.formats import Column, Table
-from analysis.verdicts.judge import by_paper
-from analysis.verdicts.outcomes import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED
+from analysis.verdicts.judge import by_paper, expected_false
+from analysis.verdicts.outcomes import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED, shown_behind
 from common.files import read_json
 from common.settings import parse
 
@@ -53,7 +53,14 @@ class Part(_Read):
     p: float | None = None
     words_needed: int | float | None = None
     seeds_needed: int | None = None
+    seeds: list[int] = []
+    words: int | None = None
     reason: str | None = None
+
+    @property
+    def behind(self) -> str:
+        """What is behind the verdict: `3 seeds (0, 1, 2), 30,120 words`; nothing where no training decides."""
+        return shown_behind(self.seeds, self.words)
 
     @property
     def badge(self) -> str:
@@ -113,7 +120,13 @@ class Claim(Part):
 class Claims(_Read):
     evidence: bool = False
     papers: dict[str, str] = {}
+    judged_by_interval: int = 0
     claims: list[Claim]
+
+    @property
+    def false_ones(self) -> str:
+        """How many wrong verdicts are to be expected, as a sentence; empty where no interval decides."""
+        return expected_false(self.judged_by_interval)
 
     @property
     def by_paper(self) -> list[tuple[str, list[Claim]]]:
@@ -140,11 +153,16 @@ def claims_table(found: Claims, experiment: str) -> Table:
     columns += [Column("shown", "verdict", numeric=False), Column("points", "points", numeric=False)]
     columns += [Column("statement", "claim", numeric=False)]
     columns += [Column("published", "published", numeric=False), Column("effect", "effect", numeric=False)]
+    columns += [Column("behind", "seeds and words", numeric=False)]
     columns += [Column("margin", "margin"), Column("p", "p"), Column("words_needed", "words needed")]
     columns += [Column("seeds_needed", "trainings needed")]
     columns += [Column("reason", "reason", numeric=False)]
     rows = [
-        {**claim.model_dump(include={column.key for column in columns}), "effect": claim.effect and claim.effect.text}
+        {
+            **claim.model_dump(include={column.key for column in columns}),
+            "effect": claim.effect and claim.effect.text,
+            "behind": claim.behind,
+        }
         for claim in found.claims
     ]
     title = f"Verdicts on the claims ({experiment})"

@@ -12,6 +12,7 @@ the seeds'.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -28,12 +29,35 @@ STEPS = (16, 64)
 """Quantiles that stand for the distribution of the speakers' variance, and of the seeds'."""
 
 
+@dataclass(frozen=True)
+class Power:
+    """How surely a figure that truly is what was found keeps clear of a bound, and what makes that 80 %."""
+
+    now: float
+    """With the seeds and words there are, from 0 to 1."""
+    words: int | None
+    """Test words for a power of 80 % with the seeds there are; None where no number is enough."""
+    seeds: int | None
+    """Training seeds for it on the words there are; None where no number is enough, and for a single seed."""
+
+
+def power_of(found: Estimate, bound: float, at_least: int) -> Power:
+    """The power of an estimate against a bound; `at_least` so many seeds are asked for."""
+    distance = _distance(found, bound)
+    if found.parts is not None:
+        now = power(distance, *found.parts)
+    elif half := _half(found, bound):
+        now = NormalDist().cdf((distance / half - 1) * CRITICAL_Z)
+    else:
+        now = float(distance > 0)
+    return Power(now, words_needed(found, bound), seeds_needed(found, bound, at_least))
+
+
 def words_needed(found: Estimate, bound: float) -> int | None:
     """The test words at which the figure would keep clear of `bound` with the seeds there are; None for no number."""
     distance = _distance(found, bound)
     if found.parts is None:
-        end = found.high if bound > found.value else found.low
-        half = abs(found.scaled(end) - found.centre)
+        half = _half(found, bound)
         return math.ceil(found.words * (half / distance * POWERED_Z / CRITICAL_Z) ** 2) if distance else None
     speakers, seeds = found.parts
 
@@ -41,7 +65,8 @@ def words_needed(found: Estimate, bound: float) -> int | None:
         freedom = max(found.units * times - 1, 1.0)
         return Variance(speakers.value / times, freedom), seeds
 
-    times = _smallest(lambda times: power(distance, *parts(times)) >= POWER, 1.0)
+    fewest = min(1.0, 2 / found.units)  # two speakers, the fewest that have a variance
+    times = _smallest(lambda times: power(distance, *parts(times)) >= POWER, fewest)
     return None if times is None else math.ceil(found.words * times)
 
 
@@ -73,6 +98,11 @@ def shown_words(words: int) -> str:
     """A number of words as sentences print it: two significant digits above 100, thousands apart."""
     digits = len(str(words)) - 2
     return f"{round(words, -digits) if digits > 0 else words:,}"
+
+
+def _half(found: Estimate, bound: float) -> float:
+    """How far the interval reaches towards a bound, on the scale on which its chance is symmetric."""
+    return abs(found.scaled(found.high if bound > found.value else found.low) - found.centre)
 
 
 def _distance(found: Estimate, bound: float) -> float:

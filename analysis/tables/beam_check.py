@@ -1,4 +1,5 @@
-"""Decodes that stand behind no table (a beam search on a few utterances, say) beside the tables' decode, like for like.
+"""Decodes that stand behind no table and no figure (a beam search on a few utterances, say) beside the tables' decode,
+like for like.
 
 Both are scored on the utterances that both decoded, so that the difference is the search, not the speech.
 """
@@ -28,10 +29,10 @@ def decode_table(results: Results) -> Table:
     A system whose family has not that decode has no line.
     """
     experiment = results.experiment
-    in_tables = [spec.decode for spec in experiment.tables.values()]
+    shown = [spec.decode for spec in (*experiment.tables.values(), *experiment.depth_figures.values())]
     rows = []
-    for decode in experiment.decodes if in_tables else []:
-        if decode not in in_tables:
+    for decode in experiment.decodes if experiment.tables else []:
+        if decode not in shown:
             for system in systems_in_order(results):
                 rows += _rows(results, system, decode, table_decode(results, system))
     notes = ["Both decodes are scored on the same utterances, test sets pooled: to see that the search works, no more."]

@@ -34,6 +34,7 @@ def identity_columns() -> list[Column]:
 def pooled_columns(reference: str, rows: Sequence[MeasuredRow], of: str = "pooled") -> list[Column]:
     """Counts, the WER they make (headings say `of` what), its comparison with the reference row, the path."""
     middle = any(len(choice.candidates) > 1 for row in rows for choice in row.choices)
+    beside = any(row.beside_dev for row in rows)
     seeds, unequal = most_seeds(rows), seeds_differ(rows)
     several = seeds > 1
     mean = f", mean {'over' if unequal else f'of {seeds}'} seeds" if several else ""
@@ -53,7 +54,7 @@ def pooled_columns(reference: str, rows: Sequence[MeasuredRow], of: str = "poole
         *(_columns_by_seed() if several else [Column("segments", "segments")]),
         Column("path", "path", numeric=False),
         Column("paths", "of paths" if middle else ""),
-        Column("dev_path", "chosen on dev (WER %)" if middle else "", numeric=False),
+        Column("dev_path", "chosen on dev (WER %)" if beside else "", numeric=False),
         *[Column(key) for key in ("dev_wer", "dev_wer_low", "dev_wer_high")],
         Column("seeds", "seeds"),
         Column("seeds_compared", "seeds compared" if unequal else "", numeric=False),
@@ -199,7 +200,7 @@ def _pairs(spec: TableSpec, rows: Rows) -> list[tuple[str, MeasuredRow, Measured
 def _path_cells(row: MeasuredRow, sets: Sequence[str]) -> dict:
     paths = row.by_seed(choice.point.shown for choice in row.choices)
     cells = {"path": paths, "paths": row.by_seed(len(choice.candidates) for choice in row.choices)}
-    if any(len(choice.candidates) > 1 for choice in row.choices):
+    if row.beside_dev:
         on_dev = row.on_dev(sets)
         cells["dev_path"] = "not decoded"
         if on_dev is not None:

@@ -60,8 +60,8 @@ def cost_table(results: Results) -> Table:
     if several := sorted({len(each) for each in seeds} - {1}):
         first = ", ".join(map(str, sorted({each[0] for each in seeds})))
         notes.append(
-            f"{' or '.join(map(str, several))} seeds: paths and costs are those of the first, {first}; a WER is the "
-            "mean over seeds of what stands for the row, with its 95 % interval over seeds and speakers."
+            f"{' or '.join(map(str, several))} seeds: paths and costs are those of seed {first}; a WER is the mean "
+            "over seeds of what stands for the row, with its 95 % interval over seeds and speakers."
         )
     notes += results.experiment.family_notes(system for system, _ in rows)
     title = f"Costs of the points in the tables ({results.experiment.name})"

@@ -55,7 +55,8 @@ def headlines(results) -> list[Headline]:
     """The answer for the system asked for, then for every other of the depth curves that runs at several depths; where
     none of these does, for every system that does."""
     experiment = results.experiment
-    asked = [(system, figure.decode) for figure in experiment.depth_figures.values() for system in figure.systems]
+    figures = experiment.depth_figures.values()
+    asked = [(system, _shown_decode(results, system, figure.decode)) for figure in figures for system in figure.systems]
     if experiment.headline is not None and experiment.headline not in dict(asked):
         asked.append((experiment.headline, _whole_decode(results, experiment.headline)))
     asked = sorted(dict.fromkeys(asked), key=lambda pair: pair[0] != experiment.headline)
@@ -72,6 +73,14 @@ def _depths(results, system: str, decode: str) -> list[int]:
     sets = results.experiment.test_sets
     decoded = [point for point in found.points if all(results.decoded(point, decode, name) for name in sets)]
     return sorted({point.depth for point in decoded if point.stands_for_depth})
+
+
+def _shown_decode(results, system: str, decode: str) -> str:
+    """The decode of the tables where it holds several depths of a system: a figure's may be of fewer utterances."""
+    from analysis.tables.rows import table_decode
+
+    of_tables = table_decode(results, system) or decode
+    return of_tables if len(_depths(results, system, of_tables)) > 1 else decode
 
 
 def _whole_decode(results, system: str) -> str:

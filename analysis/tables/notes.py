@@ -3,6 +3,7 @@
 from analysis.inputs.published import slips
 from analysis.tables.accepted import accepted_notes
 from analysis.tables.cells import CONSTANT, FEW, FEW_SPEAKERS
+from analysis.tables.choice_notes import choice_notes
 from analysis.tables.content import Content
 from analysis.tables.formats import MISSING
 from analysis.tables.rows import most_seeds, seeds_differ, shown_numbers
@@ -101,12 +102,7 @@ def _common_notes(content: Content, holm: str | None) -> list[str]:
     experiment, spec, rows = content.experiment, content.spec, content.rows
     several = most_seeds(rows.values()) > 1
     notes = []
-    if any(len(choice.candidates) > 1 for row in rows.values() for choice in row.choices):
-        notes.append(
-            "A depth with several paths is represented by the path with the median pooled errors (the lower one of an "
-            "even number), chosen on the test sets as in the paper; where all columns stand, beside it is the path "
-            f"that the same rule picks on the development set '{experiment.dev_set}', with its test WER."
-        )
+    notes += choice_notes(content)
     if several:
         notes.append(
             f"{shown_numbers(rows.values())} seeds: a WER is the mean over them, which is the rate of all their errors "

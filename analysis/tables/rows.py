@@ -42,6 +42,15 @@ class MeasuredRow:
         return tuple(choice.point.seed for choice in self.choices)
 
     @property
+    def beside_dev(self) -> bool:
+        """Whether the path that the development set would have chosen is another matter, to be shown beside: the row's
+        own was chosen on the test sets."""
+        return any(choice.how is not None and not choice.best and not self._by_dev(choice) for choice in self.choices)
+
+    def _by_dev(self, choice: Choice) -> bool:
+        return choice.how is not None and choice.how.chosen_on == [self.results.experiment.dev_set]
+
+    @property
     def physical_layers(self) -> int | None:
         """How many layers have weights of their own."""
         point = self.first.point

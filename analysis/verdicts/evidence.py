@@ -120,13 +120,15 @@ class Evidence:
         return sum(words * float(cells[column]) for column, words in columns.items()) / sum(columns.values())
 
     def path_spread(self, name: str, seeds: Sequence[int], sets: Sets = None) -> tuple[Estimate, float]:
-        """The standard deviation of the WER over all offered paths of the row's depth, and their mean WER."""
+        """The standard deviation of the WER over all offered paths of the row's depth, and their mean WER, both by the
+        decode that heard all of them."""
         row, wanted = self.row(name), self._sets(sets)
-        depth = row.first.point.depth
+        depth, how = row.first.point.depth, row.first.how
+        decode = row.decode if how is None or how.chosen_by is None else how.chosen_by  # which heard all the paths
         paths = [offered_at(self.results, row.row.system, seed, depth) for seed in seeds]
         if len(paths[0]) < 2:
             raise NotTestedHere(f"{name}: only one path leads to depth {depth} here")
-        systems = [[self._decoded(name, p, wanted) for p in same] for same in zip(*paths, strict=True)]
+        systems = [[self._decoded(name, p, wanted, decode) for p in same] for same in zip(*paths, strict=True)]
         errors = system_errors(systems)
         return spread(errors, self.level), float(errors.wers.mean())
 
@@ -164,9 +166,9 @@ class Evidence:
                 raise NotTestedHere(f"the set {name} is not part of this experiment")
         return sets or experiment.test_sets
 
-    def _decoded(self, name: str, point: Point, sets: Sequence[str]) -> list[Alignment]:
-        """The alignments of a point that stands for a row."""
-        decode = self.row(name).decode
+    def _decoded(self, name: str, point: Point, sets: Sequence[str], decode: str | None = None) -> list[Alignment]:
+        """The alignments of a point that stands for a row, by the row's decode or another."""
+        decode = decode or self.row(name).decode
         for one in sets:
             if not self.results.decoded(point, decode, one):
                 raise NotTestedHere(f"{name}: not decoded on {one}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-SCHEMA = 3
+SCHEMA = 4
 OURS = "Claims of our own, which no paper makes"
 PLUMBING = (
     "These verdicts show that the machinery works. They are plumbing, not evidence: the run is too small to say "
@@ -55,11 +55,37 @@ class Verdicts:
         ways = {INCONCLUSIVE: f" ({pointing[FOR]} pointing for, {pointing[AGAINST]} against the claim)"}
         return ", ".join(f"{found[verdict]} {verdict}{ways.get(verdict, '')}" for verdict in VERDICTS if found[verdict])
 
+    @property
+    def by_interval(self) -> int:
+        """How many claims an interval could have decided: of WERs, from three trainings on."""
+        from analysis.verdicts.outcomes import ENOUGH_TRAININGS
+
+        return sum((outcome.trainings or 0) >= ENOUGH_TRAININGS for _, outcome in self.judged)
+
+    @property
+    def false_ones(self) -> str:
+        """How many wrong verdicts the level of the intervals lets one expect, as a sentence; empty where none is."""
+        return expected_false(self.by_interval)
+
     def to_json(self) -> dict:
         """The content of `claims.json`."""
         about = {"schema": SCHEMA, "evidence": self.evidence, "seed_variance": self.seed_variance}
+        about["judged_by_interval"] = self.by_interval
         about["papers"] = self.papers
         return {**about, "claims": [_claim_json(*pair) for pair in self.judged]}
+
+
+def expected_false(claims: int) -> str:
+    """What is said of so many claims that intervals could decide. Those that stayed undecided count too: of claims that
+    are looked at, each has its chance to be decided wrongly."""
+    from analysis.significance.exact import ALPHA
+
+    if not claims:
+        return ""
+    return (
+        f"Intervals of {100 * (1 - ALPHA):.0f} % judged {claims} claims from three trainings on: if each stood right "
+        f"at its bound, {claims * ALPHA:.2g} would be decided by chance. So many false verdicts may be among them."
+    )
 
 
 def judge_claims(results, path: Path | None = None) -> Verdicts:
@@ -92,9 +118,10 @@ def claims_table(verdicts: Verdicts):
         Column("source"),
         Column("statement"),
         Column("published"),
-        *[Column(key) for key in ("verdict", "shown", "points", "trainings")],
-        *[Column(key) for key in ("effect_name", "effect", "unit", "low", "high", "own_low", "own_high")],
+        *[Column(key) for key in ("verdict", "shown", "points", "trainings", "seeds", "words")],
+        *[Column(key) for key in ("effect_name", "effect", "unit", "low", "high", "half_width", "own_low", "own_high")],
         *[Column(key) for key in ("published_effect", "margin", "p", "words_needed", "seeds_needed")],
+        *[Column(key) for key in ("power", "words_for_power", "seeds_for_power")],
         Column("reason"),
         Column("evidence"),
     ]
@@ -107,6 +134,9 @@ def claims_table(verdicts: Verdicts):
 def _cells(found: dict, evidence: bool) -> dict:
     effect = found["effect"] or dict.fromkeys(("name", "value", "unit", "interval", "own_interval", "published"))
     figures = {"effect_name": effect["name"], "effect": effect["value"], "unit": effect["unit"]}
+    figures |= {"half_width": effect.get("half_width"), "seeds": ", ".join(map(str, found["seeds"]))}
+    power = found["power"] or dict.fromkeys(("now", "words", "seeds"))
+    figures |= {"power": power["now"], "words_for_power": power["words"], "seeds_for_power": power["seeds"]}
     figures["low"], figures["high"] = effect["interval"] or (None, None)
     figures["own_low"], figures["own_high"] = effect["own_interval"] or (None, None)
     return {**found, **figures, "published_effect": effect["published"], "evidence": int(evidence)}
@@ -116,7 +146,7 @@ def section(verdicts: Verdicts) -> list[str]:
     """The section of RESULTS.md: the tally, one line a claim by paper, and how to read it."""
     from analysis.tables.formats import escape_markdown
 
-    parts = ["## Claims", f"**{verdicts.tally}.**"]
+    parts = ["## Claims", f"**{verdicts.tally}.**", *([verdicts.false_ones] if verdicts.false_ones else [])]
     parts += [] if verdicts.evidence else [escape_markdown(PLUMBING)]
     judged = ((claim.paper, (claim, outcome)) for claim, outcome in verdicts.judged)
     for heading, some in by_paper(judged, verdicts.papers):
@@ -149,6 +179,7 @@ def _markdown(judged: Iterable[tuple], evidence: bool) -> str:
         Column("source", "where", numeric=False),
         Column("published", "published", numeric=False),
         Column("effect", "what decides [95 % interval]", numeric=False),
+        Column("behind", "seeds and words", numeric=False),
         Column("reason", "why", numeric=False),
     ]
     rows = [
@@ -159,6 +190,7 @@ def _markdown(judged: Iterable[tuple], evidence: bool) -> str:
             "verdict": outcome.shown,
             "points": outcome.points,
             "effect": shown_effect(outcome),
+            "behind": outcome.behind,
             "reason": outcome.reason,
         }
         for claim, outcome in judged

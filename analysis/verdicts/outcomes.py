@@ -13,13 +13,13 @@ test; Berger, Technometrics 24, 1982).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from analysis.significance.contrasts import Estimate
 from analysis.significance.exact import ALPHA
 from analysis.significance.intervals import FEW_UNITS
-from analysis.significance.power import seeds_needed, words_needed, words_needed_by_p
+from analysis.significance.power import Power, seeds_needed, words_needed, words_needed_by_p
 
 REPRODUCED, CONTRADICTED = "reproduced", "contradicted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
@@ -48,6 +48,11 @@ class Effect:
     published: float | None = None
     """The same figure in the paper's tables; None where they do not print it."""
 
+    @property
+    def half_width(self) -> float | None:
+        """Half the length of the interval: how near to a bound a figure can come before nothing is said of it."""
+        return None if self.interval is None else (self.interval[1] - self.interval[0]) / 2
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -59,7 +64,13 @@ class Outcome:
     leans: str = NEITHER
     """Which way the interval of an inconclusive one points."""
     trainings: int | None = None
-    """The training seeds behind it; None where no training decides, as with parameters."""
+    """How many trainings of each system are behind it; None where no training decides, as with parameters."""
+    seeds: tuple[int, ...] = ()
+    """Which ones: the seeds that all systems in it have."""
+    words: int | None = None
+    """The reference words that each of them was scored on."""
+    power: Power | None = None
+    """How surely it would be settled if the effect is what was found; None where the effect lies on neither side."""
     effect: Effect | None = None
     margin: float | None = None
     p: float | None = None
@@ -90,10 +101,25 @@ class Outcome:
             "unit": self.effect.unit,
             "interval": self.effect.interval and [*self.effect.interval],
             "own_interval": self.effect.own_interval and [*self.effect.own_interval],
+            "half_width": self.effect.half_width,
             "published": self.effect.published,
         }
         keys = ("verdict", "shown", "points", "trainings", "margin", "p", "words_needed", "seeds_needed", "reason")
-        return {"effect": effect, **{key: getattr(self, key) for key in keys}}
+        behind = {"seeds": [*self.seeds], "words": self.words, "power": self.power and asdict(self.power)}
+        return {"effect": effect, **{key: getattr(self, key) for key in keys}, **behind}
+
+    @property
+    def behind(self) -> str:
+        """What is behind the verdict: `3 seeds (0, 1, 2), 30,120 words`; nothing where no training decides."""
+        return shown_behind(self.seeds, self.words)
+
+
+def shown_behind(seeds: Sequence[int], words: int | None) -> str:
+    """Seeds and words in words: `3 seeds (0, 1, 2), 30,120 words`; nothing without seeds."""
+    if not seeds:
+        return ""
+    said = f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
+    return said if words is None else f"{said}, {words:,} words"
 
 
 @dataclass(frozen=True)
@@ -189,6 +215,9 @@ def all_of(parts: Sequence[Outcome]) -> Outcome:
         reason=_combined_reason(parts, decisive),
         leans=next(one for one in POINTING if one in pointing),
         trainings=decisive.trainings,
+        seeds=decisive.seeds,
+        words=decisive.words,
+        power=decisive.power,
         effect=decisive.effect,
         margin=decisive.margin,
         p=decisive.p,
@@ -224,6 +253,8 @@ def any_of(stricter: Sequence[Outcome], plain: Sequence[Outcome], level: float) 
         reason,
         leans=leans,
         trainings=shown.trainings,
+        seeds=shown.seeds,
+        words=shown.words,
         effect=shown.effect,
         margin=shown.margin,
         p=corrected.p,

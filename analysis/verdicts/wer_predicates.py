@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from analysis.significance.contrasts import Estimate
-from analysis.significance.power import shown_words
+from analysis.significance.power import Power, power_of, shown_words
 from analysis.verdicts.evidence import Evidence
 from analysis.verdicts.frame import Margin
 from analysis.verdicts.outcomes import (
@@ -104,13 +104,16 @@ class WerPredicate(Predicate):
         found = judge(estimate, self.side, bounds.reproduced_at, bounds.contradicted_at, tested)
         decided_at = bounds.contradicted_at if found.points == AGAINST else bounds.reproduced_at
         interval = (estimate.low, estimate.high)
-        name = self.effect(evidence) + self.on
+        name, power = self.effect(evidence) + self.on, self._power(estimate, bounds)
         return Outcome(
             found.verdict,
-            self._reason(found, estimate, bounds, p),
+            self._reason(found, estimate, bounds, p) + self._reached(found, estimate, bounds, power),
             name=self.said(evidence),
             leans=found.points,
             trainings=len(seeds),
+            seeds=tuple(seeds),
+            words=estimate.words,
+            power=power,
             effect=Effect(name, estimate.value, "points", interval, estimate.own, bounds.published),
             margin=bounds.margin,
             p=p,
@@ -118,6 +121,18 @@ class WerPredicate(Predicate):
             seeds_needed=found.seeds_needed,
             clearance=clearance(estimate, decided_at),
         )
+
+    def _power(self, estimate: Estimate, bounds: Bounds) -> Power | None:
+        """The power against that end of what is left open on whose side the effect lies."""
+        sign = 1.0 if self.side == "below" else -1.0
+        for bound, beyond in ((bounds.reproduced_at, -1.0), (bounds.contradicted_at, 1.0)):
+            if beyond * sign * estimate.value > beyond * sign * bound:
+                return power_of(estimate, bound, ENOUGH_TRAININGS)
+        return None
+
+    def _reached(self, found: Judgement, estimate: Estimate, bounds: Bounds, power: Power | None) -> str:
+        """What is said beside the reason; nothing but where a margin is all that is claimed, see `NoLoss`."""
+        return ""
 
     def measured(self, evidence: Evidence, seeds: Sequence[int]) -> tuple[Estimate, float, float | None]:
         """The effect, the WER that a relative margin is a share of, and p where a single seed compares two rows."""
@@ -214,6 +229,19 @@ class NoLoss(WerPredicate):
 
     def effect(self, evidence):
         return f"WER of {evidence.label(self.row)} minus {evidence.label(self.against)}"
+
+    def _reached(self, found, estimate, bounds, power):
+        """The margin, the half-width that was reached, and what gives a power of 80 %: an interval longer than the
+        margin can hardly bear out that nothing is lost."""
+        half = (estimate.high - estimate.low) / 2
+        text = f"; margin {bounds.margin:.2f}, half-width {half:.2f}"
+        if power is None:
+            return f"{text}; the loss lies between margin and published effect: nothing settles that"
+        text += f"; power {100 * power.now:.0f} %"
+        ways = [f"{shown_words(power.words)} test words"] if power.words else []
+        ways += [f"{shown_words(power.seeds)} trainings"] if power.seeds else []
+        said = found.points == NEITHER and not too_few_speakers(estimate)  # what would settle it was said already
+        return text if said or not ways else f"{text}, 80 % from about {' or '.join(ways)} on"
 
 
 class Better(WerPredicate):

@@ -482,10 +482,10 @@ def test_statements_say_their_share_and_their_times(tmp_path):
 
 def test_what_render_writes(rendered):
     content = json.loads((rendered / "claims.json").read_text())
-    assert (content["schema"], content["evidence"], content["seed_variance"]) == (3, False, "own")
+    assert (content["schema"], content["evidence"], content["seed_variance"]) == (4, False, "own")
     keys = {"id", "statement", "verdict", "shown", "points", "trainings", "effect", "margin", "p", "reason"}
-    keys |= {"words_needed", "seeds_needed"}
-    effect_keys = {"name", "value", "unit", "interval", "own_interval", "published"}
+    keys |= {"words_needed", "seeds_needed", "seeds", "words", "power"}
+    effect_keys = {"name", "value", "unit", "interval", "own_interval", "half_width", "published"}
     assert [claim["id"] for claim in content["claims"]] == [claim.id for claim in read_claims(CLAIMS).claims]
     for claim in content["claims"]:
         assert set(claim) == keys | {"paper", "source", "published", "parts"}

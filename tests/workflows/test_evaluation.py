@@ -50,8 +50,7 @@ def test_the_path_of_a_middle_depth_has_the_median_errors(run):
 
     for key, sets in (("point", ["test_a", "test_b"]), ("on_dev", ["dev"])):
         assert chosen[key] == min(chosen["candidates"], key=lambda point: (errors(point, sets), point))
-    if chosen["point"] == chosen["on_dev"]:  # then beam search holds one candidate only
-        assert choices["beam"] == choices["greedy"]
+    assert choices["beam"] == choices["greedy"], "what the first one chose stands for both"
     with (run / "tables/table1.csv").open() as file:
         (shown,) = [row["path"] for row in csv.DictReader(file) if row["sys"] == "F4"]
     assert shown == PATH_OF[chosen["point"]]
@@ -137,32 +136,52 @@ def decoded(test, dev=None):
 
 @pytest.fixture(scope="module")
 def tiny(run):
-    return load_experiment(str(run.parent / "tiny.yaml"))
+    found = load_experiment(str(run.parent / "tiny.yaml"))
+    return found.model_copy(update={"decodes": {**found.decodes, "again": DecodeSettings()}})
 
 
 def test_a_decode_chooses_for_itself_or_takes_the_first_ones_choice(tiny):
     points = [*POINTS, Point("112", "", (1, 1, 2)), Point("x", "", (0, 3), offered=False)]
     chooser = Chooser(tiny, points, SPOKEN)
     first = decoded({"11": 0, "12": 2, "21": 1, "31": 0, "112": 3}, dev={"11": 0, "12": 1, "21": 2, "31": 4, "112": 3})
-    three, four = chooser.choose("first", first)
-    assert (three.depth, three.point.id, three.on_dev.id, three.chosen_by) == (3, "21", "12", "first")
+    three, four = chooser.choose("greedy", first)
+    assert (three.depth, three.point.id, three.on_dev.id, three.chosen_by) == (3, "21", "12", "greedy")
+    assert (three.chosen_on, three.utterances, three.best_on_dev.id) == (("test_a", "test_b"), 2, "12")
     assert (four.depth, four.point.id, four.on_dev.id) == (4, "31", "112")
-    (own,) = chooser.choose("own", decoded({"11": 0, "12": 1, "21": 2}))
-    assert (own.point.id, own.chosen_by) == ("12", "own")
-    assert chooser.choose("few", decoded({"11": 0, "21": 5, "31": 0})) == [three, four]
-    assert chooser.choose("none", decoded({"11": 0, "12": 0})) == []
+    (own,) = chooser.choose("again", decoded({"11": 0, "12": 1, "21": 2}))
+    assert (own.point.id, own.chosen_by) == ("12", "again")
+    assert chooser.choose("beam", decoded({"11": 0, "21": 5, "31": 0})) == [three, four]
+    assert chooser.choose("beam", decoded({"11": 0, "12": 1, "21": 2})) == [three], "it holds both paths by chance"
+    assert chooser.choose("beam", decoded({"11": 0, "12": 0})) == []
+    alone = Chooser(tiny, points, SPOKEN)
+    assert [choice.chosen_by for choice in alone.choose("beam", first)] == ["beam", "beam"], "nobody chose before"
+
+
+def test_on_the_dev_set_a_path_is_fixed_before_test_words_are_heard(tiny):
+    """Of three paths: test errors 0, 2, 4, dev errors 5, 1, 3. Median on test b, on dev c; the best on dev is b."""
+    paths = {"a": (1, 1, 2), "b": (1, 2, 1), "c": (2, 1, 1)}
+    points = [Point(name, "", path) for name, path in paths.items()]
+    heard = decoded({"a": 0, "b": 2, "c": 4}, dev={"a": 5, "b": 1, "c": 3})
+    for where, chosen, sets, utterances in (("test", "b", ("test_a", "test_b"), 2), ("dev", "c", ("dev",), 1)):
+        experiment = tiny.model_copy(update={"paths_chosen_on": where})
+        (choice,) = Chooser(experiment, points, SPOKEN).choose("greedy", heard)
+        found = choice.to_json()
+        assert [found[key] for key in ("point", "on_test", "on_dev", "best_on_dev")] == [chosen, "b", "c", "b"]
+        assert (choice.chosen_on, choice.utterances) == (sets, utterances)
+    assert evaluation_inputs(experiment, "f2") != evaluation_inputs(tiny, "f2")
 
 
 def test_table_points_are_those_chosen_on_test_and_on_dev(tiny):
     for on_dev, shown in ((2, ["11", "21"]), (0, ["11", "12", "21"])):
         chooser = Chooser(tiny, POINTS[:3], SPOKEN)
-        chooser.choose("first", decoded({"11": 0, "12": 2, "21": 1}, dev={"11": 0, "12": on_dev, "21": 1}))
+        chooser.choose("greedy", decoded({"11": 0, "12": 2, "21": 1}, dev={"11": 0, "12": on_dev, "21": 1}))
         assert [point.id for point in table_points(tiny, "f2", POINTS[:3], chooser.chosen)] == shown
 
 
 def test_decodes_of_table_points_come_last():
-    every, tables = DecodeSettings(), DecodeSettings(kind="beam", points="tables")
-    assert [name for name, _ in covering_first({"b": tables, "a": every, "c": every})] == ["a", "c", "b"]
+    every, tables, own = (DecodeSettings(points=points) for points in ("all", "tables", "own_tables"))
+    decodes = {"o": own, "b": tables, "a": every, "c": every}
+    assert [name for name, _ in covering_first(decodes)] == ["a", "c", "b", "o"]
 
 
 def test_the_paper_searches_table_points_only():

@@ -41,6 +41,8 @@ def check_names(experiment: Experiment) -> None:
     for name in experiment.systems:
         experiment.training_of(name)
         _check_seeds(experiment, name)
+        if not experiment.decodes_of(name):
+            raise ValueError(f"systems.{name}: none of the decodes applies to it; name one that is not of own_tables")
     _check_parts(experiment)
 
 

@@ -1,10 +1,12 @@
 """Which settings of an experiment decide what: the corpus, a trained system, its transcripts."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from asr.settings import TrainingSettings
 from methods.paths import format_path
+from workflows.experiment.entries import Row
 from workflows.experiment.schema import Experiment
 
 DECIDE_NOTHING = {"log_every", "tensorboard", "checkpoint_every", "all_blank", "workers", "prefetch"}
@@ -55,8 +57,8 @@ def training_configuration(experiment: Experiment, system: str) -> dict[str, Any
 
 def evaluation_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
     """Everything beside the trained system that decides what is decoded."""
-    rows = [row for table in experiment.tables.values() for row in table.rows.values() if row.system == system]
     decodes = experiment.decodes_of(system)
+    own = [name for name, decode in decodes.items() if decode.points == "own_tables"]
     return {
         "decodes": {name: decode.model_dump(exclude=MEMORY_ONLY) for name, decode in decodes.items()},
         "batch_seconds": experiment.decoding_batch_seconds_of(system),
@@ -64,7 +66,15 @@ def evaluation_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
         "dev_set": experiment.dev_set,
         "further_sets": experiment.further_sets,
         "paths": [format_path(path) for path in experiment.further_paths(system)],
-        "rows": sorted({json.dumps([row.depth, row.path, row.point]) for row in rows}),
+        "rows": _asked(experiment.rows_of(system)),
+        "own_rows": {name: _asked(experiment.rows_of(system, name)) for name in own},
+        "paths_chosen_on": experiment.paths_chosen_on,
         "evaluate": experiment.systems[system].evaluate,
         "threads": experiment.threads,
     }
+
+
+def _asked(rows: Iterable[Row]) -> list[str]:
+    """What some rows ask for, each once, however they are called and ordered."""
+    chosen = {"median": [], "best": ["best"]}
+    return sorted({json.dumps([row.depth, row.path, row.point, *chosen[row.choose]]) for row in rows})

@@ -101,6 +101,9 @@ class Row(Settings):
     depth: int | None = None
     path: str | None = None
     point: str | None = None
+    choose: Literal["median", "best"] = "median"
+    """Which path of a depth with several stands for it: the median one, as the experiment's `paths_chosen_on` says, or
+    the best one on the dev set."""
     reference: str | None = None
     """The row that it is compared with, in a table of one's own; None: the table's."""
 
@@ -108,6 +111,8 @@ class Row(Settings):
     def _one_of_them(self) -> "Row":
         if sum(value is not None for value in (self.depth, self.path, self.point)) != 1:
             raise ValueError("a row needs one of depth, path and point")
+        if self.choose != "median" and self.depth is None:
+            raise ValueError("choose: a path or a point leaves nothing to choose; it goes with depth")
         return self
 
 

@@ -18,6 +18,7 @@ from workflows.experiment.entries import (
     FigureEntry,
     MeasureSettings,
     NormaliserEntry,
+    Row,
     Seeds,
     ShareOfSource,
     SystemEntry,
@@ -46,6 +47,8 @@ class Experiment(Settings):
     """None: the one that `config/corpora.yaml` names for the corpus."""
     dev_set: str = "dev"
     test_sets: list[str] = Field(min_length=1)
+    paths_chosen_on: Literal["test", "dev"] = "test"
+    """Where the median path of a depth is found: on the test sets, as in the paper, or on the dev set."""
     further_sets: list[str] = []
     """Decoded too, shown where a table's `sets` name them, never pooled."""
     tokenizer: TokenizerSettings = TokenizerSettings()
@@ -158,9 +161,20 @@ class Experiment(Settings):
         return {"name": backbone.name, "settings": merge(backbone.settings, self.systems[system].backbone)}
 
     def decodes_of(self, system: str) -> dict[str, DecodeSettings]:
-        """The decodes that apply to a system, in the experiment's order."""
+        """The decodes that apply to a system, in the experiment's order; those of `own_tables` where one of these shows
+        it."""
         chosen = self.systems[system].decodes or self.family_of(system).decodes
-        return {name: settings for name, settings in self.decodes.items() if chosen is None or name in chosen}
+
+        def applies(name: str, settings: DecodeSettings) -> bool:
+            shown = settings.points != "own_tables" or bool(self.rows_of(system, name))
+            return shown and (chosen is None or name in chosen)
+
+        return {name: settings for name, settings in self.decodes.items() if applies(name, settings)}
+
+    def rows_of(self, system: str, decode: str | None = None) -> list[Row]:
+        """The rows of all tables that show a system, or of those of one decode."""
+        tables = (table for table in self.tables.values() if decode is None or table.decode == decode)
+        return [row for table in tables for row in table.rows.values() if row.system == system]
 
     def training_of(self, system: str) -> TrainingSettings:
         """Training settings of a system: the experiment's, or a share of those of the system at the beginning of its

@@ -1,7 +1,6 @@
 """Decoding one system: encoder outputs of all points through what they share, then every decode that applies to it."""
 
 import dataclasses
-import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -45,7 +44,9 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
     # A model that recognises nothing yet has no points, and nothing is decoded.
     for decode, settings in covering_first(experiment.decodes_of(name)) if points else ():
         shown = points
-        if settings.points == "tables" and decoded:
+        if settings.points == "own_tables":
+            shown = table_points(experiment, name, points, chooser.chosen, experiment.rows_of(name, decode))
+        elif settings.points == "tables" and decoded:
             shown = table_points(experiment, name, points, chooser.chosen)
         if not shown:
             raise UserError(
@@ -61,7 +62,7 @@ def evaluate_system(experiment: Experiment, name: str, data_folder: Path, model:
 def covering_first(decodes: dict[str, DecodeSettings]) -> list[tuple[str, DecodeSettings]]:
     """Decodes that cover all points before those of table points, whose paths they choose. Where none covers all
     points, the first one does."""
-    return sorted(decodes.items(), key=lambda item: item[1].points == "tables")
+    return sorted(decodes.items(), key=lambda item: ["all", "tables", "own_tables"].index(item[1].points))
 
 
 class Decoder:
@@ -85,9 +86,10 @@ class Decoder:
         """Words of each utterance of a set at each point. Utterances of a set that was decoded before are taken from
         there, if it was at the same points."""
         speech = self.data.speech_set(name, labelled=False)
-        wanted = [example.utterance for example in itertools.islice(speech.examples, self.settings.utterances)]
+        chosen = sorted(speech.round_the_speakers()[: self.settings.utterances])
+        wanted = [speech.examples[index].utterance for index in chosen]
         missing = {each for each in wanted if not {point.id for point in points} <= self.known.get(each, {}).keys()}
-        speech.keep([index for index, utterance in enumerate(wanted) if utterance in missing])
+        speech.keep([index for index, utterance in zip(chosen, wanted, strict=True) if utterance in missing])
         method, module = self.system.method, self.system.module
         for indices in speech.order(self.batch_seconds).in_order():
             batch = speech.batch(indices, self.device, labelled=False)

@@ -1,28 +1,28 @@
 """Which points the tables of an experiment ask for, whichever path then stands for a depth."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
+from asr.paths import parse_path
 from methods.contract import Method, Point
 from workflows.experiment import Experiment
 from workflows.experiment.entries import Row
 
 
-def table_rows(experiment: Experiment, system: str) -> list[Row]:
-    """The rows of all tables that show a system."""
-    return [row for table in experiment.tables.values() for row in table.rows.values() if row.system == system]
-
-
-def wanted_points(experiment: Experiment, system: str, points: list[Point]) -> list[Point]:
-    """Points that may stand in a table: the row's path or point, or every offered point of the row's depth.
+def wanted_points(
+    experiment: Experiment, system: str, points: list[Point], rows: Sequence[Row] | None = None
+) -> list[Point]:
+    """Points that may stand in a table: the row's path or point, or every offered point of the row's depth. `rows` are
+    those that are asked about; None: all that show the system, and the further paths that it is evaluated at.
 
     A system without rows gives all its points, so that it has costs.
     """
-    rows = table_rows(experiment, system)
+    further = {parse_path(row.path) for row in rows or () if row.path is not None}
+    if rows is None:
+        rows, further = experiment.rows_of(system), set(experiment.further_paths(system))
     if not rows:
         return points
     depths = {row.depth for row in rows if row.depth is not None}
     named = {row.point for row in rows}
-    further = set(experiment.further_paths(system))
     return [
         point
         for point in points
