@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,8 +47,16 @@ class Foldable(Settings):
     training_path: str | list[int] | None = None
     alpha_p: float = Field(0.25, ge=0)
     alpha_kl: float = Field(0.1, ge=0)
+    deep_from: float = Field(0.0, ge=0, lt=1)
+    """Before this share of the steps the seed trains alone, on transcripts."""
     target: Literal["teacher", "deep", "both"] = "teacher"
     """Whose distribution the seed's KL term reads. both: the sum of the two terms."""
+
+    @model_validator(mode="after")
+    def _a_seed_that_trains_alone_has_a_loss(self) -> "Foldable":
+        if self.deep_from and self.alpha_p == 0:
+            raise ValueError("deep_from: until the deep pass sets in the seed trains alone, and alpha_p is 0")
+        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +120,8 @@ class Distillation(Method):
 
     def losses(self, module: nn.Module, batch: Batch, step: Step) -> dict[str, Tensor]:
         config, folding = self.config, self.folding
+        if folding is not None and not folding.config.deep_has_set_in(step):
+            return folding.losses(module, batch, step)  # the seed alone
         teacher = self._teacher(batch)
         path = (1,) * module.layers if folding is None else folding.deepest_path(step)
         drop, seed_drop = self._layer_drops(module, sum(path), step)

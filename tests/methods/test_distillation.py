@@ -139,6 +139,20 @@ def test_a_foldable_student_against_a_hand_calculation(target):
     assert method.selection_term(terms) == "deep.ctc" in terms
 
 
+def test_before_the_deep_pass_sets_in_a_foldable_student_trains_its_seed_alone():
+    foldable = {"depth": 4, "alpha_p": 0.5, "alpha_kl": 0.2, "deep_from": 0.5}
+    method, module = distillation(kl_weight=0.3, hidden_weight=2.0, foldable=foldable)
+    data = batch()
+    terms = method.losses(module, data, Step("train", 4, 0, steps=10))
+    ones = module.loss(module.outputs(module.encode(data.inputs, data.input_lengths, (1, 1)), data), data)
+    torch.testing.assert_close(terms["total"], 0.5 * ones["total"])
+    assert terms.keys() == {"total", "blank_fraction", "seed.ctc", "seed.attention", "seed.blank_fraction"}
+    later = method.losses(module, data, Step("train", 5, 0, steps=10))
+    assert {"deep.ctc", "deep.hidden", "seed.kl"} <= later.keys()
+    with pytest.raises(UserError, match="deep_from: until the deep pass sets in the seed trains alone"):
+        distillation(foldable={"depth": 4, "alpha_p": 0, "deep_from": 0.5})
+
+
 def test_without_a_teachers_weight_a_foldable_student_is_that_of_unfolding():
     settings = {"depth": 4, "alpha_p": 0.5, "alpha_kl": 0.2}
     method, module = distillation(kl_weight=0, hidden_weight=0, foldable={**settings, "target": "deep"})
