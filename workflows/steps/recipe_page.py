@@ -26,8 +26,10 @@ def tables(rows: list[Row]) -> str:
     judged = [row for row in rows if row["conditions"] == "judge"]
     for recipe in _values(judged, "recipe"):
         parts += [f"\n### Judged: `{recipe}`\n", judging([row for row in judged if row["recipe"] == recipe])]
-    commits = ", ".join(dict.fromkeys(row["commit"][:7] for row in rows))
-    parts.append(f"\n{len(rows)} trainings, {', '.join(_values(rows, 'processor'))}, commits {commits}.\n")
+    commits = ", ".join(dict.fromkeys(row["commit"][:7] + row["commit"][40:] for row in rows))
+    parts.append(
+        f"\n{len(rows)} trainings, {', '.join(_values(rows, 'processor'))}, commits {commits} (+: with changes).\n"
+    )
     return "\n".join(parts)
 
 
