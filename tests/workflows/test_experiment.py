@@ -344,8 +344,17 @@ def test_the_base_holds_no_size_and_no_experiment_has_another_ones():
         assert system.keys() <= {"family", "method", "backbone", "settings", "training", "evaluate", "decodes"}, name
         assert system.get("backbone", {}).keys() <= {"layers"}, name
         assert system.get("training", {"of_source": None}).keys() == {"of_source"}, name
-    for experiment in ("smoke", "mini", "paper_librispeech"):
+    for experiment in ("smoke", "paper_librispeech"):
         assert [path.stem for path, _ in chain_of(Path(f"config/{experiment}.yaml"))] == [experiment, "sisters", "base"]
+
+
+def test_mini_is_mini_cpu_at_three_times_the_width():
+    small, large = load_experiment("mini_cpu"), load_experiment("mini")
+    assert list(small.systems) == list(large.systems) and list(small.tables) == list(large.tables)
+    assert small.trainings == large.trainings
+    for name in ("a12", "f6", "w12", "fw6", "fh3"):
+        widths = [each.backbone_of(name)["settings"]["width"] for each in (small, large)]
+        assert widths[1] == 3 * widths[0], name
 
 
 def test_every_committed_experiment_is_valid():
