@@ -60,8 +60,9 @@ def bring(experiment: Experiment, reference: Path, results: Path) -> list[str]:
             _accept(product, product.folder)
     lines.append(f"{_count(brought)} of {reference}: taken as done")
     plan = Plan(experiment, results)
-    lines += [f"  {name}: {why}" for name, why in plan.reasons.items() if plan.products[name].folder in folders]
-    return lines
+    others = [f"  {name}: {why}" for name, why in plan.reasons.items() if plan.products[name].folder in folders]
+    hint = f"  (python -m workflows.why --experiment {experiment.name} --accept all keeps them as they were made)"
+    return [*lines, *others, *([hint] if others else [])]
 
 
 def bring_data(experiment: Experiment, reference: Path, results: Path) -> bool:

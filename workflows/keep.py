@@ -65,7 +65,7 @@ class Keeper:
         sources = [name for name in self.experiment.needs(system) if not self._goes((name, seed), together)]
         if sources:
             return f"what it was made from is not kept: {', '.join(sources)}"
-        if system in self.experiment.keep_weights:
+        if self.experiment.keeps_weights(*each):
             return None
         derived = [name for name in self._made_of(each) if not self._goes((name, seed), together)]
         return f"one piece with what is derived from it, which is not kept: {', '.join(derived)}" if derived else None
@@ -98,13 +98,15 @@ class Keeper:
         not fit."""
         source, target = piece(self.results, *each), piece(self.reference, *each)
         own = sum((source / name).stat().st_size for name in WEIGHTS if (source / name).is_file())
-        asked = each[0] in self.experiment.keep_weights and (source / WEIGHTS[0]).is_file()
+        asked = self.experiment.keeps_weights(*each) and (source / WEIGHTS[0]).is_file()
+        before = "in the place of an equal system" if self.is_kept(each) else "in the place of another system"
+        replaced = f", {before}" if (target / "system.json").is_file() else ""
         fits = self._weights(besides=target) + own <= self.megabytes * 1e6
         pack(source, target, asked and fits)
         said = f"{_mb(target / ARCHIVE)} of transcripts"
         if asked:
             said += f", weights {own / 1e6:.1f} MB" if fits else f", without weights: {self.megabytes:g} MB are full"
-        return said
+        return said + replaced
 
     def _weights(self, besides: Path) -> int:
         """Bytes that weights take by now."""
@@ -173,7 +175,7 @@ def main() -> None:
     begun = {each: why for each, why in left.items() if named or piece(folders[0], *each).exists()}
     for (system, seed), why in begun.items():
         print(f"not kept {system}, seed {seed}: {why}")
-    if named and begun:
+    if arguments.systems and begun:
         raise UserError(f"{len(begun)} of what was asked for cannot be kept: see above")
     if not chosen:
         raise UserError(f"{folders[0]}: nothing there can be kept")

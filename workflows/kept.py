@@ -6,6 +6,7 @@ what analysis reads of the corpus, and what says which recordings it held.
 """
 
 import io
+import lzma
 import shutil
 import tarfile
 from pathlib import Path
@@ -73,9 +74,9 @@ def unpack(source: Path, target: Path) -> None:
                 (stage / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source / name, stage / name)
         try:
-            with tarfile.open(source / ARCHIVE) as archive:
+            with tarfile.open(source / ARCHIVE, "r:xz") as archive:
                 archive.extractall(stage, filter="data")
-        except (OSError, EOFError, tarfile.TarError) as error:
+        except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
             raise UserError(f"{source / ARCHIVE}: cannot be unpacked ({error})") from None
         shutil.rmtree(target, ignore_errors=True)
         stage.replace(target)

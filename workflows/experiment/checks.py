@@ -29,9 +29,11 @@ def check_names(experiment: Experiment) -> None:
     _check_tables_and_figures(experiment)
     if experiment.headline is not None:
         _must_exist("system", experiment.headline, experiment.systems, "headline")
-    _each_once("keep_weights", experiment.keep_weights)
-    for name in experiment.keep_weights:
-        _must_exist("system", name, experiment.systems, "keep_weights")
+    _each_once("keep_weights.systems", experiment.keep_weights.systems)
+    for name in experiment.keep_weights.systems:
+        _must_exist("system", name, experiment.systems, "keep_weights.systems")
+    for seed in experiment.keep_weights.seeds or ():
+        _must_exist("seed", str(seed), [*map(str, experiment.all_seeds)], "keep_weights.seeds")
     for name, system in experiment.systems.items():
         _check_method(experiment, system.method, f"systems.{name}.method")
         for needed in experiment.starts_from(name):

@@ -61,6 +61,14 @@ class FamilyEntry(Settings):
     """Which of the experiment's decodes apply; None: all."""
 
 
+class KeptWeights(Settings):
+    """Systems whose weights stay beside their committed results, so that others can be made from them elsewhere."""
+
+    systems: list[str] = []
+    seeds: list[int] | None = None
+    """None: all of theirs."""
+
+
 class ShareOfSource(Settings):
     """A training said as a share of that of the system at the beginning of the lineage, the first `source`."""
 

@@ -16,6 +16,7 @@ from workflows.experiment.entries import (
     CorpusEntry,
     FamilyEntry,
     FigureEntry,
+    KeptWeights,
     MeasureSettings,
     NormaliserEntry,
     Row,
@@ -70,9 +71,8 @@ class Experiment(Settings):
     seeds: Seeds = [0]
     """Every system is trained once for each, unless it has seeds of its own."""
     systems: dict[str, SystemEntry] = Field(min_length=1)
-    keep_weights: list[str] = []
-    """Systems whose weights stay beside their committed results (`workflows.keep`), so that others can be made from
-    them elsewhere."""
+    keep_weights: KeptWeights = KeptWeights()
+    """What `workflows.keep` keeps beside transcripts and logs."""
     headline: str | None = None
     """The system of which the summary says whether its deepest point beats its seed."""
     parts: dict[str, list[str]] = {}
@@ -93,6 +93,11 @@ class Experiment(Settings):
     def trainings(self) -> list[tuple[str, int]]:
         """Every system with each of its seeds, seed by seed."""
         return [(name, seed) for seed in self.all_seeds for name in self.systems if seed in self.seeds_of(name)]
+
+    def keeps_weights(self, system: str, seed: int) -> bool:
+        """Whether the weights of a training stay beside its committed results."""
+        kept = self.keep_weights
+        return system in kept.systems and (kept.seeds is None or seed in kept.seeds)
 
     def needs(self, system: str) -> list[str]:
         """Systems that training this one reads: every mapping with a `system` in its settings, and what the training of
