@@ -45,9 +45,15 @@ def write_accepted(folder: Path, kind: str, made: str, accepted: str, contents: 
     write_json(folder / FILE, {"brought": False, **found, "schema": SCHEMA, "products": products})
 
 
-def write_brought(folder: Path) -> None:
-    """Note that a system comes from the committed results; nothing more of it is accepted by that."""
-    write_json(folder / FILE, {**_read(folder), "schema": SCHEMA, "brought": True})
+def write_brought(folder: Path, settled: bool) -> None:
+    """Note that a system comes from the committed results; until it is `settled`, what differs between them and the
+    checkout has still to be looked at."""
+    write_json(folder / FILE, {**_read(folder), "schema": SCHEMA, "brought": True, "settled": settled})
+
+
+def is_unsettled(folder: Path) -> bool:
+    """Whether a system was taken from the committed results by a command that did not end."""
+    return is_brought(folder) and not _read(folder).get("settled")
 
 
 def _read(folder: Path | str) -> dict[str, Any]:

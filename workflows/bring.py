@@ -15,16 +15,17 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from asr.corpora.content import content_file
 from common.errors import run
 from workflows.acceptance import accept_today, note_difference
-from workflows.accepted import write_brought
+from workflows.accepted import is_unsettled, write_brought
 from workflows.experiment import Experiment
 from workflows.identity import changes
 from workflows.kept import REFERENCE, data_files, piece, unpack
+from workflows.not_here import recordings_are_here
 from workflows.products import Product
 from workflows.runnable import load_runnable
 from workflows.why import Plan
@@ -43,40 +44,39 @@ def bring(experiment: Experiment, reference: Path, results: Path) -> list[str]:
     lines = [
         f"note: {system}, seed {seed}: a training was begun here; the committed one is left" for system, seed in begun
     ]
-    if not brought:
+    unsettled = [each for each in experiment.trainings if is_unsettled(piece(results, *each))]
+    if not brought and not unsettled:
         return lines
-    data = bring_data(experiment, reference, results)
+    bring_data(experiment, reference, results)
     for each in brought:
         unpack(piece(reference, *each), piece(results, *each))
-        write_brought(piece(results, *each))
+    folders = {piece(results, *each) for each in (*brought, *unsettled)}
     plan = Plan(experiment, results)
-    if data:
-        for product in plan.products.values():
-            if product.kind == "data" or product.kind.startswith("inputs"):
-                _accept(product, plan.identities.data)
-    folders = {piece(results, *each) for each in brought}
+    recordings = recordings_are_here(plan.identities.data, experiment.decoded_sets)
     for product in plan.products.values():
         if product.folder in folders:
             _accept(product, product.folder)
-    lines.append(f"{_count(brought)} of {reference}: taken as done")
+        elif not recordings and product.kind.startswith(("data", "inputs")):
+            _accept(product, plan.identities.data)
+    for folder in folders:
+        write_brought(folder, settled=True)
     plan = Plan(experiment, results)
     others = [f"  {name}: {why}" for name, why in plan.reasons.items() if plan.products[name].folder in folders]
     hint = f"  (python -m workflows.why --experiment {experiment.name} --accept all keeps them as they were made)"
-    return [*lines, *others, *([hint] if others else [])]
+    return [*lines, f"{_count(folders)} of {reference}: taken as done", *others, *([hint] if others else [])]
 
 
-def bring_data(experiment: Experiment, reference: Path, results: Path) -> bool:
-    """Take references and digests into `results`, unless the corpus was prepared there; whether that was done."""
+def bring_data(experiment: Experiment, reference: Path, results: Path) -> None:
+    """Take references and digests into `results`, unless the corpus was prepared there."""
     corpus = experiment.corpus.name
     source, target = reference / "data" / corpus, results / "data" / corpus
     if (target / "corpus.json").is_file() or (target / content_file("train")).is_file():
-        return False
+        return
     for path in data_files(experiment, source):
         place = target / path.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
         os.utime(place)
-    return True
 
 
 def _accept(product: Product, folder: Path) -> None:
@@ -91,9 +91,9 @@ def _accept(product: Product, folder: Path) -> None:
         note_difference(folder, product.kind, found)
 
 
-def _count(pieces: Sequence[tuple[str, int]]) -> str:
-    systems = {system for system, _ in pieces}
-    return f"{len(pieces)} training{'s' * (len(pieces) > 1)} of {len(systems)} system{'s' * (len(systems) > 1)}"
+def _count(folders: Collection[Path]) -> str:
+    systems = {folder.parent.name for folder in folders}
+    return f"{len(folders)} training{'s' * (len(folders) > 1)} of {len(systems)} system{'s' * (len(systems) > 1)}"
 
 
 def main() -> None:

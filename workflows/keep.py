@@ -7,8 +7,8 @@ done.
 A system is kept when it is up to date with its transcripts, costs and studies, and what it was made from is kept. A
 source and everything derived from it are one piece: whoever goes on elsewhere from a source without weights has to
 train it again, and then what was derived from it too. So a source without weights is kept once all that a run makes of
-it is finished. Weights are kept of the systems that the experiment names (`keep_weights`), as long as they fit. Tables
-and verdicts are copied too. `git add` and `git commit` are yours.
+it is finished, earlier with `--incomplete`. Weights are kept of the systems that the experiment names (`keep_weights`),
+as long as they fit. Tables and verdicts are copied too. `git add` and `git commit` are yours.
 """
 
 import argparse
@@ -39,6 +39,8 @@ class Keeper:
     results: Path
     reference: Path
     megabytes: float = MEGABYTES
+    incomplete: bool = False
+    """Whether a source is kept before what is derived from it is finished."""
 
     @cached_property
     def plan(self) -> Plan:
@@ -65,7 +67,7 @@ class Keeper:
         sources = [name for name in self.experiment.needs(system) if not self._goes((name, seed), together)]
         if sources:
             return f"what it was made from is not kept: {', '.join(sources)}"
-        if self.experiment.keeps_weights(*each):
+        if self.incomplete or self.experiment.keeps_weights(*each):
             return None
         derived = [name for name in self._made_of(each) if not self._goes((name, seed), together)]
         return f"one piece with what is derived from it, which is not kept: {', '.join(derived)}" if derived else None
@@ -158,12 +160,14 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, default=REFERENCE, help="folder of all committed results")
     limit = f"what the weights of all systems may take together (default: {MEGABYTES:g})"
     parser.add_argument("--megabytes", type=float, default=MEGABYTES, help=limit)
+    early = "keep a source although not all that is derived from it is finished: elsewhere it is then trained again"
+    parser.add_argument("--incomplete", action="store_true", help=early)
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
     named = arguments.only or arguments.systems or arguments.seeds
     part = asked_of(experiment, arguments) if named else the_whole(experiment)
     folders = arguments.results / experiment.name, arguments.reference / experiment.name
-    keeper = Keeper(experiment, *folders, arguments.megabytes)
+    keeper = Keeper(experiment, *folders, arguments.megabytes, arguments.incomplete)
     chosen, left = keeper.chosen(part)
     if chosen:
         keeper.keep_data()

@@ -14,6 +14,7 @@ from pathlib import Path
 from asr.corpora.content import content_file
 from common.errors import UserError
 from common.files import replacing
+from workflows.accepted import write_brought
 from workflows.experiment import Experiment
 
 REFERENCE = Path("results/reference")
@@ -65,7 +66,8 @@ def _packed(source: Path) -> list[Path]:
 
 
 def unpack(source: Path, target: Path) -> None:
-    """Take a committed system into a results folder, whole or not at all. Raises `UserError` for a damaged archive."""
+    """Take a committed system into a results folder, whole or not at all, and marked as brought. Raises `UserError` for
+    a damaged archive."""
     stage = target.with_name(f".{target.name}.brought")
     shutil.rmtree(stage, ignore_errors=True)
     try:
@@ -78,6 +80,7 @@ def unpack(source: Path, target: Path) -> None:
                 archive.extractall(stage, filter="data")
         except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
             raise UserError(f"{source / ARCHIVE}: cannot be unpacked ({error})") from None
+        write_brought(stage, settled=False)
         shutil.rmtree(target, ignore_errors=True)
         stage.replace(target)
     finally:

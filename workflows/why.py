@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from common.errors import run, unknown
+from common.errors import UserError, run, unknown
 from common.files import read_json
 from workflows.acceptance import EVERY, accept, changed_systems
 from workflows.accepted import accepted_for, is_brought
@@ -58,6 +58,7 @@ class Plan:
     products: dict[str, Product] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.fresh = checked_fresh(self.fresh)
         self.identities = Identities(self.experiment, self.results)
         for product in self._all():
             self.products[product.name] = product
@@ -277,6 +278,14 @@ def said_first(plan: Plan, part: Part | None = None) -> list[str]:
     ]
 
 
+def say_first(plan: Plan, part: Part) -> None:
+    """Say on standard error what `said_first` says: hours of work may hang on it. Raises `UserError` where a run of the
+    part must not begin."""
+    sys.stderr.writelines(f"{line}\n" for line in said_first(plan, part))
+    if lines := plan.refused(part):
+        raise UserError("\n".join(lines))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m workflows.why", description="What would be made again, and which part of its identity changed."
@@ -295,7 +304,7 @@ def main() -> None:
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
     part = asked_of(experiment, arguments)
-    plan = Plan(experiment, arguments.results / experiment.name, checked_fresh(arguments.fresh))
+    plan = Plan(experiment, arguments.results / experiment.name, arguments.fresh)
     if arguments.force:
         files = files_to_force(plan, part)
         print(shlex.join(["--forcerun", *files]) if files else "")
