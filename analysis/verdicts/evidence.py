@@ -86,8 +86,8 @@ class Evidence:
             found = self.row(name)
         except NotTestedHere:
             return name
-        point = found.first.point
-        return f"{point.system}@{point.id if point.settings else point.depth or point.shown}"
+        point, best = found.first.point, " by its best path" if found.first.best else ""
+        return f"{point.system}@{point.id if point.settings else point.depth or point.shown}{best}"
 
     @property
     def known_sets(self) -> set[str]:

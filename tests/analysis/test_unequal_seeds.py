@@ -125,19 +125,23 @@ def test_a_pooled_variance_weighs_by_degrees_of_freedom():
 
 
 def test_the_report_shows_seeds_that_are_there_and_names_those_that_lack(tmp_path):
-    """Five seeds are wanted of f6, three of the others; all have two, a12 three."""
-    folder = results_folder.make(tmp_path / "tiny", (0, 1, 2))
+    """Five seeds are wanted of f6, three of the others; all have two, a12 and w6 three."""
+    folder = results_folder.add_family(results_folder.make(tmp_path / "tiny", (0, 1, 2)), (0, 1, 2))
     values = json.loads((folder / "experiment.json").read_text())
     values["systems"]["f6"]["seeds"] = [*range(5)]
     results_folder.write_json(folder / "experiment.json", values)
-    there = {name: [0, 1, 2] if name == "a12" else [0, 1] for name in values["systems"]}
-    results_folder.write_json(folder / "made.json", {"schema": 2, "systems": there, "studies": {}, "not_made": {}})
+    there = {name: [0, 1, 2] if name in ("a12", "w6") else [0, 1] for name in values["systems"]}
+    made = {"schema": 2, "systems": there, "studies": {"sensitivity of w12": [1]}, "not_made": {}}
+    results_folder.write_json(folder / "made.json", made)
     results = Results(folder)
     said = not_made(results.whole, results.made)
-    others = ", ".join(name for name in values["systems"] if name not in ("a12", "f6"))
+    others = ", ".join(name for name in values["systems"] if name not in ("a12", "w6", "f6"))
     assert said == f"Made with some of their seeds so far: 2 of 3 seeds ({others}), 2 of 5 seeds (f6)."
     shown = content(results)
     assert shown["seeds"] == [2, 3] and shown["not_made"] == said
-    assert dict(facts(results))["Seeds"] == "3 (0, 1, 2) of a12; 2 (0, 1) of the others"
-    (table, *_) = (view.table for view, _ in shown["tables"])
+    assert dict(facts(results))["Seeds"] == "3 (0, 1, 2) of a12, w6; 2 (0, 1) of the others"
+    table, _, by_set, _ = (view.table for view, _ in shown["tables"])
     assert [row["seeds"] for row in table.rows if row["system"] in ("a12", "f6")] == [3, 2, 2, 2, 2]
+    row = next(row for row in by_set.rows if row["system"] == "w6")
+    assert row["wer_test_clean"][1].endswith(" (3 seeds)") and row["star_test_clean"][1].endswith("/2")
+    assert {row["seed"] for row in shown["sensitivity"].table.rows} == {1}

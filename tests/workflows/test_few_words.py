@@ -110,9 +110,12 @@ def test_tables_read_many_words_and_figures_all_paths(made):
 
 
 def test_the_spread_over_paths_is_that_of_the_decode_that_heard_them(made, tmp_path):
-    path = claims_file(tmp_path, {"spread_below": {**SPREAD["spread_below"], "row": "table1.F4"}})
+    about = {"spread_below": {**SPREAD["spread_below"], "row": "table1.F4"}}
+    path = claims_file(tmp_path, about, rows={"table1": ["F4 best"]})
     results = Results(made)
     evidence = gather(results, read_claims(path), path)
+    labels = [evidence.label(f"table1.{name}") for name in ("F4", "F4 best")]
+    assert labels == ["f2@3", "f2@3 by its best path"]
     _, mean = evidence.path_spread("table1.F4", [0])
     points = [point for point in results.points("f2", 0).points if point.depth == 3]
     assert mean == pytest.approx(sum(results.counts(p, "paths", ["test_a", "test_b"]).wer for p in points) / 2)
