@@ -181,6 +181,14 @@ def test_recordings_that_are_others_than_those_that_were_heard_are_said(clone):
     changed(data / "test_b.content.json", content="of another machine")
     arguments = ["--experiment", clone / "tiny.yaml", "--out", data]
     one_clear_error(command("workflows.prepare", *arguments), "sets test_b", "--accept all")
+    cmvn = read(data / "cmvn.json")  # of the same recordings another processor rounds a feature otherwise
+    changed(data / "cmvn.json", mean=[cmvn["mean"][0] + 1e-5, *cmvn["mean"][1:]])
+    assert "train a2, seed 0: cmvn.json: its content" in command("workflows.why", *experiment(clone)).stdout
+    assert bring(clone) == "" and command("workflows.why", *experiment(clone)).stdout.startswith("check: not made yet")
+    notes = read(clone / "tiny/systems/a2/seed0/provenance.json")["accepted"]
+    assert {note["of"]: note["difference"] for note in notes} == dict.fromkeys(
+        ("train", "evaluate", "costs of"), ["cmvn.json: its content"]
+    )
     changed(data / "test_b.content.json", content="of another machine")
     done = snakemake(clone, "-n")  # from here on they are an edit like any other
     assert done.returncode == 1 and "evaluate a2, seed 0 needs them" in done.stderr
