@@ -217,6 +217,22 @@ def test_a_piece_is_kept_whole_or_not(run, tmp_path):
     assert done.returncode == 1 and "not kept a4" in done.stdout
 
 
+def test_what_was_decoded_and_measured_is_accepted_by_a_further_word(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "tiny", ignore=shutil.ignore_patterns("audio", "work"))
+    text = (run.parent / "tiny.yaml").read_text()
+    (tmp_path / "tiny.yaml").write_text(text.replace("decoding_batch_seconds: 12\nseeds", "seeds", 1))
+    arguments = ["--experiment", tmp_path / "tiny.yaml", "--results", tmp_path]
+    lines = ["evaluate a4, seed 0: settings.batch_seconds: 12.0 -> 120.0", "weight errors of a4, seed 0: "]
+    said = command("workflows.why", *arguments).stdout
+    assert all(line in said for line in lines) and "\ntrain a4" not in said, said
+    one_clear_error(command("workflows.why", *arguments, "--accept", "a4"), "nothing of it has changed")
+    done = command("workflows.why", *arguments, "--accept", "a4", "--everything")
+    assert "accepted for a4: settings.batch_seconds: 12.0 -> 120.0" in done.stdout, done.stdout + done.stderr
+    assert not [line for line in lines if line in done.stdout] and "evaluate a2, seed 0: " in done.stdout
+    notes = read(copy / "systems/a4/seed0/provenance.json")["accepted"]
+    assert [note["of"] for note in notes] == ["evaluate", "weight errors of"]
+
+
 def test_nothing_is_brought_where_nothing_is_kept_and_a_damaged_archive_is_named(clone):
     done = command("workflows.bring", *experiment(clone), "--reference", clone / "nothing")
     assert (done.returncode, done.stderr) == (0, "") and not (clone / "tiny").exists()
