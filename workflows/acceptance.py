@@ -19,11 +19,11 @@ EVERY = "all"
 OUTPUTS = ("model.safetensors", "system.json", "provenance.json", "log.jsonl")
 
 
-def accept(products: Iterable[Product], system: str) -> list[str]:
-    """Keep what was trained of `system`, all seeds that are finished, and what was decoded and measured of it too where
-    it was taken from committed results; return the differences. `products` are those of the experiment. Raises
-    `UserError` where there is nothing to keep, or nothing that changed."""
-    finished = [product for product in products if product.system == system and _may_be_kept(product)]
+def accept(products: Iterable[Product], system: str, everything: bool = False) -> list[str]:
+    """Keep what was trained of `system`, all seeds that are finished; and what was decoded and measured of it too, with
+    `everything` or where it was taken from committed results; return the differences. `products` are those of the
+    experiment. Raises `UserError` where there is nothing to keep, or nothing that changed."""
+    finished = [product for product in products if product.system == system and _may_be_kept(product, everything)]
     if not finished:
         raise UserError(f"{system}: there is no finished result to keep")
     for product in finished:
@@ -35,14 +35,14 @@ def accept(products: Iterable[Product], system: str) -> list[str]:
     return accepted
 
 
-def changed_systems(products: Iterable[Product]) -> list[str]:
+def changed_systems(products: Iterable[Product], everything: bool = False) -> list[str]:
     """The systems of which something could be accepted."""
-    finished = [product for product in products if product.system and _may_be_kept(product) and product.written]
+    finished = [each for each in products if each.system and _may_be_kept(each, everything) and each.written]
     return list(dict.fromkeys(each.system for each in finished if changes(each.written, each.today)))
 
 
-def _may_be_kept(product: Product) -> bool:
-    return product.made.is_file() and (product.is_training or is_brought(product.folder))
+def _may_be_kept(product: Product, everything: bool) -> bool:
+    return product.made.is_file() and (everything or product.is_training or is_brought(product.folder))
 
 
 def accept_changes(products: Iterable[Product]) -> list[str]:
@@ -52,6 +52,7 @@ def accept_changes(products: Iterable[Product]) -> list[str]:
         if found := changes(product.written, product.today):
             accept_today(product, product.folder)
             note_difference(product.folder, product.kind, found)
+            _touch(product)
             accepted += found
     return list(dict.fromkeys(accepted))
 
@@ -67,7 +68,11 @@ def note_difference(folder: Path, kind: str, found: list[str]) -> None:
     provenance, when = read_json(folder / "provenance.json"), datetime.now(UTC).isoformat(timespec="seconds")
     note = {"when": when, "of": kind, "difference": found, **commit()}
     write_json(folder / "provenance.json", {**provenance, "accepted": [*provenance.get("accepted", []), note]})
-    now = time.time_ns()
-    for name in OUTPUTS:  # newer than what they were made from: Snakemake compares times where contents differ
+
+
+def _touch(product: Product) -> None:
+    """Make a product newer than what it was made from: Snakemake compares times where contents differ."""
+    now, names = time.time_ns(), OUTPUTS if product.is_training else ()
+    for path in (product.made, *(product.folder / name for name in names)):
         with contextlib.suppress(FileNotFoundError):
-            os.utime(folder / name, ns=(now, now))
+            os.utime(path, ns=(now, now))

@@ -5,8 +5,9 @@
 Puts each system of `results/reference/<experiment>` that is not in the results folder there, with the references and
 the digests of the recordings that it heard. Nothing is trained, decoded or measured again for it, though its weights
 may be missing. Where source code or packages are others than those that made it, the difference is accepted: it is
-written into its provenance and stands under the tables. Where settings or recordings are others, it is not: the run
-says so before it trains anything, and `python -m workflows.why --accept SYSTEM` keeps the system all the same.
+written into its provenance and stands under the tables. So are features of the same recordings that another processor
+rounded otherwise. Where settings or recordings are others, it is not: the run says so before it trains anything, and
+`python -m workflows.why --accept SYSTEM` keeps the system all the same.
 
 What is there already is left as it is. Nothing is said where there is nothing to bring.
 """
@@ -21,9 +22,9 @@ from pathlib import Path
 from asr.corpora.content import content_file
 from common.errors import run
 from workflows.acceptance import accept_today, note_difference
-from workflows.accepted import is_unsettled, write_brought
+from workflows.accepted import is_brought, is_unsettled, write_brought
 from workflows.experiment import Experiment
-from workflows.identity import changes
+from workflows.identity import Contents, changes
 from workflows.kept import REFERENCE, data_files, piece, unpack
 from workflows.not_here import recordings_are_here
 from workflows.products import Product
@@ -44,26 +45,34 @@ def bring(experiment: Experiment, reference: Path, results: Path) -> list[str]:
     lines = [
         f"note: {system}, seed {seed}: a training was begun here; the committed one is left" for system, seed in begun
     ]
-    unsettled = [each for each in experiment.trainings if is_unsettled(piece(results, *each))]
-    if not brought and not unsettled:
+    earlier = [each for each in experiment.trainings if is_brought(piece(results, *each))]
+    if not brought and not earlier:
         return lines
     bring_data(experiment, reference, results)
     for each in brought:
         unpack(piece(reference, *each), piece(results, *each))
-    folders = {piece(results, *each) for each in (*brought, *unsettled)}
-    plan = Plan(experiment, results)
-    recordings = recordings_are_here(plan.identities.data, experiment.decoded_sets)
-    for product in plan.products.values():
-        if product.folder in folders:
-            _accept(product, product.folder)
-        elif not recordings and product.kind.startswith(("data", "inputs")):
-            _accept(product, plan.identities.data)
-    for folder in folders:
-        write_brought(folder, settled=True)
+    unsettled = [each for each in (*earlier, *brought) if is_unsettled(piece(results, *each))]
+    folders = {piece(results, *each) for each in unsettled}
+    accept_what_differs(Plan(experiment, results), folders, {piece(results, *each) for each in earlier} - folders)
+    if not folders:
+        return lines
     plan = Plan(experiment, results)
     others = [f"  {name}: {why}" for name, why in plan.reasons.items() if plan.products[name].folder in folders]
     hint = f"  (python -m workflows.why --experiment {experiment.name} --accept all keeps them as they were made)"
     return [*lines, f"{_count(folders)} of {reference}: taken as done", *others, *([hint] if others else [])]
+
+
+def accept_what_differs(plan: Plan, brought: Collection[Path], earlier: Collection[Path]) -> None:
+    """Accept for the systems in the folders `brought` what the checkout has changed, and for these and those that were
+    brought `earlier` other features of the same recordings: another processor rounds otherwise."""
+    recordings = recordings_are_here(plan.identities.data, plan.experiment.decoded_sets)
+    for product in plan.products.values():
+        if product.folder in brought or product.folder in earlier:
+            _accept(product, product.folder, product.folder in brought)
+        elif not recordings and product.kind.startswith(("data", "inputs")):
+            _accept(product, plan.identities.data, bool(brought))
+    for folder in brought:
+        write_brought(folder, settled=True)
 
 
 def bring_data(experiment: Experiment, reference: Path, results: Path) -> None:
@@ -79,16 +88,24 @@ def bring_data(experiment: Experiment, reference: Path, results: Path) -> None:
         os.utime(place)
 
 
-def _accept(product: Product, folder: Path) -> None:
-    """Accept what differs of a product, if that is the checkout alone."""
+def _accept(product: Product, folder: Path, checkout: bool) -> None:
+    """Accept what differs of a product, if that is features of the same recordings, and with `checkout` what the
+    checkout runs."""
     if product.written is None or not (found := changes(product.written, product.today)):
         return
-    earlier, today = ({**each["recipe"]} for each in (product.written, product.today))
-    if earlier["settings"] != today["settings"] or product.written["contents"] != product.today["contents"]:
-        return
-    accept_today(product, folder)
-    if product.system:
-        note_difference(folder, product.kind, found)
+    earlier, today = product.written, product.today
+    same = earlier["recipe"]["settings"] == today["recipe"]["settings"]
+    same = same and (checkout or earlier["recipe"] == today["recipe"])
+    if same and _without_features(earlier["contents"]) == _without_features(today["contents"]):
+        accept_today(product, folder)
+        if product.system:
+            note_difference(folder, product.kind, found)
+
+
+def _without_features(contents: Contents) -> Contents:
+    """What was read, features and their statistics apart."""
+    names = {name: Path(name).name for name in contents}
+    return {key: contents[key] for key, name in names.items() if not name.startswith(("features_", "cmvn."))}
 
 
 def _count(folders: Collection[Path]) -> str:

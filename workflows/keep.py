@@ -24,7 +24,8 @@ from workflows.accepted import is_brought
 from workflows.experiment import Experiment, load_experiment
 from workflows.kept import ARCHIVE, PLAIN, REFERENCE, SHOWN, WEIGHTS, data_files, pack, piece
 from workflows.part import Part, add_arguments, asked_of, in_no_part, the_whole
-from workflows.why import Plan
+from workflows.products import Product
+from workflows.why import SHOWN_OF_SYSTEMS, Plan
 
 Piece = tuple[str, int]
 MEGABYTES = 30.0
@@ -47,9 +48,19 @@ class Keeper:
         return Plan(self.experiment, self.results)
 
     def lacks(self, each: Piece) -> list[str]:
-        """What of a system is not up to date, each with its reason."""
-        names = [name for name, product in self.plan.products.items() if (product.system, product.seed) == each]
-        return [f"{name}: {self.plan.reasons[name]}" for name in names if name in self.plan.reasons]
+        """What of a system is not up to date, each with its reason; studies may be missing."""
+        always, reasons = ("train", *SHOWN_OF_SYSTEMS), self.plan.reasons
+        found = [product for product in self._of(each) if product.kind in always or not reasons[product.name].missing]
+        return [f"{product.name}: {reasons[product.name]}" for product in found]
+
+    def missing_studies(self, each: Piece) -> list[str]:
+        """Studies of a system that are not made."""
+        return [product.kind.removesuffix(" of") for product in self._of(each)]
+
+    def _of(self, each: Piece) -> list[Product]:
+        """Products of a system that are missing or not up to date."""
+        products = (product for name, product in self.plan.products.items() if name in self.plan.reasons)
+        return [product for product in products if (product.system, product.seed) == each]
 
     def is_kept(self, each: Piece) -> bool:
         """Whether the committed results hold this very system."""
@@ -69,11 +80,12 @@ class Keeper:
             return f"what it was made from is not kept: {', '.join(sources)}"
         if self.incomplete or self.experiment.keeps_weights(*each):
             return None
-        derived = [name for name in self._made_of(each) if not self._goes((name, seed), together)]
+        derived = [name for name in self._made_of(each) if not self._goes((name, seed), together, as_it_is=True)]
         return f"one piece with what is derived from it, which is not kept: {', '.join(derived)}" if derived else None
 
-    def _goes(self, each: Piece, together: set[Piece]) -> bool:
-        return each in together or self.is_kept(each)
+    def _goes(self, each: Piece, together: set[Piece], as_it_is: bool = False) -> bool:
+        """Whether a system is kept too, or was; `as_it_is`: and is up to date."""
+        return each in together or (self.is_kept(each) and not (as_it_is and self.lacks(each)))
 
     def _made_of(self, each: Piece) -> list[str]:
         """Systems that read this one when they train, as far as a run makes them that is asked for nothing, or they
@@ -108,7 +120,8 @@ class Keeper:
         said = f"{_mb(target / ARCHIVE)} of transcripts"
         if asked:
             said += f", weights {own / 1e6:.1f} MB" if fits else f", without weights: {self.megabytes:g} MB are full"
-        return said + replaced
+        missing = self.missing_studies(each)
+        return said + replaced + (f", without {', '.join(missing)}" if missing else "")
 
     def _weights(self, besides: Path) -> int:
         """Bytes that weights take by now."""

@@ -10,7 +10,8 @@ What stands beside each result knows more: with `--force` that decides, in a fol
 too.
 
 An accepted system is not trained again for today's change. The difference is written into its provenance and stands
-under every table that shows it. What is cheap (decoding, costs, tables) is made again all the same.
+under every table that shows it. What takes less time (decoding, costs, tables) is made again all the same, unless
+`--everything` keeps it too.
 """
 
 import argparse
@@ -294,6 +295,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results")
     kept = f"keep this system as it is; {EVERY}: every one of which something has changed"
     parser.add_argument("--accept", metavar="SYSTEM", action="append", default=[], help=kept)
+    parser.add_argument("--everything", action="store_true", help="with --accept: what was decoded and measured too")
     parser.add_argument(
         "--fresh", default="", metavar="1|sources", help="train anew what is asked for, or what lacks its weights here"
     )
@@ -309,10 +311,12 @@ def main() -> None:
         files = files_to_force(plan, part)
         print(shlex.join(["--forcerun", *files]) if files else "")
         return
-    for system in changed_systems(plan.products.values()) if EVERY in arguments.accept else arguments.accept:
+    products, everything = [*plan.products.values()], arguments.everything
+    systems = changed_systems(products, everything) if EVERY in arguments.accept else arguments.accept
+    for system in systems:
         if system not in experiment.systems:
             raise unknown("system", system, experiment.systems, experiment.name)
-        for line in accept(plan.products.values(), system):
+        for line in accept(products, system, everything):
             print(f"accepted for {system}: {line}")
     if arguments.accept:
         plan = replace(plan, products={})

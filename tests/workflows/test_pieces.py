@@ -181,6 +181,14 @@ def test_recordings_that_are_others_than_those_that_were_heard_are_said(clone):
     changed(data / "test_b.content.json", content="of another machine")
     arguments = ["--experiment", clone / "tiny.yaml", "--out", data]
     one_clear_error(command("workflows.prepare", *arguments), "sets test_b", "--accept all")
+    cmvn = read(data / "cmvn.json")  # of the same recordings another processor rounds a feature otherwise
+    changed(data / "cmvn.json", mean=[cmvn["mean"][0] + 1e-5, *cmvn["mean"][1:]])
+    assert "train a2, seed 0: cmvn.json: its content" in command("workflows.why", *experiment(clone)).stdout
+    assert bring(clone) == "" and command("workflows.why", *experiment(clone)).stdout.startswith("check: not made yet")
+    notes = read(clone / "tiny/systems/a2/seed0/provenance.json")["accepted"]
+    assert {note["of"]: note["difference"] for note in notes} == dict.fromkeys(
+        ("train", "evaluate", "costs of"), ["cmvn.json: its content"]
+    )
     changed(data / "test_b.content.json", content="of another machine")
     done = snakemake(clone, "-n")  # from here on they are an edit like any other
     assert done.returncode == 1 and "evaluate a2, seed 0 needs them" in done.stderr
@@ -191,12 +199,13 @@ def test_a_piece_is_kept_whole_or_not(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "tiny", ignore=shutil.ignore_patterns("audio", "work"))
     shutil.copy(run.parent / "tiny.yaml", tmp_path)
     (copy / "systems/f2_half_int4/seed0/eval/points.json").unlink()
+    (copy / "systems/a4/seed0/weight_errors.json").unlink()  # a study, which another part may ask for
     where = [*experiment(tmp_path), "--reference", tmp_path / "reference"]
     said = command("workflows.keep", *where, "--megabytes", "0.01").stdout
     assert "not kept f2_half_int4, seed 0: evaluate f2_half_int4, seed 0: not made yet" in said
     piece = "one piece with what is derived from it, which is not kept: "
     assert all(f"not kept {name}, seed 0: {piece}f2_half_int4\n" in said for name in ("f2", "f2_half")), said
-    assert "kept a4, seed 0: " in said and "without weights: 0.01 MB are full" in said
+    assert "kept a4, seed 0: " in said and "without weights: 0.01 MB are full, without weight errors\n" in said
     done = command("workflows.keep", *where, "--systems", "f2")
     assert done.returncode == 1 and done.stdout == f"not kept f2, seed 0: {piece}f2_half, f2_half_int4\n"
     assert command("workflows.keep", *where, "--systems", "f2", "--incomplete").returncode == 0
@@ -206,6 +215,22 @@ def test_a_piece_is_kept_whole_or_not(run, tmp_path):
     changed(copy / "data/synth/dev.content.json", content="others")
     done = command("workflows.keep", *where, "--systems", "a4")
     assert done.returncode == 1 and "not kept a4" in done.stdout
+
+
+def test_what_was_decoded_and_measured_is_accepted_by_a_further_word(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "tiny", ignore=shutil.ignore_patterns("audio", "work"))
+    text = (run.parent / "tiny.yaml").read_text()
+    (tmp_path / "tiny.yaml").write_text(text.replace("decoding_batch_seconds: 12\nseeds", "seeds", 1))
+    arguments = ["--experiment", tmp_path / "tiny.yaml", "--results", tmp_path]
+    lines = ["evaluate a4, seed 0: settings.batch_seconds: 12.0 -> 120.0", "weight errors of a4, seed 0: "]
+    said = command("workflows.why", *arguments).stdout
+    assert all(line in said for line in lines) and "\ntrain a4" not in said, said
+    one_clear_error(command("workflows.why", *arguments, "--accept", "a4"), "nothing of it has changed")
+    done = command("workflows.why", *arguments, "--accept", "a4", "--everything")
+    assert "accepted for a4: settings.batch_seconds: 12.0 -> 120.0" in done.stdout, done.stdout + done.stderr
+    assert not [line for line in lines if line in done.stdout] and "evaluate a2, seed 0: " in done.stdout
+    notes = read(copy / "systems/a4/seed0/provenance.json")["accepted"]
+    assert [note["of"] for note in notes] == ["evaluate", "weight errors of"]
 
 
 def test_nothing_is_brought_where_nothing_is_kept_and_a_damaged_archive_is_named(clone):
