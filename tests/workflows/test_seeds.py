@@ -87,7 +87,9 @@ def test_what_is_there_of_the_seeds_is_shown_and_the_rest_is_named(run, tmp_path
     experiment = load_experiment(str(path))
     plan, asked = Plan(experiment, folder), chosen_part(experiment, seeds="0")
     assert plan.made() == asked
-    assert [files_to_force(plan, part) for part in (asked, chosen_part(experiment))][1] == [str(folder / "made.json")]
+    changed, named = str(folder / "experiment.json"), str(folder / "made.json")
+    assert files_to_force(plan, asked) == [changed], "the experiment's seeds are written there"
+    assert files_to_force(plan, chosen_part(experiment)) == [changed, named]
     for module, *arguments in (
         ("workflows.check", "--experiment", path, "--out", folder / "experiment.json"),
         ("workflows.made", "--experiment", path, "--systems", "a4=0", "--out", folder / "made.json"),
