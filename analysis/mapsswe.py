@@ -24,7 +24,7 @@ def main() -> None:
     from analysis.scoring.trn import read_trn
     from analysis.significance.mapsswe import mapsswe, warnings
 
-    scorer = Scorer(load_normaliser(arguments.normaliser, arguments.glm, "--normaliser"))
+    scorer = Scorer(load_normaliser(arguments.normaliser, arguments.glm, "--normaliser", arguments.score))
     reference = read_trn(arguments.reference)
     result = mapsswe([tuple(scorer.align(reference, read_trn(path)) for path in (arguments.a, arguments.b))])
     if arguments.json:

@@ -42,6 +42,8 @@ def render(folder: Path, claims: Path | None = None) -> tuple[dict[Path, bytes],
     tables += [table for table in (cost_table(results), decode_table(results)) if table.rows]
     tables = [replace(table, notes=[*table.notes, results.normaliser.note]) for table in tables or [points]]
     tables += [table for table in (sensitivity_table(results), weight_error_table(results)) if table.rows]
+    if experiment.score == "characters":
+        tables, points = [table.of_characters() for table in tables], points.of_characters()
     contents = {folder / "tables" / "points.csv": to_csv(points).encode()}
     for table in tables:
         contents |= {path: text.encode() for path, text in files(table, folder / "tables").items()}

@@ -68,8 +68,12 @@ def content(results) -> dict[str, Any]:
     costs, alignments = cost_table(results), viewer(results)
     charts = {"cost": cost_chart(results), "learning": learning_chart(results), "figures": figures}
 
-    def shown(table):
-        return view(table, experiment.name) if table is not None and table.rows else None
+    def shown(table, counted=True):
+        """`counted`: what it says of errors and words is of this experiment's transcripts."""
+        if table is None or not table.rows:
+            return None
+        by_characters = counted and experiment.score == "characters"
+        return view(table.of_characters() if by_characters else table, experiment.name)
 
     def both(table, spec):
         families = experiment.family_notes(row.system for row in spec.rows.values())
@@ -89,18 +93,18 @@ def content(results) -> dict[str, Any]:
         "tables": [both(*pair) for pair in zip(tables, experiment.tables.values(), strict=True)],
         "further": shown(decode_table(results)),
         "claims": verdicts,
-        "claims_view": shown(claims_table(verdicts, experiment.name)) if verdicts else None,
+        "claims_view": shown(claims_table(verdicts, experiment.name), counted=False) if verdicts else None,
         "drawing": (WIDTH, HEIGHT),
         "viewer": alignments,
         "examples": shown(example_table(alignments, experiment.name)) if alignments else None,
         "facts": facts(results),
-        "corpus": shown(set_table(results)),
+        "corpus": shown(set_table(results), counted=False),
         "systems": shown(system_table(results)),
         "learning": charts["learning"],
         "rules": shown(rule_times(results)),
         "jobs": shown(job_table(results)),
         "provenance": shown(provenance_table(results)),
-        "data": embedded({**charts, "viewer": alignments}),
+        "data": embedded({**charts, "viewer": alignments, "rate": experiment.rate, "score": experiment.score}),
     }
 
 

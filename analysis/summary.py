@@ -49,7 +49,7 @@ COLUMNS = {
 }
 """Of a table's kind: column to heading. A Table 2 has those of its sets."""
 SHOWN = ("table1", "table2")
-"""The kinds of tables that are printed unless tables are asked for."""
+"""The kinds of tables that are printed unless tables are asked for; where there are none, all are."""
 WHOLE, BESIDE = "all", "ours beside the paper's"
 
 
@@ -58,7 +58,7 @@ def asked_tables(tables: Mapping[str, Any], parts: Mapping[str, Sequence[str]], 
     was asked for none of these."""
     named, shown = ([name.strip() for name in text.split(",") if name.strip()] for text in (only, systems))
     if WHOLE in named or not (named or shown):
-        return [name for name, table in tables.items() if table["kind"] in SHOWN]
+        return [name for name, table in tables.items() if table["kind"] in SHOWN] or [*tables]
     names = {name for each in named for name in parts.get(each, [each])}
     rows = {name: {row["system"] for row in table["rows"].values()} for name, table in tables.items()}
     return [name for name, table in tables.items() if name in names or rows[name].intersection(shown)]
@@ -69,9 +69,11 @@ def main_table(path: Path, kind: str) -> str:
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         columns = COLUMNS[kind] if kind in COLUMNS else columns_by_set(reader.fieldnames or [])
-        cells = [*reader]
+        cells, rate = [*reader], "cer" if "cer" in (reader.fieldnames or []) else "wer"
+    if rate == "cer":
+        columns = {"cer" if key == "wer" else key: heading.replace("WER", "CER") for key, heading in columns.items()}
     if len({row["seeds"] for row in cells if row.get("seeds")}) > 1:
-        columns = {**_up_to(columns, "wer"), "seeds": "seeds", **columns}
+        columns = {**_up_to(columns, rate), "seeds": "seeds", **columns}
     rows = [[_shown(key, row.get(key, ""), _compared(row)) for key in columns] for row in cells]
     rows.insert(0, [*columns.values()])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -109,7 +111,7 @@ def _shown(key: str, value: str, seeds: int) -> str:
         return "*" if value == "1" else " "
     if key == "bits_a_weight" and value:
         return f"{float(value):.4g}"
-    ours = key in ("params_millions", "difference") or key.startswith("wer")
+    ours = key in ("params_millions", "difference") or key.startswith(("wer", "cer"))
     return f"{float(value):.2f}" if ours and value else value
 
 

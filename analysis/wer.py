@@ -4,6 +4,7 @@ Its 95 % interval is the bootstrap's over speakers, who stand in a file beside t
 either it is over utterances, which is too narrow where the speakers have several each.
 
     python -m analysis.wer REF.trn HYP.trn [--json] [--speakers FILE] [--normaliser NAME] [--glm FILE]
+    python -m analysis.wer REF.trn HYP.trn --score characters
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from analysis.scoring.counts import Counts
-from analysis.scoring.normalise import add_arguments, load_normaliser
+from analysis.scoring.normalise import Normaliser, add_arguments, load_normaliser
 from common.errors import UserError, run
 
 
@@ -20,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.wer", description=__doc__.split("\n\n")[0])
     parser.add_argument("reference", help="reference words, NIST .trn")
     parser.add_argument("hypothesis", help="recognised words of the same utterances, NIST .trn")
-    parser.add_argument("--json", action="store_true", help="keys sub, del, ins, ref_words and wer (in percent)")
+    parser.add_argument("--json", action="store_true", help="keys sub, del, ins, ref_words and wer or cer (in percent)")
     parser.add_argument(
         "--speakers",
         type=Path,
@@ -34,24 +35,24 @@ def main() -> None:
     from analysis.scoring.speakers import name_speakers, speakers_file
     from analysis.scoring.trn import read_trn
 
-    scorer = Scorer(load_normaliser(arguments.normaliser, arguments.glm, "--normaliser"))
+    scorer = Scorer(load_normaliser(arguments.normaliser, arguments.glm, "--normaliser", arguments.score))
     reference, beside = read_trn(arguments.reference), speakers_file(Path(arguments.reference))
     if arguments.speakers or beside.exists():
         reference = name_speakers(reference, arguments.speakers or beside)
     alignment = scorer.align(reference, read_trn(arguments.hypothesis))
     counts = alignment.counts
     if counts.wer is None:
-        raise UserError(f"{arguments.reference}: holds no word, so there is no word error rate")
+        raise UserError(f"{arguments.reference}: holds no word, so there is no error rate")
     if arguments.json:
-        print(json.dumps({**counts.to_json(), "wer": counts.wer}))
+        print(json.dumps({**counts.to_json(), scorer.normaliser.rate.lower(): counts.wer}))
     else:
-        print(show(counts), show_interval(alignment), sep="\n")
+        print(show(counts, scorer.normaliser), show_interval(alignment), sep="\n")
 
 
-def show(counts: Counts) -> str:
+def show(counts: Counts, normaliser: Normaliser) -> str:
     """The counts and their rate as a sentence."""
     return (
-        f"WER {counts.wer:.2f} %  ({counts.errors} errors in {counts.ref_words} words: "
+        f"{normaliser.rate} {counts.wer:.2f} %  ({counts.errors} errors in {counts.ref_words} {normaliser.score}: "
         f"{counts.sub} substitutions, {counts.dele} deletions, {counts.ins} insertions)"
     )
 

@@ -23,7 +23,7 @@ from asr.corpora.register import Entry, read_register
 from common.errors import UserError, run
 from common.files import read_json, sha256, write_json
 from workflows.experiment import Experiment, load_experiment
-from workflows.experiment.decides import corpus_identity, deciding, evaluation_inputs, training_inputs
+from workflows.experiment.decides import corpus_identity, counted, deciding, evaluation_inputs, training_inputs
 from workflows.sources import file_hashes, module_hashes, package_versions
 
 SCHEMA = 1
@@ -108,6 +108,7 @@ class Identities:
             "dev_set": self.experiment.dev_set,
             "batch_seconds": self.experiment.decoding_batch_seconds_of(system),
             "threads": self.experiment.threads,
+            **counted(self.experiment),
         }
         return self._recipe(self._modules(step, system), settings)
 

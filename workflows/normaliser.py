@@ -17,5 +17,5 @@ def chosen_normaliser(experiment: Experiment, where: str) -> NormaliserEntry:
         entry = read_register().get(experiment.corpus.name)
         key = f"{REGISTER}: {experiment.corpus.name}.normaliser"
         chosen = NormaliserEntry(name=entry.normaliser, glm=entry.glm) if entry else NormaliserEntry(name=IDENTITY)
-    load_normaliser(chosen.name, chosen.glm, key)
+    load_normaliser(chosen.name, chosen.glm, key, experiment.score)
     return chosen

@@ -42,7 +42,7 @@ def main() -> None:
     where, folder = str(experiment_file(arguments.experiment)), arguments.results / experiment.name
     findings = list(look(experiment, where, asked, folder))
     if not arguments.quick:
-        findings += step(experiment, where, asked)
+        findings += step(experiment, where, asked, folder / "data" / experiment.corpus.name)
     print("\n".join(table(findings)), flush=True)
     missing = [finding for finding in findings if finding.missing]
     for finding in missing:

@@ -1,9 +1,12 @@
-"""Prepare an experiment's corpus: recordings, manifests, reference transcripts.
+"""Prepare an experiment's corpus: recordings, manifests, reference transcripts. Prints what it holds.
 
     python -m workflows.prepare --experiment smoke --out results/smoke/data/synth
 
 Where results were taken from elsewhere (`workflows.bring`), the digests of the recordings that they heard are there
 already: recordings that are others end the command, after they were written.
+
+Where the length of trainings follows from the corpus, it is known now: so many steps, and how long they will take, from
+a step of each system with random weights.
 """
 
 import argparse
@@ -11,10 +14,13 @@ import sys
 from pathlib import Path
 
 from asr.corpora.content import content_file, set_content
+from asr.corpora.preparation import summary_lines
 from common.errors import UserError, run
 from common.files import write_json
 from workflows.experiment import Experiment, load_experiment
+from workflows.experiment.merging import experiment_file
 from workflows.identity import Identities, identity
+from workflows.part import chosen_part
 
 
 def heard_elsewhere(experiment: Experiment, folder: Path) -> dict[str, str]:
@@ -36,7 +42,7 @@ def main() -> None:
 
     made_from = identity(Identities(experiment, arguments.out, arguments.out).data_recipe(), {})
     heard = heard_elsewhere(experiment, arguments.out)
-    prepare_corpus(experiment, arguments.out)
+    corpus = prepare_corpus(experiment, arguments.out)
     write_json(arguments.out / "data.identity.json", made_from)
     if others := [name for name, content in heard.items() if set_content(arguments.out, name) != content]:
         raise UserError(
@@ -45,6 +51,17 @@ def main() -> None:
             f"--experiment {arguments.experiment} --accept all` keeps the results and says so under the tables, "
             "`make reproduce` with FRESH=sources trains them here"
         )
+    print("\n".join(summary_lines(corpus)), flush=True)
+    if any(experiment.training_of(name).passes for name in experiment.systems):
+        print(foreseen(experiment, str(experiment_file(arguments.experiment)), arguments.out), flush=True)
+
+
+def foreseen(experiment: Experiment, where: str, data: Path) -> str:
+    """How long the trainings of an experiment on prepared data will take, in words."""
+    from workflows.steps.preflight import step
+
+    found = [each for each in step(experiment, where, chosen_part(experiment), data) if each.what == "time"]
+    return "\n".join(f"training will take {each.needed}; {each.found}; decoding is not foreseen" for each in found)
 
 
 if __name__ == "__main__":

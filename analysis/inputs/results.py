@@ -69,7 +69,8 @@ class Results:
     def normaliser(self) -> Normaliser:
         """What is done to all transcripts before they are compared."""
         chosen = self.experiment.normaliser
-        return load_normaliser(chosen.name, chosen.glm, f"{self.folder / 'experiment.json'}: normaliser")
+        where = f"{self.folder / 'experiment.json'}: normaliser"
+        return load_normaliser(chosen.name, chosen.glm, where, self.experiment.score)
 
     @cached_property
     def _scorer(self) -> Scorer:

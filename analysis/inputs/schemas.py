@@ -1,11 +1,13 @@
 """The files that other steps write and analysis reads, as typed objects. `docs/files.md` describes them."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 COSTS_SCHEMA = 2
+WER = re.compile(r"\bWER(?=s?\b)")
 
 
 class Read(BaseModel):
@@ -127,6 +129,8 @@ class Experiment(Read):
     """Of the systems without a family."""
     normaliser: NormaliserName = NormaliserName()
     intervals: Literal["speakers", "utterances"] = "speakers"
+    score: Literal["words", "characters"] = "words"
+    """Of what error rates are made."""
     dev_set: str
     test_sets: list[str]
     further_sets: list[str] = []
@@ -168,6 +172,15 @@ class Experiment(Read):
     def seeds_of(self, system: str) -> list[int]:
         """The training seeds of a system; of what is shown, those that are made."""
         return self.systems[system].seeds or self.seeds
+
+    @property
+    def rate(self) -> str:
+        """What its error rates are called."""
+        return "CER" if self.score == "characters" else "WER"
+
+    def named(self, label: str) -> str:
+        """A label that speaks of the WER, as it is where errors are those of characters."""
+        return WER.sub(self.rate, label)
 
     def sets_of(self, spec: TableSpec) -> list[str]:
         """The sets with a column each in a table."""

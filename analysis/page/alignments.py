@@ -17,6 +17,7 @@ from analysis.inputs.results import Results
 from analysis.inputs.schemas import Point
 from analysis.page.audio import embed, read_cuts, source
 from analysis.scoring.alignment import CORRECT, DELETION, Alignment, align
+from analysis.scoring.characters import in_characters
 from analysis.scoring.trn import Transcript
 from analysis.tables.formats import Column, Table
 from analysis.tables.rows import measure
@@ -198,7 +199,7 @@ def _texts(results: Results, heard: Heard) -> tuple[list[tuple[str, list[str], i
     texts, plain = [], False
     for test_set, scored in zip(results.experiment.test_sets, heard.alignments, strict=True):
         transcript = results.transcript(Path(folder / test_set / f"{heard.point.id}.trn"))
-        shown = scored
+        shown, transcript = scored, in_characters(transcript) if scored.of_characters else transcript
         if not _same_words(scored, transcript):
             shown, plain = align(scored.reference, transcript), True
         for number, utterance in enumerate(scored.reference.lines):

@@ -35,6 +35,8 @@ class Alignment:
     """For each utterance its correct words, substitutions, deletions, insertions: int64, (utterances, 4)."""
     hypothesis: Transcript | None = None
     """The recognised words as they were scored, one for each operation but the deletions."""
+    of_characters: bool = False
+    """Words are characters here (`analysis.scoring.characters`): neighbours are no independent trials."""
 
     @property
     def counts(self) -> Counts:

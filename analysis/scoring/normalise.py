@@ -12,10 +12,15 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.scoring.characters import CHARACTERS, UNITS, WORDS
 from analysis.scoring.glm import Glm, read_glm
 from common.errors import UserError, unknown
 
 IDENTITY = "identity-1"
+BY_CHARACTERS = (
+    "CER: the character error rate; characters are scored as words are, spaces between words count for nothing, and a "
+    "segment of the significance test is a whole utterance."
+)
 HESITATIONS = Path(__file__).parent / "hesitations.glm"
 
 
@@ -54,10 +59,11 @@ NORMALISERS = {
 
 @dataclass(frozen=True, eq=False)
 class Normaliser:
-    """A normaliser ready for use."""
+    """A normaliser ready for use. `score` says of what error rates are made: words, or characters."""
 
     name: str
     rules: Rules
+    score: str = WORDS
     reference_glm: Glm | None = None
     hypothesis_glm: Glm | None = None
 
@@ -66,7 +72,13 @@ class Normaliser:
         """One sentence for the notes of a table."""
         glm = self.reference_glm
         rules = f"; GLM {glm.path.name}, SHA-256 {glm.sha256[:12]}" if glm else ""
-        return f"Text normaliser: {self.name} ({self.rules.description}{rules})."
+        text = f"Text normaliser: {self.name} ({self.rules.description}{rules})."
+        return f"{text} {BY_CHARACTERS}" if self.score == CHARACTERS else text
+
+    @property
+    def rate(self) -> str:
+        """What the error rate is called."""
+        return "CER" if self.score == CHARACTERS else "WER"
 
 
 def check_name(name: str, where: str = "") -> Rules:
@@ -76,25 +88,31 @@ def check_name(name: str, where: str = "") -> Rules:
     return NORMALISERS[name]
 
 
-def load_normaliser(name: str = IDENTITY, glm: Path | str | None = None, where: str = "") -> Normaliser:
-    """The normaliser `name`, with the rules of the GLM file `glm`.
+def load_normaliser(
+    name: str = IDENTITY, glm: Path | str | None = None, where: str = "", score: str = WORDS
+) -> Normaliser:
+    """The normaliser `name`, with the rules of the GLM file `glm`, for a `score` of words or characters.
 
     Without a GLM, the Hub-5 normalisers map hesitations to one class by `analysis/scoring/hesitations.glm`. As in
     hubscr.pl, the rules that the file limits to STM or CTM input are used for the reference or the hypothesis.
 
-    Raises `UserError` for an unknown name, a GLM for a normaliser that takes none, a GLM that cannot be read.
+    Raises `UserError` for an unknown name, a GLM for a normaliser that takes none, a GLM that cannot be read, and for
+    characters with one of the Hub-5 normalisers, whose rules are about words.
     """
     rules = check_name(name, where)
+    if rules.hub5 and score == CHARACTERS:
+        raise UserError(f"{where}: normaliser '{name}' has rules about words; score words, or name another normaliser")
     if not rules.hub5:
         if glm is not None:
             takers = ", ".join(key for key, value in NORMALISERS.items() if value.hub5)
             raise UserError(f"{glm}: normaliser '{name}' takes no GLM; those that do: {takers}")
-        return Normaliser(name, rules)
+        return Normaliser(name, rules, score)
     path = Path(glm or HESITATIONS)
-    return Normaliser(name, rules, read_glm(path, "stm", "ref"), read_glm(path, "ctm", "hyp"))
+    return Normaliser(name, rules, score, read_glm(path, "stm", "ref"), read_glm(path, "ctm", "hyp"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--normaliser` and `--glm`, for every command that scores."""
+    """`--normaliser`, `--glm` and `--score`, for every command that scores."""
     parser.add_argument("--normaliser", default=IDENTITY, metavar="NAME", help=f"one of {', '.join(NORMALISERS)}")
     parser.add_argument("--glm", type=Path, metavar="FILE", help="NIST global mapping file, for the hub5 normalisers")
+    parser.add_argument("--score", choices=UNITS, default=WORDS, help="of what errors are counted (default: words)")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.scoring.alignment import Alignment, align
+from analysis.scoring.characters import CHARACTERS, in_characters
 from analysis.scoring.hub5 import hypothesis_items, reference_items
 from analysis.scoring.lattice import Items, align_items, longest, needs_lattice
 from analysis.scoring.normalise import Normaliser
@@ -50,11 +51,17 @@ class Scorer:
             own = replace(found.reference, speakers=reference.speakers)
             same = self._scored.setdefault(reference, own)  # one object for all systems: compared by `is`
             return replace(found, reference=same)
-        if rules.lower_case:
+        if rules.lower_case or self.normaliser.score == CHARACTERS:
             if reference not in self._references:
-                self._references[reference] = _lower(reference, rules.composed)
-            return align(self._references[reference], _lower(hypothesis, rules.composed))
+                self._references[reference] = self._plain(reference)
+            found = align(self._references[reference], self._plain(hypothesis))
+            return replace(found, of_characters=self.normaliser.score == CHARACTERS)
         return align(reference, hypothesis)
+
+    def _plain(self, transcript: Transcript) -> Transcript:
+        rules = self.normaliser.rules
+        found = _lower(transcript, rules.composed) if rules.lower_case else transcript
+        return in_characters(found) if self.normaliser.score == CHARACTERS else found
 
     def _reference_items(self, reference: Transcript) -> dict[str, Items]:
         """`(uh)` is an optional word, written as it is or as `write_trn` escapes it; a slash is part of its word."""

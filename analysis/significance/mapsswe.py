@@ -55,14 +55,17 @@ def mapsswe(pairs) -> Mapsswe:
 
 
 def segment_differences(a, b):
-    """A's minus B's errors in each segment of one test set (int64), given their two `Alignment`s."""
+    """A's minus B's errors in each segment of one test set (int64), given their two `Alignment`s. Scored by characters
+    an utterance is one segment."""
     from analysis.scoring.segments import segments
 
     if a.reference is not b.reference and a.reference.lines != b.reference.lines:
         raise UserError(
             f"{a.reference.path} and {b.reference.path}: two systems can only be compared on the same reference"
         )
-    errors = segments(a.operations, a.starts, b.operations, b.starts, MIN_CORRECT)
+    # Two correct characters part no segments: the errors of a word, and of its neighbours, belong together.
+    min_correct = len(a.operations) + 1 if a.of_characters else MIN_CORRECT
+    errors = segments(a.operations, a.starts, b.operations, b.starts, min_correct)
     return errors[:, 0] - errors[:, 1]
 
 

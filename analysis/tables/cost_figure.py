@@ -32,9 +32,9 @@ def cost_figure(results: Results) -> dict[str, bytes]:
         rows = figure.subplots(len(titles), 2, squeeze=False, sharey="row")
         for panels, (family, title) in zip(rows, titles.items(), strict=True):
             _draw_family(panels, [point for point in points if point.family == family], title)
-        files = {"svg": drawn_as(figure, "svg")}
+        files = {"svg": drawn_as(figure, "svg", results.experiment.named)}
         figure.set_layout_engine("none")  # the places are found
-        return files | {"pdf": drawn_as(figure, "pdf")}
+        return files | {"pdf": drawn_as(figure, "pdf", results.experiment.named)}
 
 
 def _draw_family(panels, points: Sequence[CostPoint], title: str) -> None:

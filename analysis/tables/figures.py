@@ -71,18 +71,21 @@ def draw_figure(results: Results, name: str) -> dict[str, bytes]:
 
 
 def figure_title(experiment: Experiment, name: str) -> str:
-    """The paper's figure that this one reproduces, and its own name where that is another."""
+    """The paper's figure that this one reproduces, and its own name where that is another; with no table of a paper
+    beside it, it is none of the paper's."""
     if (kind := experiment.figures[name].kind) in OTHERS:
-        return OTHERS[kind].TITLE + ("" if name == kind else f" ({name})")
+        return experiment.named(OTHERS[kind].TITLE) + ("" if name == kind else f" ({name})")
     table = experiment.figures[name].table
     number = 3 if table is not None and experiment.tables[table].published == "paper_table2" else 2
+    if not any(spec.published in COLUMNS for spec in experiment.tables.values()):
+        return experiment.named(f"WER against executed depth ({name})")
     return f"Figure {number}: WER against executed depth" + ("" if name == f"figure{number}" else f" ({name})")
 
 
 def figure_caption(results: Results, name: str) -> str:
     """How the figure is to be read."""
     if (kind := results.experiment.figures[name].kind) in OTHERS:
-        return OTHERS[kind].caption(results, name)
+        return results.experiment.named(OTHERS[kind].caption(results, name))
     sensitivity = figure_sensitivity(results, results.experiment.figures[name])
     published = [panel.title for panel in published_panels(results, name)]
     figure = results.experiment.figures[name]
@@ -102,7 +105,7 @@ def figure_caption(results: Results, name: str) -> str:
             f" Bars: WER of {sensitivity.system} on {sensitivity.set} with one layer left out, the number above is the "
             "layer's place in the drop order; line: the full model."
         )
-    return caption
+    return results.experiment.named(caption)
 
 
 def measured_curve(results: Results, system: str, decode: str) -> Curve:
@@ -204,7 +207,7 @@ def depth_curves(results: Results, name: str) -> dict[str, bytes]:
             _draw(axes, panel.curves, panel.baseline)
             axes.set_title(f"published: {panel.title}", loc="left")
         _legend(figure, spec, layers)
-        return saved(figure)
+        return saved(figure, results.experiment.named)
 
 
 def sensitivity_title(results: Results, found: Sensitivity) -> str:

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from analysis.inputs.schemas import WER
+
 MISSING = "–"
+WER_KEY = re.compile(r"(?<![a-z])wer(?![a-z])")
+CER_KEYS = {"ref_words": "ref_characters", "words": "characters"}
+CER_HEADINGS = {"ref_words": "reference characters", "words": "characters"}
+"""Columns that count words, where characters are counted."""
 ROOM = 10
 """Columns that Markdown and LaTeX have room for."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -79,6 +85,19 @@ class Table:
     pairs: Sequence[tuple[str, str, str]] = field(default=())
     """Columns that say the same of ours and of the paper's: (our key, the paper's, name of the set or "")."""
 
+    def of_characters(self) -> "Table":
+        """The same where errors are those of characters: keys and headings say so."""
+
+        def key(name: str) -> str:
+            return CER_KEYS.get(name, WER_KEY.sub("cer", name))
+
+        columns = [
+            replace(column, key=key(column.key), heading=CER_HEADINGS.get(column.key, _cer(column.heading)))
+            for column in self.columns
+        ]
+        rows = [{key(name): value for name, value in row.items()} for row in self.rows]
+        return replace(self, title=_cer(self.title), columns=columns, rows=rows, notes=[*map(_cer, self.notes)])
+
     def shown(self, wide: bool) -> list[Column]:
         """The columns that people read, with or without the wide ones."""
         return [column for column in self.columns if column.heading and (wide or not column.wide)]
@@ -86,6 +105,10 @@ class Table:
     def texts(self, wide: bool) -> list[list[str]]:
         """What people read in those columns, row by row."""
         return [[_text(row.get(column.key)) for column in self.shown(wide)] for row in self.rows]
+
+
+def _cer(text: str) -> str:
+    return WER.sub("CER", text)
 
 
 def _text(cell) -> str:

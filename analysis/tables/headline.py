@@ -18,6 +18,8 @@ class Headline:
     deepest_depth: int
     seed_wer: float
     deepest_wer: float
+    rate: str
+    """What the error rate is called: WER, or CER."""
     comparison: "Comparison"
     """The deepest depth against the seed depth: negative where deeper is better."""
 
@@ -29,7 +31,7 @@ class Headline:
         verdict = f"is {better}" if found.significant else f"is not significantly {better}"
         return (
             f"{self.system}: depth {self.deepest_depth} {verdict} {'from' if better == 'different' else 'than'} depth "
-            f"{self.seed_depth}: WER {self.seed_wer:.2f} % to {self.deepest_wer:.2f} %, "
+            f"{self.seed_depth}: {self.rate} {self.seed_wer:.2f} % to {self.deepest_wer:.2f} %, "
             f"difference {found.difference:+.2f} (95 % interval {low:+.2f} to {high:+.2f} "
             f"over {self._sample}; {self._tests})"
         )
@@ -104,5 +106,6 @@ def _headline(results, system: str, decode: str) -> Headline:
         deepest_depth=max(depths),
         seed_wer=shallowest.wer(),
         deepest_wer=deepest.wer(),
+        rate=results.experiment.rate,
         comparison=deepest.against(shallowest),
     )

@@ -33,7 +33,7 @@ def results_md(
     parts += _headline_section(headlines, experiment.evidence, bool(lacking))
     for name in experiment.figures:
         parts += _figure_section(results, name)
-    parts += _cost_section() if costs_drawn else []
+    parts += _cost_section(experiment.rate) if costs_drawn else []
     for table in tables:
         parts += _table_section(table)
     return "\n\n".join(part.rstrip() for part in [*parts, *claims, *_run_section(results)]) + "\n"
@@ -57,10 +57,10 @@ def _figure_section(results: Results, name: str) -> list[str]:
     ]
 
 
-def _cost_section() -> list[str]:
+def _cost_section(rate: str) -> list[str]:
     return [
-        "## Cost against WER",
-        f"![WER against stored size and multiply-accumulates, by family](figures/{COSTS}.svg)",
+        f"## Cost against {rate}",
+        f"![{rate} against stored size and multiply-accumulates, by family](figures/{COSTS}.svg)",
         f"{CAPTION} Also as [PDF](figures/{COSTS}.pdf); the numbers as [CSV](tables/costs.csv).",
     ]
 

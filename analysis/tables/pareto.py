@@ -71,7 +71,7 @@ def draw(results: Results, name: str) -> dict[str, bytes]:
             axes.set_title(family or title, loc="left")
         panels[-1].set_xlabel("stored size (MB, 1 000 000 bytes)" if points else "no costs were measured")
         _legend(figure, looks)
-        return saved(figure)
+        return saved(figure, results.experiment.named)
 
 
 def _look(number: int) -> dict[str, str]:

@@ -181,7 +181,7 @@ def draw(results: Results, name: str) -> dict[str, bytes]:
         panels[0][0].set_title(f"{results.experiment.name}: noise of the size of 4-bit rounding", loc="left")
         panels[1][0].set_title("rounding", loc="left")
         _legend(figure, looks)
-        return saved(figure)
+        return saved(figure, results.experiment.named)
 
 
 def _draw_noise(axes, effects: Sequence[Effects], looks: dict, of: Measure) -> None:

@@ -170,9 +170,9 @@ def test_time_is_steps_by_their_number(tiny, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     found = hours(two, costs, dict.fromkeys(costs, (0, 1)), ["student"])
     total = 2 * 8 * (3.0 + 6.0)  # two seeds, eight steps each
-    assert found.needed.startswith(f"{duration(total)}: systems 2 x seeds 2; 1 not stepped")
+    assert found.needed.startswith(f"{duration(total)}: systems 2 x seeds 2 of 8 steps; 1 not stepped")
     more = hours(two, costs, {"a4": (0, 1, 2), "f2": (1,)}, [])
-    assert more.needed == f"{duration(8 * (3 * 3.0 + 6.0))}: systems 2, 4 trainings"
+    assert more.needed == f"{duration(8 * (3 * 3.0 + 6.0))}: systems 2, 4 trainings of 8 steps"
     assert found.found.startswith(f"{duration(total / 4)} on 4") and found.found.endswith("f2, 48 s")
     assert [duration(each) for each in (90, 600, 9000, 864000)] == ["90 s", "10 min", "2.5 h", "10 days"]
 

@@ -93,6 +93,11 @@ def _check_tables_and_figures(experiment: Experiment) -> None:
         if taken := sorted(OF_ANALYSIS & set(names)):
             raise ValueError(f"{key}.{taken[0]}: analysis makes one of that name by itself; take another name")
     for table, entry in experiment.tables.items():
+        if experiment.score == "characters" and entry.published is not None:
+            raise ValueError(
+                f"tables.{table}: published numbers are error rates of words, and score is 'characters'; take kind "
+                "'systems'"
+            )
         _must_exist("decode", entry.decode, experiment.decodes, f"tables.{table}.decode")
         if entry.reference is not None:
             _must_exist("row", entry.reference, entry.rows, f"tables.{table}.reference")

@@ -71,6 +71,7 @@ def evaluation_inputs(experiment: Experiment, system: str) -> dict[str, Any]:
         "paths_chosen_on": experiment.paths_chosen_on,
         "evaluate": experiment.systems[system].evaluate,
         "threads": experiment.threads,
+        **counted(experiment),
     }
 
 
@@ -78,3 +79,8 @@ def _asked(rows: Iterable[Row]) -> list[str]:
     """What some rows ask for, each once, however they are called and ordered."""
     chosen = {"median": [], "best": ["best"]}
     return sorted({json.dumps([row.depth, row.path, row.point, *chosen[row.choose]]) for row in rows})
+
+
+def counted(experiment: Experiment) -> dict[str, str]:
+    """Of what the errors are, by which paths are chosen: said where it is something else than words."""
+    return {} if experiment.score == "words" else {"score": experiment.score}

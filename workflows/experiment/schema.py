@@ -46,6 +46,8 @@ class Experiment(Settings):
     corpus: CorpusEntry
     normaliser: NormaliserEntry | None = None
     """None: the one that `config/corpora.yaml` names for the corpus."""
+    score: Literal["words", "characters"] = "words"
+    """Of what error rates are made: WER, or CER."""
     dev_set: str = "dev"
     test_sets: list[str] = Field(min_length=1)
     paths_chosen_on: Literal["test", "dev"] = "test"

@@ -38,7 +38,7 @@ def in_steps(training: TrainingSettings, seconds: float) -> TrainingSettings:
     if training.passes is None:
         return training
     a_step = training.batch_seconds * training.accumulate * training.devices
-    steps = min(training.steps, max(training.least_steps, round(training.passes * seconds / a_step)))
+    steps = round(max(training.least_steps, min(training.steps, training.passes * seconds / a_step)))
     values = {**_shortened(training, steps), "passes": None, "least_steps": 1}
     return TrainingSettings.model_validate(values)
 

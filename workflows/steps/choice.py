@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.scoring.alignment import align
+from analysis.scoring.characters import CHARACTERS, spelled
 from analysis.scoring.counts import Counts
 from analysis.scoring.median import median_point
 from analysis.scoring.trn import Transcript
@@ -117,7 +118,8 @@ class Chooser:
         counted = []
         for point in candidates:
             found = (decoded[name][point.id] for name in sets)
-            pooled = (counts_of(self.references[name], words) for name, words in zip(sets, found, strict=True))
+            score = self.experiment.score
+            pooled = (counts_of(self.references[name], words, score) for name, words in zip(sets, found, strict=True))
             counted.append((point, sum(pooled, Counts.zero())))
         return counted
 
@@ -142,12 +144,13 @@ def table_points(
     return [point for point in wanted if point.id not in passed_over or point.path in further]
 
 
-def counts_of(reference: Mapping[str, str], hypothesis: Mapping[str, str]) -> Counts:
-    """The counts of what was recognised of a set, both given as utterance id -> words. Raises KeyError for an utterance
-    that the reference lacks."""
+def counts_of(reference: Mapping[str, str], hypothesis: Mapping[str, str], score: str) -> Counts:
+    """The counts of what was recognised of a set, both given as utterance id -> words, by words or by characters.
+    Raises KeyError for an utterance that the reference lacks."""
     spoken = {utterance: reference[utterance] for utterance in hypothesis}
-    return align(_transcript(spoken), _transcript(hypothesis)).counts
+    return align(_transcript(spoken, score), _transcript(hypothesis, score)).counts
 
 
-def _transcript(texts: Mapping[str, str]) -> Transcript:
-    return Transcript(Path("in memory"), {utterance: text.encode() for utterance, text in texts.items()})
+def _transcript(texts: Mapping[str, str], score: str) -> Transcript:
+    parts = spelled if score == CHARACTERS else str
+    return Transcript(Path("in memory"), {utterance: parts(text).encode() for utterance, text in texts.items()})

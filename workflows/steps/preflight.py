@@ -4,6 +4,7 @@ Each check answers with findings, rows of one table. What cannot be known yet is
 """
 
 import importlib.metadata
+import math
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -17,10 +18,12 @@ from asr.corpora.preparation import check_source
 from asr.settings import TrainingSettings
 from baselines.foundation import Foundation
 from common.errors import UserError
+from common.files import read_json
 from methods.contract import Method, number_of_weights
 from workflows.check import checked_methods
 from workflows.devices import visible_devices
 from workflows.experiment import Experiment
+from workflows.experiment.shares import in_steps
 from workflows.part import Part, Seeds, trained_for
 from workflows.provenance import ROOT
 from workflows.steps.cost_rows import vocabulary
@@ -55,8 +58,9 @@ def look(experiment: Experiment, where: str, asked: Part, results: Path) -> Iter
     yield devices(experiment, trained)
 
 
-def step(experiment: Experiment, where: str, asked: Part) -> Iterator[Finding]:
-    """Memory and time, from a step of each system that can be stepped alone: minutes for a large experiment on CPUs."""
+def step(experiment: Experiment, where: str, asked: Part, data: Path) -> Iterator[Finding]:
+    """Memory and time, from a step of each system that can be stepped alone: minutes for a large experiment on CPUs.
+    `data` is the folder of the prepared corpus, which may not be there yet."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     methods = checked_methods(experiment, where, None, lambda system: vocabulary(experiment, system, None))
     trained = trained_for(experiment, asked)
@@ -70,7 +74,7 @@ def step(experiment: Experiment, where: str, asked: Part) -> Iterator[Finding]:
             unknown.append(name)
     if costs:
         yield memory(costs, device)
-        yield hours(experiment, costs, trained, unknown)
+        yield hours(experiment, costs, trained, unknown, speech_seconds(data))
 
 
 def memory(costs: dict[str, StepCost], device: torch.device) -> Finding:
@@ -95,16 +99,26 @@ def device_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def hours(experiment: Experiment, costs: dict[str, StepCost], seeds: Seeds, unknown: list[str]) -> Finding:
-    """The time of all trainings, as measured steps times their number; nothing else is foreseen."""
-    seconds = {name: cost.seconds * experiment.training_of(name).steps for name, cost in costs.items()}
+def speech_seconds(data: Path) -> float:
+    """The length of the training set, without bound where the corpus is not prepared."""
+    prepared = data / "corpus.json"
+    return read_json(prepared)["sets"]["train"]["seconds"] if prepared.is_file() else math.inf
+
+
+def hours(
+    experiment: Experiment, costs: dict[str, StepCost], seeds: Seeds, unknown: list[str], speech: float = math.inf
+) -> Finding:
+    """The time of all trainings, as measured steps times their number; nothing else is foreseen. Passes are counted
+    over so many seconds of `speech`, as many as are allowed where its length is not known."""
+    steps = {name: in_steps(experiment.training_of(name), speech).steps for name in costs}
+    seconds = {name: cost.seconds * steps[name] for name, cost in costs.items()}
     total = sum(each * experiment.training_of(name).devices * len(seeds[name]) for name, each in seconds.items())
     places = len(visible_devices()) or max(1, (os.cpu_count() or 1) // experiment.threads)
     longest = max(seconds, key=seconds.__getitem__)
     left_out = f"; {len(unknown)} not stepped" if unknown else ""
     return Finding(
         "time",
-        f"{duration(total)}: {_trainings(costs, seeds)}{left_out}",
+        f"{duration(total)}: {_trainings(costs, seeds)} of {_range(steps.values())} steps{left_out}",
         f"{duration(total / places)} on {places} at a time; the longest, {longest}, {duration(seconds[longest])}",
     )
 
@@ -115,6 +129,11 @@ def _trainings(systems: Collection[str], seeds: Seeds) -> str:
     if len(numbers) == 1:
         return f"systems {len(systems)} x seeds {numbers.pop()}"
     return f"systems {len(systems)}, {sum(len(seeds[name]) for name in systems)} trainings"
+
+
+def _range(numbers: Collection[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Data preparation: the corpus, which every system of an experiment reads."""
 
 from pathlib import Path
+from typing import Any
 
 from analysis.scoring.speakers import speakers_file, write_speakers
 from analysis.scoring.trn import write_trn
@@ -9,8 +10,11 @@ from common.errors import UserError, unknown
 from workflows.experiment import Experiment
 
 
-def prepare_corpus(experiment: Experiment, folder: Path) -> None:
-    """Write recordings, manifests, reference transcripts and who speaks them under `folder`. Raises `UserError`."""
+def prepare_corpus(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Write recordings, manifests, reference transcripts and who speaks them under `folder`; what `corpus.json` holds.
+
+    Raises `UserError`.
+    """
     corpus = prepare(experiment.corpus.name, experiment.corpus.settings, folder)
     for name in ("train", *experiment.decoded_sets):
         if name not in corpus["sets"]:
@@ -22,3 +26,4 @@ def prepare_corpus(experiment: Experiment, folder: Path) -> None:
         named = {utterance.id: utterance.speaker for utterance in utterances if utterance.speaker}
         write_speakers(speakers_file(reference), named)
         write_trn(reference, [(utterance.id, utterance.text) for utterance in utterances])
+    return corpus

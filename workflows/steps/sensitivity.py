@@ -56,7 +56,9 @@ def measure_sensitivity(experiment: Experiment, name: str, data_folder: Path, mo
     decoder = Decoder(system, data, decode, experiment.decoding_batch_seconds_of(name), device)
     words = decoder.decode(experiment.dev_set, points)
     references = {utterance.id: utterance.text for utterance in data.utterances(experiment.dev_set)}
-    counts: dict[str, Counts] = {point: counts_of(references, found) for point, found in words.items()}
+    counts: dict[str, Counts] = {
+        point: counts_of(references, found, experiment.score) for point, found in words.items()
+    }
     folder = out.with_suffix("")
     for point, found in words.items():
         write_trn(folder / f"{point}.trn", list(found.items()))

@@ -104,7 +104,7 @@ def measure_weight_errors(experiment: Experiment, name: str, data_folder: Path, 
     references = {each.utterance.id: each.utterance.text for each in speech.examples}
 
     def facts(found: Sums, without: Sums) -> dict[str, Any]:
-        counts: Counts = counts_of(references, found.words)
+        counts: Counts = counts_of(references, found.words, experiment.score)
         return {
             "divergence": found.divergence / frames,
             "ctc_loss": found.loss / tokens,

@@ -15,8 +15,8 @@ function pathLines(point) {
   const several = point.seeds > 1;
   return [
     `path ${point.path}`,
-    `WER ${point.wer.toFixed(2)} % (95 % interval ${low.toFixed(2)} to ${high.toFixed(2)}${several ? ", over seeds and speakers" : ""})`,
-    `${sub} substitutions, ${del} deletions, ${ins} insertions ${several ? `over ${point.seeds} seeds of ${words} words each` : `in ${words} words`}`,
+    `${DATA.rate} ${point.wer.toFixed(2)} % (95 % interval ${low.toFixed(2)} to ${high.toFixed(2)}${several ? ", over seeds and speakers" : ""})`,
+    `${sub} substitutions, ${del} deletions, ${ins} insertions ${several ? `over ${point.seeds} seeds of ${words} ${DATA.score} each` : `in ${words} ${DATA.score}`}`,
     `${point.trained ? "trained" : "never trained"}; ${several ? `mean of ${point.seeds} seeds` : `seed ${point.seed}`}`,
   ];
 }
@@ -53,7 +53,7 @@ function spread(depth) {
 function depthPlan(label, series) {
   const depths = [...new Set(series.flatMap((one) => one.points.map((point) => Math.round(point.x))))].sort((a, b) => a - b);
   const whole = (tick) => String(tick);
-  return {label, series, x: {label: "executed depth (layers)", ticks: depths, format: whole}, y: {label: "WER %", format: percent}};
+  return {label, series, x: {label: "executed depth (layers)", ticks: depths, format: whole}, y: {label: `${DATA.rate} %`, format: percent}};
 }
 
 function drawDepths(box) {
@@ -65,14 +65,14 @@ function drawDepths(box) {
     }));
     series.push({name: "all-physical", colour: 6, cross: true, dashed: true, line: true, points});
   }
-  new Chart(box).show(depthPlan("WER by executed depth, measured", series));
+  new Chart(box).show(depthPlan(`${DATA.rate} by executed depth, measured`, series));
 }
 
 function drawPublished(box) {
   const {systems, baselines} = DATA.figures[box.dataset.number].published[box.dataset.panel];
   const point = (name) => (depth) => ({
     x: depth.depth, y: depth.wer, hollow: !depth.trained, title: `${name}, depth ${depth.depth}, as published`,
-    lines: [`WER ${depth.wer.toFixed(2)} %`, depth.trained ? "trained depth" : "never trained"],
+    lines: [`${DATA.rate} ${depth.wer.toFixed(2)} %`, depth.trained ? "trained depth" : "never trained"],
   });
   const series = systems.map(({name, depths}) => ({name, ...style(name), line: true, points: depths.map(point(name))}));
   const rest = {name: "all-physical", colour: 6, cross: true, dashed: true, line: true, points: baselines.map(point("all-physical"))};
@@ -113,12 +113,12 @@ function drawCosts(box) {
         x: point.costs[state.axis.key], y: point.wer, hollow: !point.trained, small: !point.in_table,
         name: point.depth ? `${name} at depth ${point.depth}` : `${name} ${point.path}`,
         title: point.depth ? `${name}, depth ${point.depth}` : name,
-        lines: [`path ${point.path}`, `WER ${point.wer.toFixed(2)} %${point.seeds > 1 ? `, mean of ${point.seeds} seeds` : ""}`, ...axes.map((axis) => `${axisLabel(axis)}: ${value(point, axis)}`)],
+        lines: [`path ${point.path}`, `${DATA.rate} ${point.wer.toFixed(2)} %${point.seeds > 1 ? `, mean of ${point.seeds} seeds` : ""}`, ...axes.map((axis) => `${axisLabel(axis)}: ${value(point, axis)}`)],
       })),
     })).filter((one) => one.points.length);
     const front = (visible) => paretoFront(visible.flatMap((one) => one.points));
     return {
-      label: `WER against ${state.axis.label}${families.length > 1 ? ` (${family.title})` : ""}`, series, y: {label: "WER %", format: percent},
+      label: `${DATA.rate} against ${state.axis.label}${families.length > 1 ? ` (${family.title})` : ""}`, series, y: {label: `${DATA.rate} %`, format: percent},
       x: {label: axisLabel(state.axis), format: (tick) => short(tick, state.axis.unit)},
       front: (visible) => front(visible).map((point) => [point.x, point.y]),
       changed: (chart) => {

@@ -111,11 +111,12 @@ def _depths(system: ExportedSystem) -> str:
     costs = evaluation and evaluation.results.costs(evaluation.system, evaluation.seed)
     decode = evaluation.decode if evaluation else None
     test_sets = evaluation.results.experiment.test_sets if decode else []
+    rate = evaluation.results.experiment.rate if decode else ""
     columns = [
         Column("depth", "depth"),
         Column("path", "path", numeric=False),
         Column("trained", "trained", numeric=False),
-        *[Column(f"wer.{test_set}", f"WER % {test_set}") for test_set in test_sets],
+        *[Column(f"wer.{test_set}", f"{rate} % {test_set}") for test_set in test_sets],
         Column("rtf", "real-time factor"),
         Column("memory", "peak memory MB"),
         Column("parameters", "executed parameters"),
@@ -143,8 +144,8 @@ def _notes(system: ExportedSystem, decode: str | None, costs: Costs | None) -> l
         settings = experiment.decodes[decode]
         own = "what the pipeline above does" if settings.get("kind") == "greedy" else "not what the pipeline above does"
         notes.append(
-            f"WER by '{decode}' ({settings.get('kind')}, {own}), normalised by {experiment.normaliser.name}, with "
-            f"{100 * LEVEL:g} % bootstrap intervals over speakers."
+            f"{experiment.rate} by '{decode}' ({settings.get('kind')}, {own}), normalised by "
+            f"{experiment.normaliser.name}, with {100 * LEVEL:g} % bootstrap intervals over speakers."
         )
     if costs is None:
         notes.append("Its costs were not measured.")

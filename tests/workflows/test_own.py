@@ -1,0 +1,142 @@
+"""`own` on recordings that nobody prepared: its length follows from what it is given; it is scored by characters."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from asr.corpora import check_source
+from common.errors import UserError
+from common.files import read_json
+from tests.workflows.commands import ROOT, snakemake
+from workflows.experiment import load_experiment
+from workflows.prepare import foreseen
+
+LETTERS = "abcd"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """`own` at a tiny size, in a folder of its own with what it extends and with recordings: a tone for each letter."""
+    found = tmp_path_factory.mktemp("own")
+    for name in ("base", "sisters", "recipe", "own"):
+        shutil.copy(ROOT / f"config/{name}.yaml", found)
+    rng = np.random.default_rng(0)
+    lines = ["audio,text"]
+    for number in range(40):
+        said = rng.choice([*LETTERS], 4)
+        tones = [np.sin(np.arange(2400) * (300 + 400 * LETTERS.index(one)) * 2 * np.pi / 8000) for one in said]
+        samples = 0.3 * np.concatenate(tones) + 0.01 * rng.standard_normal(9600)
+        soundfile.write(found / f"{number:02d}.mp3", samples, 8000)
+        lines.append(f"{number:02d}.mp3,{''.join(said)}")
+    (found / "recordings.csv").write_text("\n".join(lines))
+    (found / "tiny.yaml").write_text(yaml.safe_dump(small(found)))
+    return found
+
+
+def small(found: Path) -> dict:
+    width = {"input_dim": 20, "width": 16, "heads": 2, "ffn": 16, "kernel": 5}
+    decoder = {"decoder_heads": 2, "decoder_ffn": 16}
+    rows = {"a12": {"system": "a12", "depth": 12}, "f4@12": {"system": "f4", "depth": 12}}
+    return {
+        "extends": "own",
+        "extends_only": {"systems": ["a12", "f4"], "tables": [], "figures": []},
+        "corpus": {"settings": {"source": str(found / "recordings.csv"), "workers": 1}},
+        "score": "characters",
+        "features": {"mels": 20, "store": False},
+        "backbone": {"settings": {**width, **decoder}},
+        "training": {"passes": 3, "least_steps": 2, "steps": 500, "batch_seconds": 8},
+        "headline": "f4",
+        "measure": {"audio_seconds": 1},
+        "tables": {"depths": {"kind": "systems", "decode": "greedy", "reference": "a12", "rows": rows}},
+        "figures": {"depth": {"kind": "depth_curves", "decode": "greedy", "systems": ["f4"], "baselines": ["a12"]}},
+    }
+
+
+@pytest.fixture(scope="module")
+def prepared(folder) -> Path:
+    """Its corpus and inputs, through the steps."""
+    from workflows.steps.inputs import prepare_inputs
+    from workflows.steps.prepare import prepare_corpus
+
+    experiment, data = load_experiment(str(folder / "tiny.yaml")), folder / "results/tiny/data/folder"
+    prepare_corpus(experiment, data)
+    prepare_inputs(experiment, None, data)
+    return data
+
+
+def test_the_ready_file_has_one_line_to_set():
+    own = yaml.safe_load((ROOT / "config/own.yaml").read_text())
+    assert own["corpus"] == {"name": "folder", "settings": {"source": "recordings", "workers": 2}}
+    experiment = load_experiment("own")
+    assert [*experiment.systems] == ["a12", "a6", "f6", "f4"] and not experiment.parts
+    assert [*experiment.tables] == ["depths"] and [*experiment.figures] == ["depth"]
+    training = experiment.training_of("f6")
+    assert (training.passes, training.least_steps, training.steps) == (20, 1500, 6000)
+
+
+def test_a_source_that_is_not_there_is_said_before_any_work():
+    with pytest.raises(UserError, match="corpus.settings.source: recordings: no such file or folder"):
+        check_source("folder", load_experiment("own").corpus.settings)
+
+
+def test_what_training_takes_is_known_once_the_recordings_are_read(folder, prepared):
+    experiment = load_experiment(str(folder / "tiny.yaml"))
+    said = foreseen(experiment, str(folder / "tiny.yaml"), prepared)
+    seconds = read_json(prepared / "corpus.json")["sets"]["train"]["seconds"]
+    assert said.count("\n") == 0 and f"systems 2 x seeds 1 of {round(3 * seconds / 8)} steps" in said
+    assert said.endswith("; decoding is not foreseen")
+    assert "of 500 steps" in foreseen(experiment, str(folder / "tiny.yaml"), folder / "nowhere")
+
+
+def test_a_training_lasts_as_many_passes_and_its_paths_are_chosen_by_characters(folder, prepared):
+    from workflows.steps.evaluate import evaluate_system
+    from workflows.steps.train import train_system
+
+    experiment, out = load_experiment(str(folder / "tiny.yaml")), folder / "results/tiny/systems/f4/seed0"
+    train_system(experiment, "f4", 0, prepared, out, {})
+    seconds = read_json(prepared / "corpus.json")["sets"]["train"]["seconds"]
+    training = read_json(out / "provenance.json")["configuration"]["training"]
+    assert training["steps"] == round(3 * seconds / 8) > 2 and training["passes"] is None
+    assert read_json(out / "system.json")["steps"] == training["steps"]
+    evaluate_system(experiment, "f4", prepared, out, out / "eval")
+    assert read_json(out / "eval/points.json")["decodes"]["greedy"]["choices"]
+    assert read_json(prepared / "test.speakers.json") == {}
+
+
+def test_extends_only_names_what_is_there(folder):
+    values = yaml.safe_load((folder / "tiny.yaml").read_text())
+    wrong = {
+        "unknown name 'a13'; did you mean 'a12'": {"systems": ["a13"]},
+        "unknown key 'system'; did you mean 'systems'": {"system": ["a12"]},
+        "extends_only: a mapping of systems": {"systems": "a12"},
+    }
+    for number, (message, only) in enumerate(wrong.items()):
+        path = folder / f"wrong{number}.yaml"
+        path.write_text(yaml.safe_dump({**values, "extends_only": only}))
+        with pytest.raises(UserError, match=message):
+            load_experiment(str(path))
+
+
+def test_published_tables_are_not_scored_by_characters(folder):
+    values = yaml.safe_load((folder / "tiny.yaml").read_text())
+    values["tables"]["depths"] |= {"kind": "table1", "published": "paper_table1"}
+    (folder / "published.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(UserError, match="tables.depths: published numbers are error rates of words"):
+        load_experiment(str(folder / "published.yaml"))
+
+
+@pytest.mark.slow
+def test_the_whole_workflow_says_what_it_will_take_and_reports_cers(folder):
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    said = (done.stdout + done.stderr).splitlines()
+    (split,) = [place for place, line in enumerate(said) if "splits made by recording" in line]
+    (time,) = [place for place, line in enumerate(said) if line.startswith("training will take")]
+    trained = next(place for place, line in enumerate(said) if "Train a12" in line or "Train f4" in line)
+    assert split < time < trained
+    text = (folder / "tiny/RESULTS.md").read_text()
+    assert "pooled CER %" in text and "Nobody named the speakers of test" in text
