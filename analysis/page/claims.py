@@ -26,6 +26,7 @@ class Effect(_Read):
     unit: str = ""
     interval: tuple[float, float] | None = None
     own_interval: tuple[float, float] | None = None
+    half_width: float | None = None
     published: float | None = None
 
     @property
@@ -55,6 +56,8 @@ class Part(_Read):
     seeds_needed: int | None = None
     seeds: list[int] = []
     words: int | None = None
+    power: dict[str, float | None] | None = None
+    """How surely it would be settled `now`, and the `words` or `seeds` for a power of 80 %."""
     reason: str | None = None
 
     @property

@@ -1,0 +1,165 @@
+"""docs/findings.md, and the lines of it that stand in the README: what held, what did not, what cannot be said here.
+
+    python -m analysis.findings
+
+Written from the committed results alone (`results/reference`), so that no number stands there that no run gave. Of an
+experiment that was not run, or of which a part is missing, stands the command that goes on.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import UserError, run
+from common.files import read_json, write_text
+
+if TYPE_CHECKING:
+    from analysis.page.claims import Claim, Claims
+
+REFERENCE, PAGE, README = Path("results/reference"), Path("docs/findings.md"), Path("README.md")
+BLOCK = re.compile(r"(?<=<!-- findings:begin -->\n).*?(?=<!-- findings:end -->)", re.DOTALL)
+
+ASKED = {
+    "mini_cpu": "All tables of the first paper, its sisters, and what they leave open, on synthetic sentences.",
+    "mini_real": "Tables 1 and 4 on real recordings of six people, too few for verdicts.",
+}
+"""The experiments that are to answer, and what they ask."""
+
+INTRODUCTION = """\
+# Findings
+
+What held, what did not, and what cannot be said, by experiments at small scale: narrow models, short trainings, a few
+hours of speech. They speak of these tasks and not of the papers' sizes. Margins stood in `analysis/claims.yaml` before
+the first run, verdicts are as they came out, and each has its interval, seeds and test words beside it. `smoke` is not
+among these: it shows that every step works.
+
+Written by `python -m analysis.findings` from `results/reference`.
+"""
+HEADINGS = {
+    "reproduced": "Held",
+    "contradicted": "Did not hold",
+    "inconclusive": "Cannot be said here",
+}
+
+
+def write_findings(reference: Path, page: Path, readme: Path) -> None:
+    """The page, and the README's lines between their marks. Raises `UserError` where the README has no marks."""
+    text = readme.read_text(encoding="utf-8")
+    if not BLOCK.search(text):
+        raise UserError(f"{readme}: the marks <!-- findings:begin --> and <!-- findings:end --> are missing")
+    write_text(page, findings(reference))
+    write_text(readme, BLOCK.sub(lambda _: first_lines(reference), text))
+
+
+def findings(reference: Path) -> str:
+    """The page."""
+    parts = [INTRODUCTION]
+    for name in _experiments(reference):
+        parts.append(f"## `{name}`\n\n" + _section(name, reference, Path("..")))
+    return "\n".join(parts)
+
+
+def first_lines(reference: Path) -> str:
+    """What the README has of it: of every experiment what held and what did not."""
+    return "\n".join(
+        f"**`{name}`**: " + _section(name, reference, Path(), verdicts=("reproduced", "contradicted"))
+        for name in _experiments(reference)
+    )
+
+
+def _experiments(reference: Path) -> list[str]:
+    """Those that are to answer, then others whose results are there and are evidence."""
+    found = sorted(path.parent.name for path in reference.glob("*/claims.json") if read_json(path)["evidence"])
+    return [*ASKED, *(name for name in found if name not in ASKED)]
+
+
+def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] = tuple(HEADINGS)) -> str:
+    """An experiment: what was found, each claim a line with a link to its rows, then what is missing. Links begin with
+    `above`."""
+    folder = reference / name
+    if not (folder / "claims.json").exists():
+        return f"{ASKED[name]} Not run yet: `make reproduce EXPERIMENT={name}` begins, and goes on after a stop.\n"
+    from analysis.page.claims import Claims  # pydantic: not needed to answer --help
+    from common.settings import parse
+
+    experiment = read_json(folder / "experiment.json")
+    found = parse(Claims, read_json(folder / "claims.json"), str(folder / "claims.json"))
+    links = f"[tables]({above / folder / 'RESULTS.md'}), [every part of every claim]({above / folder / 'claims.csv'})"
+    figure = above / folder / "figures/figure2.svg"
+    parts = [f"{experiment['title']}. {experiment['note']}".strip(), f"{_tally(found)} {links}."]
+    parts += [f"![WER against executed depth, {name}]({figure})"] if (folder / "figures/figure2.svg").exists() else []
+    for verdict in verdicts:
+        if lines := [_line(claim, folder, above) for claim in found.claims if claim.verdict == verdict]:
+            parts.append(f"{HEADINGS[verdict]}:\n\n" + "\n".join(lines))
+    return "\n\n".join([*parts, *_missing(name, folder, experiment, found)]) + "\n"
+
+
+def _tally(found: "Claims") -> str:
+    said = ", ".join(f"{number} {verdict}" for verdict, _, number in found.tally)
+    return f"{said}. {found.false_ones}".strip()
+
+
+def _line(claim: "Claim", folder: Path, above: Path) -> str:
+    """A claim with what decides it, what is behind it, and what would settle it."""
+    told = [claim.statement, *_where(claim, folder, above)]
+    if claim.effect is not None and claim.effect.text:
+        told.append(f"{claim.effect.name}: {claim.effect.text}{_margin(claim)}.")
+    told += [f"{claim.behind}."] if claim.behind else []
+    told += [f"Points {claim.points} it."] if claim.verdict == "inconclusive" and claim.points != "neither" else []
+    return f"- {' '.join([*told, *_power(claim)])}"
+
+
+def _where(claim: "Claim", folder: Path, above: Path) -> list[str]:
+    """The tables that hold its rows."""
+    names = [name for name in _tables_of(claim.id) if (folder / "tables" / f"{name}.md").exists()]
+    links = [f"[{name}]({above / folder / 'tables' / f'{name}.md'})" for name in names]
+    return [f"({', '.join(links)})"] if links else []
+
+
+def _tables_of(claim: str) -> list[str]:
+    from analysis.verdicts.claims_file import CLAIMS, read_claims
+
+    known = next((each for each in read_claims(CLAIMS).claims if each.id == claim), None)
+    rows = () if known is None else (row for _, row, _ in known.holds_if.rows())
+    return list(dict.fromkeys(row.partition(".")[0] for row in rows))
+
+
+def _margin(claim: "Claim") -> str:
+    half = claim.effect.half_width
+    said = [] if claim.deciding_margin is None else [f"margin {claim.deciding_margin:.2f}"]
+    return "".join(f", {each}" for each in [*said, *([] if half is None else [f"half-width {half:.2f}"])])
+
+
+def _power(claim: "Claim") -> list[str]:
+    """The words or seeds at which four of five experiments would settle it."""
+    power = claim.power or {}
+    ways = [f"{power['words']:,} words"] if power.get("words") else []
+    ways += [f"{power['seeds']} seeds"] if power.get("seeds") else []
+    return [f"For a power of 80 %: {' or '.join(ways)}."] if ways else []
+
+
+def _missing(name: str, folder: Path, experiment: dict[str, Any], found: "Claims") -> list[str]:
+    """What was not made, with the command that goes on."""
+    said = []
+    if untested := [claim.short for claim in found.claims if claim.verdict == "not tested here"]:
+        said.append(f"Not tested here: {', '.join(untested)}.")
+    made = {path.stem for path in (folder / "tables").glob("*.csv")}
+    tables = {part: set(names) & set(experiment["tables"]) for part, names in experiment["parts"].items()}
+    parts = [part for part, names in tables.items() if names - made]
+    if parts:
+        said.append(f"Not made: `make reproduce EXPERIMENT={name} ONLY={','.join(parts)}` goes on.")
+    if waiting := sum(claim.verdict == "inconclusive" and claim.shown != claim.verdict for claim in found.claims):
+        said.append(f"Claims that wait for further seeds: {waiting}. `make reproduce EXPERIMENT={name}` goes on.")
+    return said
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m analysis.findings", description=__doc__.split("\n\n")[0])
+    parser.parse_args()
+    write_findings(REFERENCE, PAGE, README)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,79 @@
+"""The page of findings: every claim where its verdict puts it, with the numbers of its file; none where nothing ran."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis import findings
+from common.errors import UserError
+from tests.workflows.commands import ROOT
+
+SMOKE = ROOT / "results/reference/smoke"
+MARKED = "before\n<!-- findings:begin -->\nold\n<!-- findings:end -->\nafter\n"
+
+
+@pytest.fixture
+def reference(tmp_path, monkeypatch):
+    """The committed run of smoke as if it were mini_cpu's and evidence, of which one part is not there."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("results/reference/mini_cpu")
+    for part in ("tables", "figures"):
+        shutil.copytree(SMOKE / part, folder / part)
+    for name in ("claims.json", "experiment.json", "RESULTS.md", "claims.csv"):
+        content = (SMOKE / name).read_text().replace('"evidence": false', '"evidence": true')
+        (folder / name).write_text(content)
+    (folder / "tables/usmlite.csv").unlink()
+    return folder.parent
+
+
+def test_of_what_was_not_run_there_is_the_command_and_no_number(tmp_path):
+    page = findings.findings(tmp_path)
+    for name in findings.ASKED:
+        assert f"make reproduce EXPERIMENT={name}`" in page and f"EXPERIMENT={name}`" in findings.first_lines(tmp_path)
+    assert not re.search(r"\d+\.\d|%", page)
+
+
+def test_every_claim_stands_once_under_its_verdict_with_its_numbers(reference):
+    page = findings.findings(reference)
+    section = page.split("## `mini_cpu`")[1].split("## `mini_real`")[0]
+    places = {verdict: section.index(f"{heading}:") for verdict, heading in findings.HEADINGS.items()}
+    ends = {
+        verdict: min([end for end in places.values() if end > begin], default=len(section))
+        for verdict, begin in places.items()
+    }
+    claims = json.loads((reference / "mini_cpu/claims.json").read_text())["claims"]
+    assert {claim["verdict"] for claim in claims} == {*findings.HEADINGS, "not tested here"}
+    for claim in claims:
+        (found,) = re.findall(f"^- {re.escape(claim['statement'])}.*", section, re.MULTILINE) or [None]
+        if claim["verdict"] == "not tested here":
+            assert found is None and claim["id"].replace("_", " ") in section
+            continue
+        assert places[claim["verdict"]] < section.index(found) < ends[claim["verdict"]]
+        for number in (claim["effect"]["value"], *(claim["effect"]["interval"] or ())):
+            assert f"{number:.2f}" in found
+    assert "ONLY=sisters` goes on" in section
+
+
+def test_links_lead_to_files_of_the_run(reference):
+    readme, page = Path("README.md"), Path("docs/findings.md")
+    readme.write_text(MARKED)
+    page.parent.mkdir()
+    findings.write_findings(reference, page, readme)
+    links = {file: re.findall(r"\]\(([^)#]+)\)", file.read_text()) for file in (readme, page)}
+    for file, targets in links.items():
+        assert len(targets) > 3
+        assert all((file.parent / target).exists() for target in targets)
+    assert "tables/table1.md" in " ".join(links[page])
+    assert readme.read_text().startswith("before\n") and readme.read_text().endswith("end -->\nafter\n")
+    readme.write_text("no marks\n")
+    with pytest.raises(UserError, match="marks <!-- findings:begin -->"):
+        findings.write_findings(reference, page, readme)
+
+
+def test_what_stands_in_the_repository_is_what_its_results_give(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert findings.PAGE.read_text() == findings.findings(findings.REFERENCE)
+    assert findings.BLOCK.search(findings.README.read_text())[0] == findings.first_lines(findings.REFERENCE)
