@@ -73,11 +73,22 @@ def read_json(path: Path | str) -> Any:
 
 
 def read_yaml(path: Path | str, what: str = "file") -> Any:
-    """Read a YAML file. Raises `UserError` naming the file when it is missing (`what` it should be) or is not YAML."""
+    """Read a YAML file. Raises `UserError` naming the file when it is missing (`what` it should be), is not YAML, or
+    says a key of one mapping twice, of which YAML's own reader takes the last."""
     import yaml  # not all that write files read YAML
 
+    class Loader(yaml.SafeLoader):
+        def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+            node, found = super().compose_mapping_node(anchor), set()
+            for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key in found:
+                    place = f"line {node.start_mark.line + 1}"
+                    raise UserError(f"{path}: the mapping that begins in {place} has the key '{key}' twice")
+                found.add(key)
+            return node
+
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such {what}") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:

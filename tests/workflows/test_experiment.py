@@ -348,6 +348,13 @@ def test_the_base_holds_no_size_and_no_experiment_has_another_ones():
         assert [path.stem for path, _ in chain_of(Path(f"config/{experiment}.yaml"))] == [experiment, "sisters", "base"]
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("extends: tiny\nsystems:\n  a: &x {method: m}\n  b: {<<: *x, method: n}\n  a: {method: o}\n")
+    with pytest.raises(UserError, match=r"twice.yaml: the mapping that begins in line 3 has the key 'a' twice"):
+        load_experiment(str(path))
+
+
 def test_mini_is_mini_cpu_at_three_times_the_width():
     small, large = load_experiment("mini_cpu"), load_experiment("mini")
     assert list(small.systems) == list(large.systems) and list(small.tables) == list(large.tables)
