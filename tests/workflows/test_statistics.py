@@ -18,6 +18,7 @@ from workflows.experiment import load_experiment
 from workflows.identity import Identities
 from workflows.steps import statistics
 from workflows.steps.evaluate import evaluate_system
+from workflows.steps.export.system import read_system
 from workflows.steps.inputs import prepare_inputs
 from workflows.steps.prepare import prepare_corpus
 from workflows.steps.train import train_system
@@ -33,7 +34,8 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("statistics")
     values = yaml.safe_load((ROOT / TINY).read_text())
     values["training"] |= {"steps": 3, "accumulate": 1, "validate_every": 3, "keep": "last"}
-    for name, settings in (("running", {"use": "running"}), ("path", {"use": "path", "path": "1 2"})):
+    uses = {"running": {}, "path": {"path": "1 2"}, "execution": {}}
+    for name, settings in ((use, {"use": use, **more}) for use, more in uses.items()):
         settings = {"source": {"system": "f2"}, **settings}
         values["systems"][f"f2_{name}"] = {
             "method": "baselines.statistics",
@@ -49,7 +51,7 @@ def made(tmp_path_factory):
     sources = {"f2": folder / "f2"}
     train_system(again, "f2", 0, data, folder / "f2", {})
     train_system(running, "f2", 0, data, folder / "f2_as_trained", {})
-    for name, experiment in (("f2_running", again), ("f2_path", again)):
+    for name, experiment in (("f2_running", again), ("f2_path", again), ("f2_execution", again)):
         train_system(experiment, name, 0, data, folder / name, sources)
     train_system(running, "f2_path", 0, data, folder / "f2_path_under_running", sources)
     return folder
@@ -123,6 +125,20 @@ def test_estimated_again_is_what_a_calculation_by_hand_gives(made, tiny, folder,
     }
     assert all(torch.equal(found[name], tensor) for name, tensor in others.items())
     assert same(load_file(made / folder / RUNNING), load_file(made / "f2" / RUNNING))
+
+
+def test_kept_by_execution_a_layer_has_the_mean_of_each_of_its_executions(made, tiny):
+    """Together they are what the executions share, weighted by how often each ran: twice (seed and deep) and once."""
+    found, shared = weights(made / "f2_execution"), weights(made / "f2")
+    for layer in range(2):
+        norm, further = f"encoder.encoders.{layer}.conv_module.norm", f"further_statistics.{layer}.0.0"
+        for what in ("running_mean", "running_var"):
+            both = (2 * found[f"{norm}.{what}"] + found[f"{further}.{what}"]) / 3
+            torch.testing.assert_close(both, shared[f"{norm}.{what}"], atol=1e-4, rtol=1e-3)
+    facts = read(made / "f2_execution/provenance.json")["statistics"]
+    assert (facts["modules"], facts["executions"]) == (4, 6 * facts["batches"])
+    with pytest.raises(UserError, match="runs another model than the plain backbone"):
+        read_system(made / "f2_execution", made / "data")
 
 
 def test_provenance_says_what_it_cost(made, tiny):
