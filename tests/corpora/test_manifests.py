@@ -121,7 +121,8 @@ def librispeech(tmp_path) -> LibriSpeech:
 def test_librispeech_comes_in_through_lhotse(librispeech, tmp_path):
     corpus = prepare("librispeech", librispeech.settings, tmp_path / "out")
     held = {key: value for key, value in corpus["sets"]["train"].items() if key != "content"}
-    assert held == {"utterances": 2, "seconds": 2.0, "words": 4, "speakers": 1}
+    counts = {"utterances": 2, "seconds": 2.0, "words": 4, "speakers": 1}
+    assert held == {**counts, "longest_seconds": 1.0, "dropped": {}}
     assert corpus["test_sets"] == ["test_clean"]
     first = read_cuts(tmp_path / "out" / "dev.jsonl.gz")[0]
     assert (first.id, first.speaker, first.text) == ("12-7-0000", "12", "hello world")

@@ -110,11 +110,11 @@ def test_sets_inside_other_sets_are_not_decoded_twice(run, data, tmp_path, monke
 
 @pytest.mark.parametrize("step", ["evaluate", "sensitivity", "weight_errors", "train", "measure"])
 def test_how_results_are_scored_decides_nothing_that_is_decoded_or_trained(step):
-    """Of analysis what decodes counts errors alone, and what trains or measures has nothing."""
+    """Of analysis what decodes counts errors alone, of words or characters; what trains or measures has nothing."""
     files = {path.relative_to(ROOT) for path in needed_files([f"workflows.steps.{step}"])}
     assert len(files) > 20
     found = {str(path) for path in files if path.parts[0] == "analysis"}
-    room = {"__init__", "alignment", "counts", "median", "trn", "words", "speakers"}
+    room = {"__init__", "alignment", "characters", "counts", "median", "trn", "words", "speakers"}
     assert found <= {"analysis/__init__.py", *(f"analysis/scoring/{name}.py" for name in room)}
     assert bool(found) == (step not in ("train", "measure"))
 

@@ -189,9 +189,9 @@ def test_what_the_system_keeps_of_files_counts_as_free():
     assert device_bytes(CPU) == pytest.approx(1024 * int(told.group(1)), rel=0.2)
 
 
-def test_systems_that_train_nothing_or_read_another_take_no_step(tiny):
-    rows = list(step(tiny, TINY, chosen_part(tiny, "", "int8,student")))
+def test_systems_that_train_nothing_or_read_another_take_no_step(tiny, tmp_path):
+    rows = list(step(tiny, TINY, chosen_part(tiny, "", "int8,student"), tmp_path / "not prepared"))
     assert [row.what for row in rows] == ["memory", "time"]
-    assert ": systems 1 x seeds 1; 1 not stepped" in rows[1].needed, (
+    assert ": systems 1 x seeds 1 of 8 steps; 1 not stepped" in rows[1].needed, (
         "a4 is stepped, its student is not, int8 trains nothing"
     )
