@@ -9,6 +9,7 @@ trained; `points` offers every path of every depth that the unfolding rule allow
 (alpha_f 0, alpha_p 1, alpha_kl 0), only L_F (alpha_p 0, alpha_kl 0), both (alpha_kl 0).
 """
 
+import math
 from collections.abc import Collection
 
 import torch
@@ -19,7 +20,7 @@ from asr.backbones import Backbone, Batch, EncoderState, LayerDrop
 from asr.paths import parse_path
 from common.errors import UserError
 from common.settings import Settings
-from methods.contract import Method, Point, Step, path_points
+from methods.contract import Method, Point, Stage, Step, path_points
 from methods.paths import Path, check_rule, enumerate_paths, format_path, offered_paths
 from methods.shared.divergence import KL, divergence
 from methods.shared.start import Start, build_from
@@ -120,6 +121,12 @@ class Unfolding(Method):
             total = total + config.alpha_kl * terms["kl"]
         blank = [value for name, value in terms.items() if name.endswith("blank_fraction")]
         return {"total": total, **terms, "blank_fraction": torch.stack(blank).max()}
+
+    def changes_at(self, stage: Stage) -> list[int]:
+        steps = stage.training.steps
+        deep = math.ceil(self.config.deep_from * steps)
+        regulariser = max(deep, self.config.kl.start_step) if self.config.alpha_kl else deep
+        return sorted({step for step in (deep, regulariser) if 0 < step < steps})
 
     def selection_term(self, terms: Collection[str]) -> str:
         return "deep.ctc" if self.config.alpha_f else "seed.ctc"

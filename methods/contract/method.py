@@ -133,6 +133,11 @@ class Method(ABC):
         autocast, and a loss of its own brings its logits to float32 (`asr.precision.no_autocast`). `step.training` is
         False on the dev set."""
 
+    def changes_at(self, stage: Stage) -> list[int]:
+        """Steps of a stage, in order, from which on a step computes more or less than before, as where a pass sets in:
+        its time is measured on either side."""
+        return []
+
     def selection_term(self, terms: Collection[str]) -> str:
         """Of the terms that the dev set gave the one by which states are ranked, where they are: it must mean the same
         for all systems that are compared, as the deepest trained path's CTC loss does and a `total` does not."""

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from asr.backbones import BackboneFactory, Outputs
+from asr.settings import TrainingSettings
 from common.errors import UserError
-from methods.contract import Step, make_method
+from methods.contract import Stage, Step, make_method
 from methods.shared.divergence import KL, divergence
 from tests.models import SMALL_ENCODER, STILL, batch, conformer, factory, waves
+from workflows.steps.training_step import alike_steps
 
 STEP = Step("train", 3, 0)
 
@@ -172,6 +174,29 @@ def test_until_the_deep_pass_sets_in_the_seed_trains_alone():
     both, _ = unfolding()
     for step in (after, Step("train", 0, 0, training=False, steps=40)):
         torch.testing.assert_close(method.losses(model, batch(), step), both.losses(model, batch(), step))
+
+
+@pytest.mark.parametrize(
+    ("settings", "runs"),
+    [
+        ({}, [(39, 40)]),
+        ({"deep_from": 0.25}, [(9, 10), (39, 30)]),
+        ({"deep_from": 0.25, "kl": {"start_step": 25}}, [(9, 10), (24, 15), (39, 15)]),
+        ({"deep_from": 0.25, "kl": {"start_step": 25}, "alpha_kl": 0}, [(9, 10), (39, 30)]),
+        ({"deep_from": 0.25, "kl": {"start_step": 5}}, [(9, 10), (39, 30)]),
+        ({"deep_from": 0.0, "kl": {"start_step": 60}}, [(39, 40)]),
+    ],
+)
+def test_a_training_is_timed_where_its_steps_compute_other_things(settings, runs):
+    method, model = unfolding(**settings)
+    stage = Stage("train", TrainingSettings(steps=40, schedule={"kind": "linear", "warmup_steps": 1}))
+    found = alike_steps(method, stage)
+    assert found == runs and sum(count for _, count in found) == 40
+    before = 0
+    for last, count in found:
+        terms = [set(method.losses(model, batch(), Step("train", at, 0, steps=40))) for at in (before, last)]
+        assert terms[0] == terms[1], "what its first step computes its last one does"
+        before += count
 
 
 def executions(method, model, step=STEP):

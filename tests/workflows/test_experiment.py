@@ -355,6 +355,15 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
         load_experiment(str(path))
 
 
+def test_as_many_seconds_are_the_same_share_of_more_steps_in_every_size():
+    for name in ("mini_cpu", "mini_real", "mini"):
+        experiment = load_experiment(name)
+        steps = {system: experiment.training_of(system).steps for system in ("a12", "f6", "a12_seconds")}
+        assert steps["a12"] == steps["f6"]
+        assert steps["a12_seconds"] == pytest.approx((0.125 * 230 + 0.875 * 457) / 346 * steps["f6"], rel=0.005), name
+        assert experiment.systems["f6_kl_late"].settings["kl"]["start_step"] == steps["f6"] // 4, name
+
+
 def test_mini_is_mini_cpu_at_three_times_the_width():
     small, large = load_experiment("mini_cpu"), load_experiment("mini")
     assert list(small.systems) == list(large.systems) and list(small.tables) == list(large.tables)

@@ -242,7 +242,8 @@ def test_make_passes_the_names_on():
     words = ["make", "-n", "reproduce", "ONLY=table1, bits", "SYSTEMS=f6", "SEEDS=0"]
     said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "--config experiment='smoke' only='table1, bits' systems='f6' seeds='0'" in said
-    assert "--only 'table1, bits' --systems 'f6' --seeds '0' --fresh '' --force" in said.replace("\\\n", "").replace("\t", "")
+    one_line = said.replace("\\\n", "").replace("\t", "")
+    assert "--only 'table1, bits' --systems 'f6' --seeds '0' --fresh '' --force" in one_line
     said = subprocess.run(words[:3], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "only=" not in said.replace("--only", "")
 

@@ -28,7 +28,7 @@ from workflows.steps.memory import give_back_at_once, held_bytes, peak_above, st
 from workflows.steps.operations import counted_costs
 from workflows.steps.recognition import Speech, recognition
 from workflows.steps.times import in_turns, summary
-from workflows.steps.training_step import PARTS_AT_MOST, measurable_stages, training_step
+from workflows.steps.training_step import PARTS_AT_MOST, alike_steps, measurable_stages, training_step
 from workflows.steps.wanted import points_by_cost
 from workflows.systems import load_description, load_system
 
@@ -114,8 +114,13 @@ def _measure(experiment: Experiment, data_folder: Path | None, folder: Path, ask
     if stages:
         largest, typical = zip(*(data.step_batches(system, stage) for stage in stages), strict=True)
         found["largest"] = (stages[-1], pickle.dumps(largest[-1]))
+        timed = [
+            (stage, batch, *steps)
+            for stage, batch in zip(stages, typical, strict=True)
+            for steps in alike_steps(system.method, stage)
+        ]
         del system
-        found["training"] |= _measure_training(experiment, folder, stages, largest[-1], typical, held, device, asked)
+        found["training"] |= _measure_training(experiment, folder, stages[-1], largest[-1], timed, held, device, asked)
     return {
         **found,
         "measured": measured,
@@ -151,29 +156,30 @@ def _measure_points(
 def _measure_training(
     experiment: Experiment,
     folder: Path,
-    stages: list[Stage],
+    last: Stage,
     largest: Any,
-    typical: tuple[Any, ...],
+    timed: list[tuple[Stage, Any, int, int]],
     held: int,
     device: torch.device,
     asked: Asked,
 ) -> dict[str, Any]:
-    """As far as asked for, seconds of a step of the last stage and of all steps of all stages, and on CUDA the
-    memory."""
+    """As far as asked for, seconds of a step at the end of the last stage and of all steps of all stages, and on CUDA
+    the memory. `timed` are the steps to be measured: a stage, a batch, the step's number, and how many it stands
+    for."""
     found: dict[str, Any] = {}
     if device.type == "cuda" and asked.memory:
         gc.collect()  # nothing but the step is on the device now, nor afterwards
-        peak = peak_above(held, _step_for_memory(experiment.packages, folder, stages[-1], largest, device), device)
+        peak = peak_above(held, _step_for_memory(experiment.packages, folder, last, largest, device), device)
         found["training_peak_memory_bytes"] = peak
         gc.collect()
     if not asked.times:
         return found
     steps = [
-        training_step(folder, stage, batch, stage.training.accumulate, device, experiment.packages)
-        for stage, batch in zip(stages, typical, strict=True)
+        training_step(folder, stage, batch, stage.training.accumulate, device, experiment.packages, index)
+        for stage, batch, index, _ in timed
     ]
     times = [summary(taken) for taken in in_turns(steps, TRAINING_WARM_UP, TRAINING_REPEATS, device)]
-    total = sum(stage.training.steps * taken["median"] for stage, taken in zip(stages, times, strict=True))
+    total = sum(count * taken["median"] for (*_, count), taken in zip(timed, times, strict=True))
     return {**found, "training_step_seconds": times[-1], "training_seconds": total}
 
 
