@@ -8,8 +8,9 @@
 Nothing is trained. Weights, and buffers other than those of batch norm, are the source's. `running`: the statistics as
 training left them. `path`: estimated again at that one path. Either way they are the same at all points. `execution`:
 estimated again at that path, or at the points that were trained, and kept apart for the first, the second and each
-further execution of a layer, over all trained passes that have it (in training each pass is normalised by itself). Only the points in question are offered, and
-decoded: the path, or else the trained ones. `points: all` offers what the source does.
+further execution of a layer, over all trained passes that have it (in training each pass is normalised by itself).
+Only the points in question are offered, and decoded: the path, or else the trained ones. `points: all` offers what the
+source does.
 """
 
 from collections.abc import Iterator, Sequence

@@ -322,7 +322,7 @@ class PointCosts(Read):
     training_step_seconds: StepSeconds | None = None
     """A step of the last stage, measured alone."""
     training_seconds: float | None = None
-    """Steps times seconds of a step, over all stages; before and after a term of the loss sets in, each with its own."""
+    """Steps times seconds of a step, over all stages; before and after a term sets in, each with its own."""
 
     @property
     def training_seconds_spread(self) -> float:
