@@ -363,6 +363,17 @@ def test_two_workers_make_the_same_corpus(own):
         assert (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()) == content
 
 
+@pytest.mark.parametrize("size", [0x7FFFF000, 0xFFFFFFFF])
+def test_a_wav_that_was_streamed_does_not_say_its_length_and_is_whole(own, size):
+    path = own.put(3)
+    content = path.read_bytes()
+    assert content[36:40] == b"data"
+    path.write_bytes(content[:40] + size.to_bytes(4, "little") + content[44:])
+    own.prepare()
+    (found,) = [each for found in own.sets().values() for each in found if each.audio == path]
+    assert found.seconds == 0.5
+
+
 # Transcripts.
 
 
@@ -419,6 +430,19 @@ def _empty_audio(own):
 
 def _no_sound(own):
     own.put(3, audio="wav/03.m4a").write_bytes(b"this is a text, not a recording")
+
+
+def _half_a_wav(own):
+    path = own.put(3)
+    path.write_bytes(path.read_bytes()[:4022])
+
+
+def _half_a_wav_behind_a_remark(own):
+    """A chunk of an odd length stands before the samples, and the recording would be converted."""
+    path = own.put(3)
+    soundfile.write(path, tone(3, rate=48000), 48000)
+    content = path.read_bytes()
+    path.write_bytes((content[:36] + b"note\x03\0\0\0abc\0" + content[36:])[: len(content) // 2])
 
 
 def _broken_flac(own):
@@ -553,6 +577,8 @@ def _nothing_to_train_on(own):
         (_missing_audio, ["recordings.csv: line 5: there is no recording", "wav/gone.wav", "audio_folder"]),
         (_empty_audio, ["recordings.csv: line 5", "the audio file is empty"]),
         (_no_sound, ["recordings.csv: line 5", "wav/03.m4a cannot be read as a recording", "convert it"]),
+        (_half_a_wav, ["recordings.csv: line 5", "wav/03.wav is truncated (3978 of 8000 bytes of samples)"]),
+        (_half_a_wav_behind_a_remark, ["recordings.csv: line 5", "wav/03.wav is truncated (", "of 48000 bytes"]),
         (_broken_flac, ["wav/03.flac"]),
         (_broken_m4a, ["recordings.csv: line 5", "wav/03.m4a cannot be read as a recording"]),
         (_no_such_channel, ["recordings.csv: line 2", "has 1 channel(s), no channel 1"]),

@@ -5,6 +5,7 @@ Training reads a file many times, and parts of it at any place. So a compressed 
 several channels that are averaged become 16-bit WAV files once. WAV and FLAC of the right rate stay where they are.
 """
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from common.errors import UserError
 STAYS = ("WAV", "WAVEX", "FLAC")
 PACKET_SAMPLES = 2400
 """By so much less than announced a compressed recording may have: encoders pad to whole packets."""
+UNKNOWN_BYTES = (0x7FFFF000, 0xFFFFFFFF)
+"""What stands for the length of a WAV file whose writer could not go back to say it: SoX's, and that of others. (With 0
+libsndfile sees an empty file.)"""
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,12 @@ class Stretch:
 
 
 def look(path: Path, where: str) -> Sound:
-    """What the header says. Raises `UserError`, beginning with `where`, for a file that is no recording."""
+    """What the header says. Raises `UserError`, beginning with `where`, for a file that is no recording, or a WAV file
+    that holds less than it says."""
     if _is_for_libsndfile(path):
         with open_audio(path, where) as file:
+            if file.format in ("WAV", "WAVEX"):
+                _check_whole(path, where)
             return Sound(file.frames / file.samplerate, file.samplerate, file.channels, file.format in STAYS)
     import av
 
@@ -58,6 +65,20 @@ def look(path: Path, where: str) -> Sound:
             return Sound(length, stream.rate, stream.channels, False)
     except (av.FFmpegError, ValueError) as error:
         raise UserError(_unreadable(path, where, error)) from None
+
+
+def _check_whole(path: Path, where: str) -> None:
+    """Raise `UserError` where a WAV file ends before its chunk `data` does: libsndfile takes what is there for all."""
+    with path.open("rb") as file:
+        order = ">" if file.read(12).startswith(b"RIFX") else "<"
+        while len(header := file.read(8)) == 8:
+            name, size = struct.unpack(f"{order}4sI", header)
+            if name == b"data":
+                present = path.stat().st_size - file.tell()
+                if present < size and size not in UNKNOWN_BYTES:
+                    raise UserError(f"{where}: {path} is truncated ({present} of {size} bytes of samples); {AGAIN}")
+                return
+            file.seek(size + size % 2, 1)
 
 
 def convert(path: Path, stretches: list[Stretch], rate: int) -> list[float]:
