@@ -8,7 +8,8 @@ A system is kept when it is up to date with its transcripts, costs and studies, 
 source and everything derived from it are one piece: whoever goes on elsewhere from a source without weights has to
 train it again, and then what was derived from it too. So a source without weights is kept once all that a run makes of
 it is finished, earlier with `--incomplete`. Weights are kept of the systems that the experiment names (`keep_weights`),
-as long as they fit. Tables and verdicts are copied too. `git add` and `git commit` are yours.
+as long as they fit. Tables and verdicts are copied too, if analysis wrote them from just these results as it is today.
+`git add` and `git commit` are yours.
 """
 
 import argparse
@@ -22,9 +23,10 @@ from asr.corpora.content import content_file
 from common.errors import UserError, run
 from workflows.accepted import is_brought
 from workflows.experiment import Experiment, load_experiment
+from workflows.identity import changes
 from workflows.kept import ARCHIVE, PLAIN, REFERENCE, SHOWN, WEIGHTS, data_files, pack, piece
 from workflows.part import Part, add_arguments, asked_of, in_no_part, the_whole
-from workflows.products import Product
+from workflows.products import NEVER_MADE, Product, Reason
 from workflows.why import SHOWN_OF_SYSTEMS, Plan
 
 Piece = tuple[str, int]
@@ -115,6 +117,8 @@ class Keeper:
         asked = self.experiment.keeps_weights(*each) and (source / WEIGHTS[0]).is_file()
         before = "in the place of an equal system" if self.is_kept(each) else "in the place of another system"
         replaced = f", {before}" if (target / "system.json").is_file() else ""
+        if replaced:
+            self._remove_shown()  # it was made from what stood here
         fits = self._weights(besides=target) + own <= self.megabytes * 1e6
         pack(source, target, asked and fits)
         said = f"{_mb(target / ARCHIVE)} of transcripts"
@@ -144,14 +148,24 @@ class Keeper:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
 
-    def keep_shown(self) -> None:
-        """Copy what analysis wrote, in the place of what was there."""
-        for path in (path for pattern in SHOWN for path in self.reference.glob(pattern)):
-            path.unlink()
+    def keep_shown(self) -> str | None:
+        """Copy what analysis wrote, in the place of what was there; or say why not, where today's analysis of what is
+        here was not written yet."""
+        analysis = self.plan.products["analysis"]
+        if not analysis.made.is_file() or analysis.written is None:
+            return NEVER_MADE
+        if changed := changes(analysis.written, analysis.today):
+            return str(Reason(tuple(changed)))
+        self._remove_shown()
         for path in (path for pattern in SHOWN for path in self.results.glob(pattern)):
             place = self.reference / path.relative_to(self.results)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, place)
+        return None
+
+    def _remove_shown(self) -> None:
+        for path in (path for pattern in SHOWN for path in self.reference.glob(pattern)):
+            path.unlink()
 
 
 def _same(one: Path, other: Path, name: str) -> bool:
@@ -187,8 +201,8 @@ def main() -> None:
     for each in chosen:
         done = "as before" if keeper.is_kept_as_it_is(each) else keeper.keep(each)
         print(f"kept {each[0]}, seed {each[1]}: {done}", flush=True)
-    if chosen:
-        keeper.keep_shown()
+    if chosen and (why := keeper.keep_shown()):
+        print(f"not kept tables and verdicts, which `make reproduce` brings up to date: {why}")
     begun = {each: why for each, why in left.items() if named or piece(folders[0], *each).exists()}
     for (system, seed), why in begun.items():
         print(f"not kept {system}, seed {seed}: {why}")

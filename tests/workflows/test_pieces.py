@@ -1,11 +1,15 @@
 """Results that are kept in one folder and taken as done in another, as in a fresh clone on another machine."""
 
+import json
 import shlex
 import shutil
 
 import pytest
 
-from tests.workflows.commands import command, errors, jobs, one_clear_error, read, snakemake
+from tests.workflows.commands import TINY, command, errors, jobs, one_clear_error, read, snakemake
+from workflows.experiment import load_experiment
+from workflows.identity import Identities, identity
+from workflows.keep import Keeper
 from workflows.kept import ARCHIVE, WEIGHTS
 
 ANALYSED = [
@@ -59,8 +63,6 @@ def planned(results, *arguments, **options):
 
 def changed(path, **values):
     """A JSON file with other values."""
-    import json
-
     path.write_text(json.dumps({**read(path), **values}))
 
 
@@ -73,6 +75,33 @@ def test_what_is_kept_is_small_and_has_weights_where_they_are_asked_for(run, kep
     assert all((folder / ARCHIVE).is_file() and not list(folder.rglob("*.trn")) for folder in folders)
     assert not [path for path in reference.rglob("*") if path.suffix in (".wav", ".gz")]
     assert (reference / "tiny/RESULTS.md").read_bytes() == (run / "RESULTS.md").read_bytes()
+
+
+def test_tables_are_kept_only_as_analysis_writes_them_today_from_what_is_here(tmp_path):
+    ours, kept = tmp_path / "results/tiny", tmp_path / "reference/tiny"
+    points = ours / "systems/a4/seed0/eval/points.json"
+    points.parent.mkdir(parents=True)
+    points.write_text("{}")
+    for folder, text in ((ours, "today"), (kept, "earlier")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "RESULTS.md").write_text(text)
+    experiment, shown = load_experiment(TINY), kept / "RESULTS.md"
+    identities = Identities(experiment, ours)
+
+    def keep():
+        return Keeper(experiment, ours, kept).keep_shown()
+
+    assert keep() == "not made yet" and shown.read_text() == "earlier"
+    found = identity(identities.analysis_recipe(), identities.analysis_contents())
+    (ours / "analysis.identity.json").write_text(json.dumps(found))
+    assert keep() is None and shown.read_text() == "today"
+    (ours / "RESULTS.md").write_text("of other transcripts")
+    points.write_text("[]")
+    assert keep() == "systems/a4/seed0/eval/points.json: its content" and shown.read_text() == "today"
+    points.write_text("{}")
+    found["recipe"]["files"]["analysis/claims.yaml"] = "another"
+    (ours / "analysis.identity.json").write_text(json.dumps(found))
+    assert keep() == "files: analysis/claims.yaml" and shown.read_text() == "today"
 
 
 def test_in_a_fresh_folder_everything_kept_is_done_and_shown_alike(run, clone):
