@@ -11,6 +11,7 @@ same of both. Never imports torch.
 
 import argparse
 import hashlib
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.corpora.content import content_file
+from asr.corpora.preparation import settings_of
 from asr.corpora.register import Entry, read_register
 from common.errors import UserError, run
 from common.files import read_json, sha256, write_json
@@ -64,14 +66,15 @@ class Identities:
         return self._recipe(["workflows.check", *modules], settings)
 
     def data_recipe(self) -> Recipe:
-        """Of the prepared corpus: its settings, and from where it is fetched."""
+        """Of the prepared corpus: its settings, from where it is fetched, and what tables of a user's own say."""
         entry = self._entry
         settings = {
             "corpus": corpus_identity(self.experiment),
             "register": None if entry is None else entry.model_dump(mode="json", exclude=DESCRIPTION),
             "sets": self.experiment.decoded_sets,
         }
-        return self._recipe(["workflows.steps.prepare", *self._corpus_modules], settings, without=())
+        modules = ["workflows.steps.prepare", *self._corpus_modules]
+        return self._recipe(modules, settings, self._source_files(), without=())
 
     def inputs_recipe(self, family: str | None) -> Recipe:
         """Of the tokenizer and the features of a family (None: the experiment's own)."""
@@ -229,6 +232,20 @@ class Identities:
     @property
     def _corpus_modules(self) -> list[str]:
         return [] if self._entry is None or self._entry.module is None else [self._entry.module]
+
+    def _source_files(self) -> dict[str, str]:
+        """Digests of the files that say what the corpus holds, where its module names such (`source_files`): small
+        ones, and not the recordings. What is missing there, or wrong, preparation says."""
+        name, settings = self.experiment.corpus.name, self.experiment.corpus.settings
+        found: dict[str, str] = {}
+        try:
+            for module in map(importlib.import_module, self._corpus_modules):
+                if hasattr(module, "source_files"):
+                    files = module.source_files(settings_of(name, settings))
+                    found |= {str(path): sha256(path)[:16] for path in files if path.is_file()}
+        except (UserError, ImportError, OSError):
+            return {}
+        return found
 
     def _recipe(
         self,

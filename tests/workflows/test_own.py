@@ -11,8 +11,9 @@ import yaml
 from asr.corpora import check_source
 from common.errors import UserError
 from common.files import read_json
-from tests.workflows.commands import ROOT, snakemake
+from tests.workflows.commands import ROOT, command, jobs, snakemake
 from workflows.experiment import load_experiment
+from workflows.identity import Identities, differences
 from workflows.prepare import foreseen
 
 LETTERS = "abcd"
@@ -129,6 +130,74 @@ def test_published_tables_are_not_scored_by_characters(folder):
         load_experiment(str(folder / "published.yaml"))
 
 
+def _kinds_of_source(found: Path) -> dict[str, tuple[object, list[str]]]:
+    """Sources of each kind with the files that are read of them."""
+    kaldi, given, lhotse = found / "kaldi", found / "given", found / "lhotse"
+    scripts, tables = ("wav.scp", "text", "utt2spk", "segments"), ("train.tsv", "dev.tsv", "test.tsv")
+    pair = {name: str(lhotse / f"{name}.jsonl") for name in ("recordings", "supervisions")}
+    files = (
+        [kaldi / name for name in scripts] + [given / name for name in tables] + [Path(name) for name in pair.values()]
+    )
+    for path in [found / "recordings.csv", *files]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("something")
+    return {
+        "table": (str(found / "recordings.csv"), [str(found / "recordings.csv")]),
+        "folder": (str(found), [str(found / "recordings.csv")]),
+        "kaldi": (str(kaldi), [str(kaldi / name) for name in scripts]),
+        "given": (str(given), [str(given / name) for name in tables]),
+        "named": ({name[:-4]: str(given / name) for name in tables}, [str(given / name) for name in tables]),
+        "lhotse": (pair, [*pair.values()]),
+    }
+
+
+def test_the_files_that_name_recordings_decide_the_corpus(folder, tmp_path):
+    experiment = load_experiment(str(folder / "tiny.yaml"))
+
+    def recipe() -> dict:
+        return Identities(experiment, tmp_path / "results").data_recipe()
+
+    for source, files in _kinds_of_source(tmp_path).values():
+        experiment.corpus.settings["source"] = source
+        before = recipe()
+        assert [*before["files"]] == files
+        for file in map(Path, files):
+            written = file.read_text()
+            file.write_text(f"{written} else")
+            assert [*differences(before, recipe())] == [f"files: {file}"]
+            file.write_text(written)
+        assert recipe() == before
+    (tmp_path / "kaldi/utt2spk").unlink()
+    experiment.corpus.settings["source"] = str(tmp_path / "kaldi")
+    assert str(tmp_path / "kaldi/utt2spk") not in recipe()["files"]
+    experiment.corpus.settings["source"] = str(tmp_path / "nowhere")
+    assert recipe()["files"] == {}, "preparation says it"
+
+
+def test_other_originals_of_converted_recordings_are_heard_after_the_command_of_the_page(folder, tmp_path):
+    for path in [*folder.glob("*.yaml"), folder / "recordings.csv", *folder.glob("*.mp3")]:
+        shutil.copy(path, tmp_path)
+    values = small(tmp_path)
+    values["training"]["passes"] = None  # how long training takes is not measured
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values))
+    identities = Identities(load_experiment(str(tmp_path / "tiny.yaml")), tmp_path / "tiny")
+
+    def prepare() -> None:
+        out = tmp_path / "tiny/data/folder"
+        done = command("workflows.prepare", "--experiment", tmp_path / "tiny.yaml", "--out", out)
+        assert done.returncode == 0, done.stderr
+
+    prepare()
+    heard, recipe = identities.training_contents("a12", {}), identities.data_recipe()
+    rng = np.random.default_rng(1)
+    for path in tmp_path.glob("*.mp3"):
+        soundfile.write(path, 0.1 * rng.standard_normal(9600), 8000)
+    assert (identities.training_contents("a12", {}), identities.data_recipe()) == (heard, recipe)
+    prepare()
+    now = identities.training_contents("a12", {})
+    assert {"set train", "set dev"} <= {each for each in heard if now[each] != heard[each]}
+
+
 @pytest.mark.slow
 def test_the_whole_workflow_says_what_it_will_take_and_reports_cers(folder):
     done = snakemake(folder)
@@ -140,3 +209,10 @@ def test_the_whole_workflow_says_what_it_will_take_and_reports_cers(folder):
     assert split < time < trained
     text = (folder / "tiny/RESULTS.md").read_text()
     assert "pooled CER %" in text and "Nobody named the speakers of test" in text
+    table, prepare = folder / "recordings.csv", "Prepare the corpus: recordings, manifests, reference transcripts"
+    before = table.read_text()
+    assert jobs(snakemake(folder, "--dry-run")) == []
+    table.write_text(before.replace(",a", ",b", 1))
+    assert prepare in jobs(snakemake(folder, "--dry-run"))
+    table.write_text(before)
+    assert jobs(snakemake(folder, "--dry-run")) == []

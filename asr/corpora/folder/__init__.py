@@ -8,5 +8,6 @@ it; `splits` shares it out, and refuses what is in two splits; `sound` reads wha
 
 from asr.corpora.folder.corpus import check_source, prepare
 from asr.corpora.folder.settings import Settings
+from asr.corpora.folder.sources import source_files
 
-__all__ = ["Settings", "check_source", "prepare"]
+__all__ = ["Settings", "check_source", "prepare", "source_files"]

@@ -11,6 +11,8 @@ from asr.corpora.folder.items import Item, audio_path, composed
 from asr.corpora.folder.settings import Settings
 from common.errors import UserError
 
+FILES = ("wav.scp", "text", "utt2spk", "segments")
+"""What is read of a data folder."""
 Lines = dict[str, tuple[str, str]]
 """Key -> (file and line, what stands behind the key)."""
 

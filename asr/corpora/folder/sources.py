@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from asr.corpora.folder.items import Item
-from asr.corpora.folder.kaldi import is_kaldi, read_kaldi
+from asr.corpora.folder.kaldi import FILES, is_kaldi, read_kaldi
 from asr.corpora.folder.lhotse_manifests import is_manifest, read_cut_manifest, read_pair
 from asr.corpora.folder.settings import PAIR, Pair, Settings, Source
 from asr.corpora.folder.tables import is_table, read_table
@@ -26,6 +26,19 @@ def read_source(settings: Settings) -> list[Item] | dict[str, list[Item]]:
     if isinstance(found, dict):
         return {name: _read(each, settings) for name, each in found.items()}
     return _read(found, settings)
+
+
+def source_files(settings: Settings) -> list[Path]:
+    """The tables, manifests and files of Kaldi data folders that are read, whether they are there or not: where one of
+    them says something else, the corpus is another. Raises `UserError` for a source that is not there."""
+    found = find(settings.source)
+    return [file for each in (found.values() if isinstance(found, dict) else [found]) for file in _files(each)]
+
+
+def _files(found: Found) -> list[Path]:
+    if isinstance(found, tuple):
+        return [*found]
+    return [found / name for name in FILES] if found.is_dir() else [found]
 
 
 def find(source: Source | dict[str, Source]) -> Found | dict[str, Found]:
