@@ -88,8 +88,11 @@ def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] 
     found = parse(Claims, read_json(folder / "claims.json"), str(folder / "claims.json"))
     links = f"[tables]({above / folder / 'RESULTS.md'}), [every part of every claim]({above / folder / 'claims.csv'})"
     figure = above / folder / "figures/figure2.svg"
+    rate = "CER" if experiment.get("score") == "characters" else "WER"
     parts = [f"{experiment['title']}. {experiment['note']}".strip(), f"{_tally(found)} {links}."]
-    parts += [f"![WER against executed depth, {name}]({figure})"] if (folder / "figures/figure2.svg").exists() else []
+    parts += (
+        [f"![{rate} against executed depth, {name}]({figure})"] if (folder / "figures/figure2.svg").exists() else []
+    )
     for verdict in verdicts:
         if lines := [_line(claim, folder, above) for claim in found.claims if claim.verdict == verdict]:
             parts.append(f"{HEADINGS[verdict]}:\n\n" + "\n".join(lines))
@@ -135,7 +138,7 @@ def _margin(claim: "Claim") -> str:
 def _power(claim: "Claim") -> list[str]:
     """The words or seeds at which four of five experiments would settle it."""
     power = claim.power or {}
-    ways = [f"{power['words']:,} words"] if power.get("words") else []
+    ways = [f"{power['words']:,} {claim.score}"] if power.get("words") else []
     ways += [f"{power['seeds']} seeds"] if power.get("seeds") else []
     return [f"For a power of 80 %: {' or '.join(ways)}."] if ways else []
 

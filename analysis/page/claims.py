@@ -56,6 +56,8 @@ class Part(_Read):
     seeds_needed: int | None = None
     seeds: list[int] = []
     words: int | None = None
+    score: str = "words"
+    """What is counted: words, or characters."""
     power: dict[str, float | None] | None = None
     """How surely it would be settled `now`, and the `words` or `seeds` for a power of 80 %."""
     reason: str | None = None
@@ -63,7 +65,7 @@ class Part(_Read):
     @property
     def behind(self) -> str:
         """What is behind the verdict: `3 seeds (0, 1, 2), 30,120 words`; nothing where no training decides."""
-        return shown_behind(self.seeds, self.words)
+        return shown_behind(self.seeds, self.words, self.score)
 
     @property
     def badge(self) -> str:
@@ -168,8 +170,9 @@ def claims_table(found: Claims, experiment: str) -> Table:
         }
         for claim in found.claims
     ]
-    title = f"Verdicts on the claims ({experiment})"
-    return Table("claims", title if found.evidence else f"{title}: plumbing, not evidence", columns, rows)
+    title = f"Verdicts on the claims ({experiment})" + ("" if found.evidence else ": plumbing, not evidence")
+    table = Table("claims", title, columns, rows)
+    return table.of_characters() if any(claim.score == "characters" for claim in found.claims) else table
 
 
 def claims(results: Results) -> Claims | None:

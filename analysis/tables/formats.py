@@ -17,7 +17,9 @@ from analysis.inputs.schemas import WER
 MISSING = "–"
 WER_KEY = re.compile(r"(?<![a-z])wer(?![a-z])")
 CER_KEYS = {"ref_words": "ref_characters", "words": "characters"}
+CER_KEYS |= {"words_needed": "characters_needed", "words_for_power": "characters_for_power"}
 CER_HEADINGS = {"ref_words": "reference characters", "words": "characters"}
+CER_HEADINGS |= {"words_needed": "characters needed", "behind": "seeds and characters"}
 """Columns that count words, where characters are counted."""
 ROOM = 10
 """Columns that Markdown and LaTeX have room for."""

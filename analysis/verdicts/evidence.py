@@ -30,6 +30,7 @@ class Evidence:
 
     def __init__(self, results: Results, frame: Frame):
         self.results, self.frame, self.tables, self.margin = results, frame, frame.tables, frame.margin
+        self.rate, self.score = results.experiment.rate, results.experiment.score
         self._measured: dict[str, dict[str, MeasuredRow]] = {}
         self.comparisons = 1
 

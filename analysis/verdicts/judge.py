@@ -44,6 +44,9 @@ class Verdicts:
     test_words: int
     seed_variance: str
     judged: tuple[tuple, ...]
+    rate: str = "WER"
+    score: str = "words"
+    """What error rates are called, and of what they are made."""
 
     @property
     def tally(self) -> str:
@@ -96,7 +99,8 @@ def judge_claims(results, path: Path | None = None) -> Verdicts:
     file = read_claims(path)
     evidence = gather(results, file, path)
     judged = tuple((claim, claim.holds_if.outcome(evidence)) for claim in file.claims)
-    return Verdicts(results.experiment.evidence, file.papers, evidence.test_words, file.seed_variance, judged)
+    about = (results.experiment.evidence, file.papers, evidence.test_words, file.seed_variance)
+    return Verdicts(*about, judged, evidence.rate, evidence.score)
 
 
 def _claim_json(claim, outcome) -> dict:
@@ -128,7 +132,8 @@ def claims_table(verdicts: Verdicts):
     rows = []
     for claim in verdicts.to_json()["claims"]:
         rows += [_cells(found, verdicts.evidence) for found in (claim, *claim["parts"])]
-    return Table("claims", "Claims", columns, rows)
+    table = Table("claims", "Claims", columns, rows)
+    return table.of_characters() if verdicts.score == "characters" else table
 
 
 def _cells(found: dict, evidence: bool) -> dict:
@@ -150,16 +155,16 @@ def section(verdicts: Verdicts) -> list[str]:
     parts += [] if verdicts.evidence else [escape_markdown(PLUMBING)]
     judged = ((claim.paper, (claim, outcome)) for claim, outcome in verdicts.judged)
     for heading, some in by_paper(judged, verdicts.papers):
-        parts += [f"### {escape_markdown(heading)}", _markdown(some, verdicts.evidence)]
-    now = f" ({verdicts.test_words:,} words now)" if verdicts.test_words else ""
+        parts += [f"### {escape_markdown(heading)}", _markdown(some, verdicts.evidence, verdicts.score)]
+    now = f" ({verdicts.test_words:,} {verdicts.score} now)" if verdicts.test_words else ""
     notes = [
         "An interval points for a claim when the whole of it lies on the claimed side of its bound, against it when it "
         "lies on the other side and holds no effect that the paper found. From three trainings on that is the verdict, "
-        "reproduced or contradicted; with fewer the verdict on a WER is inconclusive, for another seed moves a system "
-        "by more than the test speakers do. Fewer than 10 speakers point nowhere; no loss is never read out of a "
-        "missing significance.",
-        "Words that would settle a verdict assume that the effect stays and that speakers are added"
-        f"{now}; they and the trainings that would settle it are for a power of 80 %. "
+        f"reproduced or contradicted; with fewer the verdict on a {verdicts.rate} is inconclusive, for another seed "
+        "moves a system by more than the test speakers do. Fewer than 10 speakers point nowhere; no loss is never read "
+        "out of a missing significance.",
+        f"{verdicts.score.capitalize()} that would settle a verdict assume that the effect stays and that speakers are "
+        f"added{now}; they and the trainings that would settle it are for a power of 80 %. "
         f"{VARIANCES[verdicts.seed_variance]}",
     ]
     parts += ["\n".join(f"- {escape_markdown(note)}" for note in notes)]
@@ -167,7 +172,7 @@ def section(verdicts: Verdicts) -> list[str]:
     return [*parts, f"Every part of every claim, with effect, interval and p: {links}."]
 
 
-def _markdown(judged: Iterable[tuple], evidence: bool) -> str:
+def _markdown(judged: Iterable[tuple], evidence: bool, score: str) -> str:
     """One line for each claim."""
     from analysis.tables.formats import Column, Table, markdown_body
 
@@ -179,7 +184,7 @@ def _markdown(judged: Iterable[tuple], evidence: bool) -> str:
         Column("source", "where", numeric=False),
         Column("published", "published", numeric=False),
         Column("effect", "what decides [95 % interval]", numeric=False),
-        Column("behind", "seeds and words", numeric=False),
+        Column("behind", f"seeds and {score}", numeric=False),
         Column("reason", "why", numeric=False),
     ]
     rows = [

@@ -69,6 +69,8 @@ class Outcome:
     """Which ones: the seeds that all systems in it have."""
     words: int | None = None
     """The reference words that each of them was scored on."""
+    score: str = "words"
+    """What is counted in their place: `characters`, where error rates are of these."""
     power: Power | None = None
     """How surely it would be settled if the effect is what was found; None where the effect lies on neither side."""
     effect: Effect | None = None
@@ -105,21 +107,22 @@ class Outcome:
             "published": self.effect.published,
         }
         keys = ("verdict", "shown", "points", "trainings", "margin", "p", "words_needed", "seeds_needed", "reason")
-        behind = {"seeds": [*self.seeds], "words": self.words, "power": self.power and asdict(self.power)}
+        behind = {"seeds": [*self.seeds], "words": self.words, "score": self.score}
+        behind |= {"power": self.power and asdict(self.power)}
         return {"effect": effect, **{key: getattr(self, key) for key in keys}, **behind}
 
     @property
     def behind(self) -> str:
         """What is behind the verdict: `3 seeds (0, 1, 2), 30,120 words`; nothing where no training decides."""
-        return shown_behind(self.seeds, self.words)
+        return shown_behind(self.seeds, self.words, self.score)
 
 
-def shown_behind(seeds: Sequence[int], words: int | None) -> str:
-    """Seeds and words in words: `3 seeds (0, 1, 2), 30,120 words`; nothing without seeds."""
+def shown_behind(seeds: Sequence[int], words: int | None, score: str) -> str:
+    """Seeds and words (or characters, as `score` says): `3 seeds (0, 1, 2), 30,120 words`; nothing without seeds."""
     if not seeds:
         return ""
     said = f"{counted(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
-    return said if words is None else f"{said}, {words:,} words"
+    return said if words is None else f"{said}, {words:,} {score}"
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,7 @@ def all_of(parts: Sequence[Outcome]) -> Outcome:
         trainings=decisive.trainings,
         seeds=decisive.seeds,
         words=decisive.words,
+        score=decisive.score,
         power=decisive.power,
         effect=decisive.effect,
         margin=decisive.margin,
@@ -255,6 +259,7 @@ def any_of(stricter: Sequence[Outcome], plain: Sequence[Outcome], level: float) 
         trainings=shown.trainings,
         seeds=shown.seeds,
         words=shown.words,
+        score=shown.score,
         effect=shown.effect,
         margin=shown.margin,
         p=corrected.p,

@@ -107,12 +107,14 @@ class WerPredicate(Predicate):
         name, power = self.effect(evidence) + self.on, self._power(estimate, bounds)
         return Outcome(
             found.verdict,
-            self._reason(found, estimate, bounds, p) + self._reached(found, estimate, bounds, power),
+            self._reason(found, estimate, bounds, p, evidence.score)
+            + self._reached(found, estimate, bounds, power, evidence.score),
             name=self.said(evidence),
             leans=found.points,
             trainings=len(seeds),
             seeds=tuple(seeds),
             words=estimate.words,
+            score=evidence.score,
             power=power,
             effect=Effect(name, estimate.value, "points", interval, estimate.own, bounds.published),
             margin=bounds.margin,
@@ -130,7 +132,7 @@ class WerPredicate(Predicate):
                 return power_of(estimate, bound, ENOUGH_TRAININGS)
         return None
 
-    def _reached(self, found: Judgement, estimate: Estimate, bounds: Bounds, power: Power | None) -> str:
+    def _reached(self, found: Judgement, estimate: Estimate, bounds: Bounds, power: Power | None, score: str) -> str:
         """What is said beside the reason; nothing but where a margin is all that is claimed, see `NoLoss`."""
         return ""
 
@@ -161,7 +163,7 @@ class WerPredicate(Predicate):
         farther = max if self.side == "below" else min
         return Bounds(margin, reproduced_at, farther(margin, published), published)
 
-    def _reason(self, found: Judgement, estimate: Estimate, bounds: Bounds, p: float | None) -> str:
+    def _reason(self, found: Judgement, estimate: Estimate, bounds: Bounds, p: float | None, score: str) -> str:
         text = self._finding(found, estimate, bounds)
         if self.side == "below" and p is not None and estimate.low > 0 and found.points != AGAINST:
             text += "; this training surely loses, but not surely more than the margin"
@@ -171,7 +173,7 @@ class WerPredicate(Predicate):
         elif estimate.seeds < ENOUGH_TRAININGS and found.points != NEITHER:
             text += f"; a verdict needs {ENOUGH_TRAININGS} trainings, not {estimate.seeds}"
         elif found.points == NEITHER:
-            text += "; " + _what_would_settle(found, estimate)
+            text += "; " + _what_would_settle(found, estimate, score)
         return text + (f"; {estimate.pool.note}" if estimate.pool else "")
 
     def _finding(self, found: Judgement, estimate: Estimate, bounds: Bounds) -> str:
@@ -194,17 +196,17 @@ class WerPredicate(Predicate):
         return f"the {interval} includes {bounds.reproduced_at:.2f}"
 
 
-def _what_would_settle(found: Judgement, estimate: Estimate) -> str:
-    """Test words or training seeds, at the power of `analysis.significance.power`, that would settle what points
-    nowhere."""
+def _what_would_settle(found: Judgement, estimate: Estimate, score: str) -> str:
+    """Test words (characters, where `score` says so) or training seeds, at the power of `analysis.significance.power`,
+    that would settle what points nowhere."""
     few = estimate.seeds < ENOUGH_TRAININGS
     ways = []
     if found.words_needed:
-        ways.append(f"about {shown_words(found.words_needed)} test words (now {shown_words(estimate.words)})")
+        ways.append(f"about {shown_words(found.words_needed)} test {score} (now {shown_words(estimate.words)})")
     if found.seeds_needed:
         ways.append(f"about {shown_words(found.seeds_needed)} trainings (now {estimate.seeds})")
     if not ways:
-        alone = "more test words alone" if few else "neither more test words nor more trainings alone"
+        alone = f"more test {score} alone" if few else f"neither more test {score} nor more trainings alone"
         return f"{alone} would {'not ' if few else ''}settle it"
     does = "show which way it points" if few else "settle it"
     return f"{' or '.join(ways)} would {does}" + (", with a power of 80 %" if not few else "")
@@ -228,9 +230,9 @@ class NoLoss(WerPredicate):
         return f"{evidence.label(self.row)} loses nothing against {evidence.label(self.against)}"
 
     def effect(self, evidence):
-        return f"WER of {evidence.label(self.row)} minus {evidence.label(self.against)}"
+        return f"{evidence.rate} of {evidence.label(self.row)} minus {evidence.label(self.against)}"
 
-    def _reached(self, found, estimate, bounds, power):
+    def _reached(self, found, estimate, bounds, power, score):
         """The margin, the half-width that was reached, and what gives a power of 80 %: an interval longer than the
         margin can hardly bear out that nothing is lost."""
         half = (estimate.high - estimate.low) / 2
@@ -238,7 +240,7 @@ class NoLoss(WerPredicate):
         if power is None:
             return f"{text}; the loss lies between margin and published effect: nothing settles that"
         text += f"; power {100 * power.now:.0f} %"
-        ways = [f"{shown_words(power.words)} test words"] if power.words else []
+        ways = [f"{shown_words(power.words)} test {score}"] if power.words else []
         ways += [f"{shown_words(power.seeds)} trainings"] if power.seeds else []
         said = found.points == NEITHER and not too_few_speakers(estimate)  # what would settle it was said already
         return text if said or not ways else f"{text}, 80 % from about {' or '.join(ways)} on"
@@ -264,7 +266,7 @@ class Better(WerPredicate):
         return f"{evidence.label(self.row)} is better than {evidence.label(self.than)}"
 
     def effect(self, evidence):
-        return f"WER of {evidence.label(self.than)} minus {evidence.label(self.row)}"
+        return f"{evidence.rate} of {evidence.label(self.than)} minus {evidence.label(self.row)}"
 
 
 class WorseBy(WerPredicate):
@@ -288,7 +290,7 @@ class WorseBy(WerPredicate):
         return f"{evidence.label(self.row)} is worse than {evidence.label(self.than)}"
 
     def effect(self, evidence):
-        return f"WER of {evidence.label(self.row)} minus {evidence.label(self.than)}"
+        return f"{evidence.rate} of {evidence.label(self.row)} minus {evidence.label(self.than)}"
 
 
 class SpreadBelow(WerPredicate):

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis import findings
+from analysis.inputs.results import Results
+from analysis.page.claims import Claims, claims_table
 from analysis.render import render
 from analysis.report import report
 from analysis.scoring.normalise import load_normaliser
@@ -15,7 +18,11 @@ from analysis.scoring.score import Scorer
 from analysis.scoring.speakers import name_speakers, write_speakers
 from analysis.scoring.trn import read_trn, write_trn
 from analysis.significance.mapsswe import segment_differences
+from analysis.tables.formats import to_markdown
+from analysis.verdicts.judge import claims_files, judge_claims, section
 from common.errors import UserError
+from tests.analysis import claims_folder
+from tests.analysis.claims_cases import NO_LOSS, WORSE, claims_file, each
 from tests.analysis.report_folder import complete
 from tests.analysis.results_folder import make, write_json
 
@@ -121,6 +128,28 @@ def test_the_report_says_cer(by_characters):
     rest = rest.replace('depthPlan("WER by executed depth, published"', "")  # what papers print
     assert not re.search(r"\bWERs?\b", rest.replace("WER against", ""))
     assert "CER by executed depth" in page and '"rate":"CER"' in page and "character by character" in page
+
+
+def test_verdicts_count_characters_and_say_cer(tmp_path):
+    """In RESULTS.md, `claims.csv`, the report's claims and the page of findings."""
+    rows = {"table1.1": [[each(5)], [each(5, 1)], [each(4)]], "table1.S1": [[each(5, 3)], [each(6)], [each(5)]]}
+    folder = claims_folder.make(tmp_path / "mini_cpu", rows)
+    experiment = json.loads((folder / "experiment.json").read_text())
+    experiment |= {"score": "characters", "title": "Characters", "note": "", "parts": {}}
+    write_json(folder / "experiment.json", experiment)
+    verdicts = judge_claims(Results(folder), claims_file(tmp_path, NO_LOSS, WORSE))
+    for path, content in claims_files(verdicts, folder).items():
+        path.write_bytes(content)
+    page = Claims.model_validate(json.loads((folder / "claims.json").read_text()))
+    shown = "\n".join(section(verdicts))
+    found = findings.findings(tmp_path).partition("## `mini_cpu`")[2].partition("## `mini_real`")[0]
+    told = " ".join(f"{claim.behind} {claim.reason} {claim.effect.name}" for claim in page.claims)
+    texts = [shown, (folder / "claims.csv").read_text(), to_markdown(claims_table(page, "x")), found, told]
+    for text in texts:
+        assert not re.search(r"\bWERs?\b|(?<![a-z])words?(?![a-z])", text, re.IGNORECASE), text
+        assert "characters" in text
+    assert all("CER of s_table1_S1@12 minus s_table1_1@12" in text for text in (shown, texts[1], found, told))
+    assert all(one.behind.endswith(" characters") and one.behind in shown for _, one in verdicts.judged)
 
 
 def test_the_summary_prints_the_table_as_cer(by_characters):

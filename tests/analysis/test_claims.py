@@ -484,7 +484,7 @@ def test_what_render_writes(rendered):
     content = json.loads((rendered / "claims.json").read_text())
     assert (content["schema"], content["evidence"], content["seed_variance"]) == (4, False, "own")
     keys = {"id", "statement", "verdict", "shown", "points", "trainings", "effect", "margin", "p", "reason"}
-    keys |= {"words_needed", "seeds_needed", "seeds", "words", "power"}
+    keys |= {"words_needed", "seeds_needed", "seeds", "words", "score", "power"}
     effect_keys = {"name", "value", "unit", "interval", "own_interval", "half_width", "published"}
     assert [claim["id"] for claim in content["claims"]] == [claim.id for claim in read_claims(CLAIMS).claims]
     for claim in content["claims"]:
