@@ -7,19 +7,20 @@ experiment that was not run, or of which a part is missing, stands the command t
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from common.errors import UserError, run
+from common.errors import run
 from common.files import read_json, write_text
+from common.marked import write_between
 
 if TYPE_CHECKING:
+    from analysis.inputs.schemas import Experiment
     from analysis.page.claims import Claim, Claims
 
 REFERENCE, PAGE, README = Path("results/reference"), Path("docs/findings.md"), Path("README.md")
-BLOCK = re.compile(r"(?<=<!-- findings:begin -->\n).*?(?=<!-- findings:end -->)", re.DOTALL)
+MARKS = "findings"
 
 ASKED = {
     "mini_cpu": "All tables of the first paper, its sisters, and what they leave open, on synthetic sentences.",
@@ -46,11 +47,8 @@ HEADINGS = {
 
 def write_findings(reference: Path, page: Path, readme: Path) -> None:
     """The page, and the README's lines between their marks. Raises `UserError` where the README has no marks."""
-    text = readme.read_text(encoding="utf-8")
-    if not BLOCK.search(text):
-        raise UserError(f"{readme}: the marks <!-- findings:begin --> and <!-- findings:end --> are missing")
+    write_between(readme, MARKS, first_lines(reference))
     write_text(page, findings(reference))
-    write_text(readme, BLOCK.sub(lambda _: first_lines(reference), text))
 
 
 def findings(reference: Path) -> str:
@@ -81,18 +79,17 @@ def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] 
     folder = reference / name
     if not (folder / "claims.json").exists():
         return f"{ASKED[name]} Not run yet: `make reproduce EXPERIMENT={name}` begins, and goes on after a stop.\n"
-    from analysis.page.claims import Claims  # pydantic: not needed to answer --help
+    from analysis.inputs.schemas import Experiment  # pydantic: not needed to answer --help
+    from analysis.page.claims import Claims
     from common.settings import parse
 
-    experiment = read_json(folder / "experiment.json")
+    experiment = parse(Experiment, read_json(folder / "experiment.json"), str(folder / "experiment.json"))
     found = parse(Claims, read_json(folder / "claims.json"), str(folder / "claims.json"))
     links = f"[tables]({above / folder / 'RESULTS.md'}), [every part of every claim]({above / folder / 'claims.csv'})"
     figure = above / folder / "figures/figure2.svg"
-    rate = "CER" if experiment.get("score") == "characters" else "WER"
-    parts = [f"{experiment['title']}. {experiment['note']}".strip(), f"{_tally(found)} {links}."]
-    parts += (
-        [f"![{rate} against executed depth, {name}]({figure})"] if (folder / "figures/figure2.svg").exists() else []
-    )
+    parts = [f"{experiment.title}. {experiment.note}".strip(), f"{_tally(found)} {links}."]
+    if (folder / "figures/figure2.svg").exists():
+        parts.append(f"![{experiment.rate} against executed depth, {name}]({figure})")
     for verdict in verdicts:
         if lines := [_line(claim, folder, above) for claim in found.claims if claim.verdict == verdict]:
             parts.append(f"{HEADINGS[verdict]}:\n\n" + "\n".join(lines))
@@ -143,13 +140,13 @@ def _power(claim: "Claim") -> list[str]:
     return [f"For a power of 80 %: {' or '.join(ways)}."] if ways else []
 
 
-def _missing(name: str, folder: Path, experiment: dict[str, Any], found: "Claims") -> list[str]:
+def _missing(name: str, folder: Path, experiment: "Experiment", found: "Claims") -> list[str]:
     """What was not made, with the command that goes on."""
     said = []
     if untested := [claim.short for claim in found.claims if claim.verdict == "not tested here"]:
         said.append(f"Not tested here: {', '.join(untested)}.")
     made = {path.stem for path in (folder / "tables").glob("*.csv")}
-    tables = {part: set(names) & set(experiment["tables"]) for part, names in experiment["parts"].items()}
+    tables = {part: set(names) & set(experiment.tables) for part, names in experiment.parts.items()}
     parts = [part for part, names in tables.items() if names - made]
     if parts:
         said.append(f"Not made: `make reproduce EXPERIMENT={name} ONLY={','.join(parts)}` goes on.")

@@ -1,15 +1,16 @@
 """docs/performance.md, and the lines of it that stand in the README."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison import FAST
 from benchmarks.suite import BENCHMARKS
 from common.files import read_json, write_text
+from common.marked import write_between
 
 PAGE, README = Path("docs/performance.md"), Path("README.md")
-BLOCK = re.compile(r"(?<=<!-- speed:begin -->\n).*?(?=<!-- speed:end -->)", re.DOTALL)
+SPEED = "speed"
+"""The marks in the README."""
 
 INTRODUCTION = """\
 # Performance
@@ -52,8 +53,7 @@ def write_page(results: Path) -> None:
     """The page from the results that are there, and its first table into the README."""
     by_device = {device: read_results(results / device) for device in ("cpu", "cuda")}
     write_text(PAGE, page(by_device))
-    text = README.read_text(encoding="utf-8")
-    write_text(README, BLOCK.sub(lambda _: first_lines(by_device), text))
+    write_between(README, SPEED, first_lines(by_device))
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:

@@ -35,6 +35,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from common.marked import write_between
+
 ROOT = Path(__file__).parents[1]
 EXPLAINED = ROOT / "tests/mutants.toml"
 OUTCOMES = ROOT / ".mutants/outcomes.jsonl"
@@ -302,13 +304,6 @@ def report(outcomes: dict[Mutant, str], reasons: dict[tuple[str, str, str], str]
     return "\n".join(lines)
 
 
-def write_between(path: Path, text: str) -> None:
-    """Put the text between the page's two markers."""
-    begin, end = "<!-- mutants:begin -->", "<!-- mutants:end -->"
-    before, rest = path.read_text().split(begin)
-    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
-
-
 def commit() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
@@ -337,7 +332,7 @@ def main() -> None:
     ordered = {mutant: outcomes[mutant] for mutants in drawn.values() for mutant in mutants}
     head = f"Commit {commit()}, seed {arguments.seed}, at most {arguments.each} of each module."
     text = report(ordered, explained(), head)
-    write_between(arguments.write, text) if arguments.write else print(text)
+    write_between(arguments.write, "mutants", f"{text}\n") if arguments.write else print(text)
 
 
 if __name__ == "__main__":

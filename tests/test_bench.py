@@ -15,9 +15,10 @@ import torch
 from benchmarks import suite
 from benchmarks.__main__ import main
 from benchmarks.comparison import Bench, Report, Row, compared, counted, parser
-from benchmarks.page import BLOCK, first_lines, page, table
+from benchmarks.page import README, SPEED, first_lines, page, table
 from benchmarks.suite import BENCHMARKS, LIMIT, Benchmark, chosen, code, machine, run_one
 from common.errors import UserError
+from common.marked import lines_between
 
 CPU = "cpu"
 
@@ -165,7 +166,7 @@ def test_the_page():
 
 
 def test_the_readme_has_the_first_lines_of_the_page():
-    (block,) = BLOCK.findall(Path("README.md").read_text())
+    block = lines_between(README, SPEED)
     lines = Path("docs/performance.md").read_text().splitlines()
     assert block.strip() and all(line in lines for line in block.splitlines())
 

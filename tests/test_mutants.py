@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from common.marked import write_between
 from tests import mutants
-from tests.mutants import EXPLAINED, OWN_TESTS, ROOT, Mutant, explained, report, run_tests, silent_spans, write_between
+from tests.mutants import EXPLAINED, OWN_TESTS, ROOT, Mutant, explained, report, run_tests, silent_spans
 
 
 def test_modules_and_their_tests_exist():
@@ -106,7 +107,7 @@ def test_the_page_counts_and_names_them(tmp_path):
     assert f"- {module}:1 `a < b` → `a <= b`: b is never a" in text and f"- {module}:2 `a < b` → `a == b`" in text
     page = tmp_path / "page.md"
     page.write_text("# Page\n<!-- mutants:begin -->\nold\n<!-- mutants:end -->\nafter\n")
-    write_between(page, text)
+    write_between(page, "mutants", f"{text}\n")
     assert page.read_text().startswith("# Page\n<!-- mutants:begin -->\nCommit 1234567.")
     assert page.read_text().endswith("\n<!-- mutants:end -->\nafter\n") and "old" not in page.read_text()
 

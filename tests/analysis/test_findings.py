@@ -9,6 +9,7 @@ import pytest
 
 from analysis import findings
 from common.errors import UserError
+from common.marked import lines_between
 from tests.workflows.commands import ROOT
 
 SMOKE = ROOT / "results/reference/smoke"
@@ -76,4 +77,4 @@ def test_links_lead_to_files_of_the_run(reference):
 def test_what_stands_in_the_repository_is_what_its_results_give(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert findings.PAGE.read_text() == findings.findings(findings.REFERENCE)
-    assert findings.BLOCK.search(findings.README.read_text())[0] == findings.first_lines(findings.REFERENCE)
+    assert lines_between(findings.README, findings.MARKS) == findings.first_lines(findings.REFERENCE)

@@ -1,23 +1,20 @@
 """The matrix of docs/recipe.md, from the log of the trials."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from common.files import write_text
+from common.marked import write_between
 from workflows.steps.recipe_trials import read_rows
 
 PAGE = Path("docs/recipe.md")
-BLOCK = re.compile(r"(?<=<!-- trials:begin -->\n).*?(?=<!-- trials:end -->)", re.DOTALL)
 SYSTEMS = ("a12", "f6", "f4")
 Row = dict[str, str]
 
 
 def write_page(log: Path, page: Path = PAGE) -> None:
     """Put the tables of a log between the page's marks."""
-    text = page.read_text(encoding="utf-8")
-    write_text(page, BLOCK.sub(lambda _: tables(read_rows(log)), text))
+    write_between(page, "trials", tables(read_rows(log)))
 
 
 def tables(rows: list[Row]) -> str:
