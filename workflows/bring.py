@@ -13,8 +13,6 @@ What is there already is left as it is. Nothing is said where there is nothing t
 """
 
 import argparse
-import os
-import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -25,7 +23,7 @@ from workflows.acceptance import accept_today, note_difference
 from workflows.accepted import is_brought, is_unsettled, write_brought
 from workflows.experiment import Experiment
 from workflows.identity import Contents, changes
-from workflows.kept import REFERENCE, data_files, piece, unpack
+from workflows.kept import REFERENCE, copy_files, data_files, piece, unpack
 from workflows.not_here import recordings_are_here
 from workflows.products import Product
 from workflows.runnable import load_runnable
@@ -81,11 +79,7 @@ def bring_data(experiment: Experiment, reference: Path, results: Path) -> None:
     source, target = reference / "data" / corpus, results / "data" / corpus
     if (target / "corpus.json").is_file() or (target / content_file("train")).is_file():
         return
-    for path in data_files(experiment, source):
-        place = target / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
-        os.utime(place)
+    copy_files(source, target, data_files(experiment, source))
 
 
 def _accept(product: Product, folder: Path, checkout: bool) -> None:

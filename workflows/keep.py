@@ -13,7 +13,6 @@ as long as they fit. Tables and verdicts are copied too, if analysis wrote them 
 """
 
 import argparse
-import shutil
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +23,7 @@ from common.errors import UserError, run
 from workflows.accepted import is_brought
 from workflows.experiment import Experiment, load_experiment
 from workflows.identity import changes
-from workflows.kept import ARCHIVE, PLAIN, REFERENCE, SHOWN, WEIGHTS, data_files, pack, piece
+from workflows.kept import ARCHIVE, PLAIN, REFERENCE, SHOWN, WEIGHTS, copy_files, data_files, pack, piece
 from workflows.part import Part, add_arguments, asked_of, in_no_part, the_whole
 from workflows.products import NEVER_MADE, Product, Reason
 from workflows.why import SHOWN_OF_SYSTEMS, Plan
@@ -143,10 +142,7 @@ class Keeper:
                 f"{target}: its systems heard other recordings ({', '.join(other)}) than those in {source}; "
                 "keep this run under another experiment's name, or remove what is there"
             )
-        for path in data_files(self.experiment, source):
-            place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
+        copy_files(source, target, data_files(self.experiment, source))
 
     def keep_shown(self) -> str | None:
         """Copy what analysis wrote, in the place of what was there; or say why not, where today's analysis of what is
@@ -157,10 +153,7 @@ class Keeper:
         if changed := changes(analysis.written, analysis.today):
             return str(Reason(tuple(changed)))
         self._remove_shown()
-        for path in (path for pattern in SHOWN for path in self.results.glob(pattern)):
-            place = self.reference / path.relative_to(self.results)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
+        copy_files(self.results, self.reference, (path for pattern in SHOWN for path in self.results.glob(pattern)))
         return None
 
     def _remove_shown(self) -> None:

@@ -9,6 +9,7 @@ import io
 import lzma
 import shutil
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from asr.corpora.content import content_file
@@ -42,13 +43,22 @@ def piece(folder: Path, system: str, seed: int) -> Path:
     return folder / "systems" / system / f"seed{seed}"
 
 
+def copy_files(source: Path, target: Path, files: Iterable[Path]) -> None:
+    """Copy files that lie somewhere below `source` to the same places below `target`."""
+    for path in files:
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+
+
+def _there(folder: Path, names: Iterable[str]) -> list[Path]:
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
 def pack(source: Path, target: Path, weights: bool) -> None:
     """Put a finished system into the committed results, with its weights or without."""
     shutil.rmtree(target, ignore_errors=True)
-    for name in (*PLAIN, *(WEIGHTS if weights else ())):
-        if (source / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, target / name)
+    copy_files(source, target, _there(source, (*PLAIN, *(WEIGHTS if weights else ()))))
     with replacing(target / ARCHIVE) as temporary, tarfile.open(temporary, "w:xz", preset=6) as archive:
         for path in _packed(source):
             content = path.read_bytes()
@@ -71,10 +81,7 @@ def unpack(source: Path, target: Path) -> None:
     stage = target.with_name(f".{target.name}.brought")
     shutil.rmtree(stage, ignore_errors=True)
     try:
-        for name in (*PLAIN, *WEIGHTS):
-            if (source / name).is_file():
-                (stage / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source / name, stage / name)
+        copy_files(source, stage, _there(source, (*PLAIN, *WEIGHTS)))
         try:
             with tarfile.open(source / ARCHIVE, "r:xz") as archive:
                 archive.extractall(stage, filter="data")
@@ -97,4 +104,4 @@ def data_files(experiment: Experiment, folder: Path) -> list[Path]:
         below = "" if family is None else f"{family}/"
         stored = [experiment.store_file(family, name) for name in ("train", *sets)]
         names += [*experiment.input_files(family), *stored, f"{below}inputs.identity.json"]
-    return [folder / name for name in names if (folder / name).is_file()]
+    return _there(folder, names)
