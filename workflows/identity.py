@@ -93,14 +93,17 @@ class Identities:
         """Of a trained system, whatever the seed."""
         return self._recipe(self._modules("train", system), training_inputs(self.experiment, system))
 
+    @cache  # noqa: B019 - one object a command
     def evaluation_recipe(self, system: str) -> Recipe:
         """Of the transcripts of a system."""
         return self._recipe(self._modules("evaluate", system), evaluation_inputs(self.experiment, system))
 
+    @cache  # noqa: B019 - one object a command
     def sensitivity_recipe(self, system: str) -> Recipe:
         """Of the sensitivity of a system."""
         return self._dev_recipe("sensitivity", system)
 
+    @cache  # noqa: B019 - one object a command
     def weight_errors_recipe(self, system: str) -> Recipe:
         """Of what errors in the weights of a system do."""
         return self._dev_recipe("weight_errors", system)
@@ -115,6 +118,7 @@ class Identities:
         }
         return self._recipe(self._modules(step, system), settings)
 
+    @cache  # noqa: B019 - one object a command
     def costs_recipe(self, system: str) -> Recipe:
         """Of the costs of a system."""
         asked = evaluation_inputs(self.experiment, system)

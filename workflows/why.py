@@ -10,8 +10,8 @@ What stands beside each result knows more: with `--force` that decides, in a fol
 too.
 
 An accepted system is not trained again for today's change. The difference is written into its provenance and stands
-under every table that shows it. What takes less time (decoding, costs, tables) is made again all the same, unless
-`--everything` keeps it too.
+under every table of error rates that shows it. What takes less time (decoding, costs, tables) is made again all the
+same, unless `--everything` keeps it too.
 """
 
 import argparse

@@ -122,6 +122,10 @@ class Results:
         wanted = {*(self.experiment.systems if systems is None else systems)}
         return sorted({len(self.seeds_of(name)) for name in wanted})
 
+    def first_seeds(self, systems: Iterable[str]) -> str:
+        """The first seed of each of some systems, each number once: what stands for one training says of which."""
+        return ", ".join(map(str, sorted({self.seeds_of(system)[0] for system in systems})))
+
     def first_points(self, system: str) -> SystemPoints:
         """The operating points of the first seed of a system."""
         return self.points(system, self.seeds_of(system)[0])

@@ -37,8 +37,7 @@ def decode_table(results: Results) -> Table:
                 rows += _rows(results, system, decode, table_decode(results, system))
     notes = ["Both decodes are scored on the same utterances, test sets pooled: to see that the search works, no more."]
     several = any(len(results.seeds_of(row["system"])) > 1 for row in rows)
-    first = ", ".join(map(str, sorted({results.seeds_of(row["system"])[0] for row in rows})))
-    notes += [f"Seed {first} alone."] if several else []
+    notes += [f"Seed {results.first_seeds(row['system'] for row in rows)} alone."] if several else []
     notes += experiment.family_notes(row["system"] for row in rows)
     return Table("decodes", f"Further decodes ({experiment.name})", COLUMNS, rows, notes)
 

@@ -50,7 +50,8 @@ def cost_table(results: Results) -> Table:
         (
             "Memory: what the model and its inputs need at most, to recognise one utterance, or for a training step on "
             "the largest batch. Training step: on a batch of median size, measured alone; training: all steps of the "
-            "system's own stages at that rate, without reading data, validation and the systems it starts from."
+            "system's own stages at that rate (before a pass sets in, at that of a step without it), without reading "
+            "data, validation and the systems it starts from."
         ),
         (
             f"Measured on: {machines(measured_on) or 'nothing was measured'}; "

@@ -58,8 +58,7 @@ def caption(results: Results, name: str) -> str:
     found = "; ".join(f"{grid.system} {100 * grid.whole:.1f} % {_range(grid)}" for grid in grids)
     systems = results.experiment.figures[name].systems
     several = results.numbers_of_seeds(systems)[-1] > 1
-    first = ", ".join(map(str, sorted({results.seeds_of(system)[0] for system in systems})))
-    of = f" Of seed {first}." if several else ""
+    of = f" Of seed {results.first_seeds(systems)}." if several else ""
     return f"The share of zeros in each matrix of the physical layers; all together: {found}.{of}"
 
 

@@ -25,7 +25,6 @@ from asr.tokenizer import Tokenizer
 from asr.training_log import read_log
 from common.errors import UserError
 from common.files import read_json, read_yaml, write_text
-from workflows.experiment import load_experiment
 from workflows.experiment.merging import merge
 from workflows.provenance import commit, processor
 
@@ -48,6 +47,7 @@ class Condition:
     name: str
     experiment: Path
     data: Path
+    steps: int
     systems: tuple[str, ...]
 
     def folder(self, system: str, seed: int) -> Path:
@@ -79,7 +79,8 @@ class Trials:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, yaml.safe_dump(says, sort_keys=False))
         data = self.out / "data" / conditions / f"{file_name}_{says['tokenizer']['units']}"
-        return Condition(recipe, conditions, name, path, data, tuple(systems or says["systems"]))
+        steps = says["training"]["steps"]
+        return Condition(recipe, conditions, name, path, data, steps, tuple(systems or says["systems"]))
 
 
 def run_trials(conditions: list[Condition], seeds: list[int], quarter: bool, jobs: int, log: Path) -> None:
@@ -109,7 +110,7 @@ def _trial(condition: Condition, system: str, seed: int, quarter: bool, prepared
     folder = condition.folder(system, seed)
     asked = ["--experiment", str(condition.experiment), "--system", system, "--data", str(condition.data)]
     if not (folder / "provenance.json").exists():
-        stop = _quarter(condition) if quarter else None
+        stop = condition.steps // 4 if quarter else None
         if stop is None or not _rows_at(folder, stop):
             _call("workflows.train", *asked, "--seed", str(seed), "--out", str(folder), folder=folder, until=stop)
     if not quarter and not (folder / "eval" / "points.json").exists():
@@ -133,10 +134,6 @@ def _call(module: str, *arguments: str, folder: Path | None = None, until: int |
         raise UserError(f"{' '.join(command)}: {said.strip()[-2000:]}")
 
 
-def _quarter(condition: Condition) -> int:
-    return load_experiment(str(condition.experiment)).training.steps // 4
-
-
 def _rows_at(folder: Path, step: int) -> dict[str, Any]:
     """The validation at a step, of a training that is over or not; empty where it is not there."""
     for path in (folder / "log.jsonl", folder / "work" / "stage0" / "log.jsonl"):
@@ -149,7 +146,7 @@ def _rows_at(folder: Path, step: int) -> dict[str, Any]:
 def row_of(condition: Condition, system: str, seed: int, code: str) -> dict[str, Any]:
     """What a trial gave; what was not asked is empty."""
     folder = condition.folder(system, seed)
-    steps = load_experiment(str(condition.experiment)).training.steps
+    steps = condition.steps
     tokenizer = Tokenizer.load(condition.data / "tokenizer.json")
     dev = read_cuts(condition.data / "dev.jsonl.gz")
     tokens = sum(len(tokenizer.encode(each.text)) for each in dev) / len(dev)

@@ -125,7 +125,7 @@ def _without(
     """What is neither empty nor too short nor too long."""
     kept = []
     for item in items:
-        length = sounds[item.audio].seconds - item.start if item.seconds is None else item.seconds
+        length = _seconds(item, sounds[item.audio])
         if not item.text.split():
             why = "no transcript"
         elif length < settings.shortest_seconds:
@@ -141,12 +141,19 @@ def _without(
     return kept
 
 
+def _seconds(item: Item, sound: Sound) -> float:
+    """How long an utterance is; to the end of its recording where nothing is said."""
+    return sound.seconds - item.start if item.seconds is None else item.seconds
+
+
 def _in_characters_of(train: list[Item], dev: list[Item], dropped: Dropped) -> list[Item]:
     """The dev utterances that can be written in characters of the training transcripts, which no loss can be computed
     without. Test utterances stay: they are scored as they are."""
     known = {character for item in train for character in item.text}
-    kept = [item for item in dev if known >= {*"".join(item.text.split())}]
-    dropped += [("dev", item, "a character that training lacks") for item in dev if item not in set(kept)]
+    kept, lacking = [], []
+    for item in dev:
+        (kept if known >= {*"".join(item.text.split())} else lacking).append(item)
+    dropped += [("dev", item, "a character that training lacks") for item in lacking]
     if dev and not kept:
         raise UserError("set 'dev': every transcript has a character that no training transcript has")
     return kept
@@ -181,7 +188,7 @@ def _utterances(
     for set_name, items in sets.items():
         for number, (name, item) in enumerate(items):
             sound, channel = sounds[item.audio], _channel(item, sounds[item.audio], settings)
-            seconds = sound.seconds - item.start if item.seconds is None else item.seconds
+            seconds = _seconds(item, sound)
             speaker, audio, start = plain(item.speaker), item.audio.resolve(), item.start
             if not (sound.stays and sound.sampling_rate == rate and channel is not None):
                 out = folder / "audio" / set_name / f"{number:06d}.wav"
