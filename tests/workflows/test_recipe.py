@@ -60,14 +60,14 @@ def test_the_recipe_that_experiments_extend_is_one_that_was_judged(tmp_path):
 
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory):
-    """Two trainings of four steps, one stopped at a quarter and then gone on with."""
+    """A training of 12 steps that is stopped at a quarter, long before its end, and then gone on with."""
     folder = tmp_path_factory.mktemp("trials")
     content = {**TRIALS, "conditions": {"tune": {}, "judge": {"two voices": TINY}}}
     content["trial"] = {
         **content["trial"],
-        "training": {**content["trial"]["training"], "steps": 4, "validate_every": 1},
+        "training": {**content["trial"]["training"], "steps": 12, "validate_every": 3},
     }
-    content["trial"]["training"] |= {"batch_seconds": 6, "checkpoint_every": 1}
+    content["trial"]["training"] |= {"batch_seconds": 6, "checkpoint_every": 3}
     (folder / "list.yaml").write_text(yaml.safe_dump(content))
     command = [sys.executable, "-m", "workflows.recipe", "--recipe", "char", "--conditions", "judge", "--systems", "f4"]
     command += ["--list", str(folder / "list.yaml"), "--out", str(folder / "out"), "--log", str(folder / "log.csv")]
@@ -86,7 +86,7 @@ def test_a_trial_stops_at_a_quarter_and_goes_on_to_the_end(tried):
     assert float(after["test_wer_deep"]) > 0 and float(after["end_nats_a_token"]) > 0
     assert after["quarter_nats_a_token"] == before["quarter_nats_a_token"]
     (log,) = folder.glob("out/char/judge/two_voices/f4/seed0/log.jsonl")
-    first = next(row for row in read_log(log) if row["step"] == 1 and "dev.blank_fraction" in row)
+    first = next(row for row in read_log(log) if row["step"] == 3 and "dev.blank_fraction" in row)
     tokens = sum(len(text) for text in transcripts(folder)) / 3
     nats = max(first["dev.deep.ctc"], first["dev.seed.ctc"]) / tokens
     assert float(after["quarter_nats_a_token"]) == pytest.approx(nats, abs=1e-3)

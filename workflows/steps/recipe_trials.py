@@ -126,7 +126,7 @@ def _call(module: str, *arguments: str, folder: Path | None = None, until: int |
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
     ) as child:
         while until is not None and child.poll() is None:
-            time.sleep(0.5)
+            time.sleep(0.1)
             if _rows_at(folder, until) and list(folder.glob("work/stage0/*.pt")):
                 child.send_signal(signal.SIGKILL)
         said = child.stderr.read()
