@@ -123,10 +123,13 @@ class Unfolding(Method):
         return {"total": total, **terms, "blank_fraction": torch.stack(blank).max()}
 
     def changes_at(self, stage: Stage) -> list[int]:
-        steps = stage.training.steps
-        deep = math.ceil(self.config.deep_from * steps)
-        regulariser = max(deep, self.config.kl.start_step) if self.config.alpha_kl else deep
-        return sorted({step for step in (deep, regulariser) if 0 < step < steps})
+        """Where a pass sets in: the deep one, or with the regulariser one that no other term reads."""
+        config, steps = self.config, stage.training.steps
+        deep = math.ceil(config.deep_from * steps)
+        found = {deep} if config.alpha_f else set()
+        if config.alpha_kl and not (config.alpha_f and config.alpha_p):
+            found.add(max(deep, config.kl.start_step))
+        return sorted(step for step in found if 0 < step < steps)
 
     def selection_term(self, terms: Collection[str]) -> str:
         return "deep.ctc" if self.config.alpha_f else "seed.ctc"
