@@ -93,6 +93,9 @@ def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] 
     for verdict in verdicts:
         if lines := [_line(claim, folder, above) for claim in found.claims if claim.verdict == verdict]:
             parts.append(f"{HEADINGS[verdict]}:\n\n" + "\n".join(lines))
+    untested = [claim.short for claim in found.claims if claim.verdict == "not tested here"]
+    if untested and "inconclusive" in verdicts:
+        parts.append(f"Not tested here: {', '.join(untested)}.")
     return "\n\n".join([*parts, *_missing(name, folder, experiment, found)]) + "\n"
 
 
@@ -134,17 +137,17 @@ def _margin(claim: "Claim") -> str:
 
 def _power(claim: "Claim") -> list[str]:
     """The words or seeds at which four of five experiments would settle it."""
+    from analysis.significance.power import shown_words
+
     power = claim.power or {}
-    ways = [f"{power['words']:,} {claim.score}"] if power.get("words") else []
-    ways += [f"{power['seeds']} seeds"] if power.get("seeds") else []
-    return [f"For a power of 80 %: {' or '.join(ways)}."] if ways else []
+    ways = [f"{shown_words(int(power['words']))} {claim.score}"] if power.get("words") else []
+    ways += [f"{int(power['seeds'])} seeds"] if power.get("seeds") else []
+    return [f"A power of 80 % takes about {' or '.join(ways)}."] if ways else []
 
 
 def _missing(name: str, folder: Path, experiment: "Experiment", found: "Claims") -> list[str]:
     """What was not made, with the command that goes on."""
     said = []
-    if untested := [claim.short for claim in found.claims if claim.verdict == "not tested here"]:
-        said.append(f"Not tested here: {', '.join(untested)}.")
     made = {path.stem for path in (folder / "tables").glob("*.csv")}
     tables = {part: set(names) & set(experiment.tables) for part, names in experiment.parts.items()}
     parts = [part for part, names in tables.items() if names - made]

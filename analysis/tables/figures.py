@@ -93,11 +93,14 @@ def figure_caption(results: Results, name: str) -> str:
     several, seeds = numbers[-1] > 1, " or ".join(map(str, numbers))
     of_seeds = f" and all {seeds} seeds" if several else ""
     caption = (
-        "Solid markers: trained depths (seed and deepest); hollow: never trained, the path with the median errors. "
-        f"Bands: mean ± standard deviation over all paths of a depth{of_seeds}; whiskers: the best and the worst path."
+        "Solid markers: trained depths (seed and deepest); hollow: never trained, the path with the median errors"
+        f"{_chosen_on(results, figure)}. Bands: mean ± standard deviation over all paths of a depth{of_seeds}; "
+        "whiskers: the best and the worst path."
     )
     if several:
         caption += f" Markers: mean over {seeds} seeds."
+    if first := results.experiment.decodes[figure.decode].get("utterances"):
+        caption += f" All of it on the first {first:,} utterances of each test set."
     if len(published) > 1:
         caption += f" Ours are pooled over the test sets, the published WERs stand apart: {', '.join(published)}."
     if sensitivity:
@@ -106,6 +109,20 @@ def figure_caption(results: Results, name: str) -> str:
             "layer's place in the drop order; line: the full model."
         )
     return results.experiment.named(caption)
+
+
+def _chosen_on(results: Results, figure: FigureSpec) -> str:
+    """Where the paths were chosen at which hollow markers stand, as the caption goes on; nothing without a choice."""
+    rows = (
+        measure_depth(results, system, depth, figure.decode)
+        for system in figure.systems
+        for depth in results.first_points(system).depths
+    )
+    sets = {name for row in rows for choice in row.choices if choice.how for name in choice.how.chosen_on}
+    if not sets:
+        return ""
+    dev = results.experiment.dev_set
+    return f" on the development set '{dev}'" if sets == {dev} else " on the test sets, as the paper chooses it"
 
 
 def measured_curve(results: Results, system: str, decode: str) -> Curve:

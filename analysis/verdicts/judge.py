@@ -60,10 +60,10 @@ class Verdicts:
 
     @property
     def by_interval(self) -> int:
-        """How many claims an interval could have decided: of WERs, from three trainings on."""
+        """How many claims an interval could have decided: of WERs, from three trainings on, over enough speakers."""
         from analysis.verdicts.outcomes import ENOUGH_TRAININGS
 
-        return sum((outcome.trainings or 0) >= ENOUGH_TRAININGS for _, outcome in self.judged)
+        return sum((it.trainings or 0) >= ENOUGH_TRAININGS and it.enough_speakers for _, it in self.judged)
 
     @property
     def false_ones(self) -> str:

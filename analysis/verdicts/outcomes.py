@@ -71,6 +71,8 @@ class Outcome:
     """The reference words that each of them was scored on."""
     score: str = "words"
     """What is counted in their place: `characters`, where error rates are of these."""
+    enough_speakers: bool = True
+    """Whether they are many enough, and named, for an interval to decide at all."""
     power: Power | None = None
     """How surely it would be settled if the effect is what was found; None where the effect lies on neither side."""
     effect: Effect | None = None
@@ -221,6 +223,7 @@ def all_of(parts: Sequence[Outcome]) -> Outcome:
         seeds=decisive.seeds,
         words=decisive.words,
         score=decisive.score,
+        enough_speakers=decisive.enough_speakers,
         power=decisive.power,
         effect=decisive.effect,
         margin=decisive.margin,
@@ -260,6 +263,7 @@ def any_of(stricter: Sequence[Outcome], plain: Sequence[Outcome], level: float) 
         seeds=shown.seeds,
         words=shown.words,
         score=shown.score,
+        enough_speakers=shown.enough_speakers,
         effect=shown.effect,
         margin=shown.margin,
         p=corrected.p,

@@ -104,7 +104,8 @@ class WerPredicate(Predicate):
         found = judge(estimate, self.side, bounds.reproduced_at, bounds.contradicted_at, tested)
         decided_at = bounds.contradicted_at if found.points == AGAINST else bounds.reproduced_at
         interval = (estimate.low, estimate.high)
-        name, power = self.effect(evidence) + self.on, self._power(estimate, bounds)
+        name, enough = self.effect(evidence) + self.on, not too_few_speakers(estimate)
+        power = self._power(estimate, bounds) if enough else None
         return Outcome(
             found.verdict,
             self._reason(found, estimate, bounds, p, evidence.score)
@@ -115,6 +116,7 @@ class WerPredicate(Predicate):
             seeds=tuple(seeds),
             words=estimate.words,
             score=evidence.score,
+            enough_speakers=enough,
             power=power,
             effect=Effect(name, estimate.value, "points", interval, estimate.own, bounds.published),
             margin=bounds.margin,
@@ -237,12 +239,14 @@ class NoLoss(WerPredicate):
         margin can hardly bear out that nothing is lost."""
         half = (estimate.high - estimate.low) / 2
         text = f"; margin {bounds.margin:.2f}, half-width {half:.2f}"
+        if too_few_speakers(estimate):
+            return text
         if power is None:
             return f"{text}; the loss lies between margin and published effect: nothing settles that"
         text += f"; power {100 * power.now:.0f} %"
         ways = [f"{shown_words(power.words)} test {score}"] if power.words else []
         ways += [f"{shown_words(power.seeds)} trainings"] if power.seeds else []
-        said = found.points == NEITHER and not too_few_speakers(estimate)  # what would settle it was said already
+        said = found.points == NEITHER  # what would settle it was said already
         return text if said or not ways else f"{text}, 80 % from about {' or '.join(ways)} on"
 
 

@@ -9,6 +9,7 @@ from analysis.inputs.results import Results
 from analysis.inputs.schemas import Point, Row
 from analysis.scoring.counts import Counts
 from analysis.scoring.median import median_point
+from analysis.tables.figures import figure_caption
 from common.errors import UserError
 
 
@@ -70,6 +71,26 @@ def test_nothing_is_chosen_anew(folder):
     change_choice(folder, lambda decode, entry: entry.update(point=other.id, on_dev=before.point.id))
     after = choose(Results(folder), Row(system="f6", depth=8), 0, "greedy", "here")
     assert (after.point, after.on_dev) == (other, before.point)
+
+
+def test_a_figure_says_where_its_paths_were_chosen_and_on_how_much(folder):
+    """From what the evaluation wrote: Figure 2 and the tables may hear different amounts."""
+
+    def caption(sets, **decode):
+        for path in folder.glob("systems/f*/seed0/eval/points.json"):
+            content = json.loads(path.read_text())
+            for entry in content["decodes"]["greedy"]["choices"]:
+                entry["chosen_on"] = sets
+            path.write_text(json.dumps(content))
+        experiment = json.loads((folder / "experiment.json").read_text())
+        (folder / "experiment.json").write_text(json.dumps(experiment | {"decodes": {"greedy": decode}}))
+        return figure_caption(Results(folder), "figure2")
+
+    on_dev = caption(["dev"], utterances=300)
+    assert "the path with the median errors on the development set 'dev'." in on_dev
+    assert "All of it on the first 300 utterances of each test set." in on_dev
+    on_test = caption(["test_clean", "test_noisy"])
+    assert "median errors on the test sets, as the paper chooses it." in on_test and "utterances" not in on_test
 
 
 def test_no_choice_is_an_error_that_says_so(folder):

@@ -179,6 +179,17 @@ def test_fewer_than_ten_speakers_give_no_verdict(tmp_path, speakers):
     else:
         assert (found.verdict, found.shown, found.points) == (INCONCLUSIVE, "inconclusive", "neither")
         assert "only 9 speakers, and a verdict needs at least 10" in found.reason and found.words_needed is None
+    enough = speakers == 10
+    assert (found.power is not None) == enough and ("power" in found.reason) == enough, "no data would settle it"
+    assert found.enough_speakers == enough
+
+
+@pytest.mark.parametrize("speakers", [9, 10])
+def test_only_what_an_interval_could_decide_may_be_decided_falsely(tmp_path, speakers):
+    rows = {row: [[each(5)[:speakers]]] * 3 for row in ("table1.1", "table1.S1")}
+    folder = claims_folder.make(tmp_path / "made", rows)
+    verdicts = judge_claims(Results(folder), claims_file(tmp_path, NO_LOSS))
+    assert verdicts.by_interval == (speakers == 10) and bool(verdicts.false_ones) == (speakers == 10)
 
 
 @pytest.mark.parametrize("why", ["nobody named their speakers", "intervals over utterances are asked for"])
