@@ -27,7 +27,6 @@ from typing import Literal
 
 import torch
 import torch.distributed as dist
-from lightning_fabric.plugins.environments import SLURMEnvironment
 from torch import Tensor
 
 from common.errors import UserError
@@ -98,6 +97,8 @@ def summed(value: Tensor) -> Tensor:
 def launched() -> tuple[int, int] | None:
     """On how many machines a launcher, torchrun or srun, started how many processes of this training, as many on each;
     None without one."""
+    from lightning_fabric.plugins.environments import SLURMEnvironment  # a second, which only trainings have to spend
+
     if dist.is_torchelastic_launched():
         return int(os.environ["GROUP_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     if SLURMEnvironment.detect():
