@@ -222,8 +222,13 @@ class Edges:
     def weight_errors(self, wildcards: Any) -> str:
         return self._recipe("weight errors of", wildcards, self.identities.weight_errors_recipe)
 
+    def is_timed(self, wildcards: Any) -> bool:
+        """Whether measuring a system takes times, and so wants the machine to itself."""
+        return self.experiment.is_timed(wildcards.system, int(wildcards.seed))
+
     def costs(self, wildcards: Any) -> str:
-        return self._recipe("costs of", wildcards, self.identities.costs_recipe)
+        timed = self.is_timed(wildcards)
+        return self._recipe("costs of", wildcards, lambda system: self.identities.costs_recipe(system, timed))
 
     def _recipe(self, kind: str, wildcards: Any, recipe_of: Callable[[str], Recipe]) -> str:
         folder = self.folder(wildcards.system, wildcards.seed)

@@ -119,14 +119,15 @@ class Identities:
         return self._recipe(self._modules(step, system), settings)
 
     @cache  # noqa: B019 - one object a command
-    def costs_recipe(self, system: str) -> Recipe:
-        """Of the costs of a system."""
+    def costs_recipe(self, system: str, timed: bool = True) -> Recipe:
+        """Of the costs of a system: with times and memory, or of what is counted alone."""
         asked = evaluation_inputs(self.experiment, system)
         settings = {
             "measure": self.experiment.measure.model_dump(mode="json"),
             "threads": self.experiment.threads,
             "points": [asked["paths"], asked["rows"]],
             "training": deciding(self.experiment.training_of(system)),
+            **({} if timed else {"timed": False}),
         }
         return self._recipe(self._modules("measure", system), settings)
 

@@ -4,7 +4,8 @@
         --model results/smoke/systems/f6/seed0 --out results/smoke/systems/f6/seed0/measured/costs.json
 
 A process for what is counted and timed, so that nothing runs beside a time. On CPUs then a process for the memory of
-each point and of training, some at a time, for memory does not depend on what runs beside.
+each point and of training, some at a time, for memory does not depend on what runs beside. That is of a system's first
+seed; of further ones, which take the same time and memory, parameters, bytes and MACs alone are counted.
 """
 
 import argparse
@@ -32,12 +33,15 @@ def main() -> None:
         raise unknown("system", arguments.system, experiment.systems, experiment.name)
     take_devices(1, share=False)
 
-    from workflows.steps.measure import measure_system
+    from workflows.steps.measure import COUNTS, EVERYTHING, measure_system
+    from workflows.systems import load_description
 
     identities = Identities(experiment, arguments.model, arguments.data)
     contents = identities.costs_contents(arguments.system, arguments.model)
-    made_from = identity(identities.costs_recipe(arguments.system), contents)
-    measured = measure_system(experiment, arguments.system, arguments.data, arguments.model)
+    timed = experiment.is_timed(arguments.system, load_description(arguments.model)["seed"])
+    made_from = identity(identities.costs_recipe(arguments.system, timed), contents)
+    asked = EVERYTHING if timed else COUNTS
+    measured = measure_system(experiment, arguments.system, arguments.data, arguments.model, asked)
     write_json(arguments.out, {**measured, "processor": processor()})
     write_json(arguments.out.parent / "identity.json", made_from)
 

@@ -191,7 +191,8 @@ class Plan:
         yield self._product(
             f"evaluate {of}", folder / "eval/points.json", folder / "eval/identity.json", recipe, contents, trained
         )
-        recipe, contents = identities.costs_recipe(system), identities.costs_contents(system, folder)
+        recipe = identities.costs_recipe(system, experiment.is_timed(system, seed))
+        contents = identities.costs_contents(system, folder)
         made, written = folder / "measured/costs.json", folder / "measured/identity.json"
         yield self._product(f"costs of {of}", made, written, recipe, contents, trained)
         if self._sensitivity_is_asked_for(system):

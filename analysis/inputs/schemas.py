@@ -315,8 +315,9 @@ class PointCosts(Read):
     bits_a_weight: float | None = None
     """Of the matrices of the physical layers on disk, scales included; None where there are none."""
     macs: int | float
-    real_time_factor: RealTimeFactor
-    peak_memory_bytes: int
+    real_time_factor: RealTimeFactor | None = None
+    """None, as memory, where nothing was measured: of further seeds is only counted."""
+    peak_memory_bytes: int | None = None
     training_peak_memory_bytes: int | None = None
     """Of a training step, activations included; None where training was not measured."""
     training_step_seconds: StepSeconds | None = None

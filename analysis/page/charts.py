@@ -154,8 +154,9 @@ def cost_chart(results: Results) -> dict[str, Any] | None:
     if not points:
         return None
     titles = results.experiment.family_titles(point.system for point in points)
+    measured = [axis for axis in AXES if all(getattr(point.costs, axis[0]) is not None for point in points)]
     return {
-        "axes": [{"key": key, "label": label, "unit": unit} for key, label, unit in AXES],
+        "axes": [{"key": key, "label": label, "unit": unit} for key, label, unit in measured],
         "families": [{"name": name, "title": title} for name, title in titles.items()],
         "points": [_cost_point(point) | {"seeds": len(results.seeds_of(point.system))} for point in points],
         "audio_seconds": points[-1].audio_seconds,
@@ -164,7 +165,8 @@ def cost_chart(results: Results) -> dict[str, Any] | None:
 
 def _cost_point(found: CostPoint) -> dict[str, Any]:
     values, point = found.costs.model_dump(), found.point
-    values["real_time_factor"] = found.costs.real_time_factor.median
+    real_time = found.costs.real_time_factor
+    values["real_time_factor"] = None if real_time is None else real_time.median
     return {
         "system": point.system,
         "family": found.family,

@@ -86,22 +86,24 @@ def _cells(point, costs: PointCosts | None, row) -> dict:
     cells |= {"wer": (wer, f"{wer:.2f}{several}"), "wer_low": interval.low, "wer_high": interval.high}
     if not costs:
         return {**cells, "parameters_stored": (None, "not measured")}
-    real_time = costs.real_time_factor.median
     return {
         **cells,
         "parameters_stored": (costs.parameters_stored, f"{costs.parameters_stored:,}"),
         "parameters_executed": (costs.parameters_executed, f"{costs.parameters_executed:,}"),
         "stored_bytes": (costs.stored_bytes, f"{costs.stored_bytes / 1e3:,.0f}"),
         "macs": (costs.macs, f"{costs.macs / 1e9:.3f}"),
-        "real_time_factor": (real_time, f"{real_time:.4f}"),
-        "peak_memory_bytes": (costs.peak_memory_bytes, f"{costs.peak_memory_bytes / 1e6:,.0f}"),
-        **_training_cells(costs),
+        **_measured_cells(costs),
     }
 
 
-def _training_cells(costs: PointCosts) -> dict:
-    """What training took; nothing where it was not measured."""
+def _measured_cells(costs: PointCosts) -> dict:
+    """What recognition and training took; nothing where that was not measured."""
     cells = {}
+    if costs.real_time_factor is not None:
+        real_time = costs.real_time_factor.median
+        cells["real_time_factor"] = (real_time, f"{real_time:.4f}")
+    if costs.peak_memory_bytes is not None:
+        cells["peak_memory_bytes"] = (costs.peak_memory_bytes, f"{costs.peak_memory_bytes / 1e6:,.0f}")
     if costs.training_peak_memory_bytes is not None:
         peak = costs.training_peak_memory_bytes
         cells["training_peak_memory_bytes"] = (peak, f"{peak / 1e6:,.0f}")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from analysis.inputs.schemas import PointCosts
 from tests.models import SMALL, STILL, VOCABULARY, conformer, small_encoder
 from tests.workflows.commands import ROOT, TINY, command, one_clear_error, read
 from workflows.steps.operations import count_macs, eager_attention
@@ -198,9 +200,28 @@ print(high - before, peak_resident_bytes() - before)
     assert 155e6 < high < 200e6 and after < 30e6
 
 
-def measure(run, system, model, out, **environment):
-    arguments = ["--experiment", TINY, "--system", system, "--data", run / "data/synth", "--model", model]
+def measure(run, system, model, out, experiment=TINY, **environment):
+    arguments = ["--experiment", experiment, "--system", system, "--data", run / "data/synth", "--model", model]
     return command("workflows.measure", *arguments, "--out", out, **environment)
+
+
+def test_of_further_seeds_is_counted_and_nothing_is_timed(run, tmp_path):
+    values = yaml.safe_load((ROOT / TINY).read_text())
+    values["systems"]["f2"]["seeds"] = [1, 0]
+    experiment = tmp_path / "tiny.yaml"
+    experiment.write_text(yaml.safe_dump(values, sort_keys=False))
+    done = measure(run, "f2", run / "systems/f2/seed0", tmp_path / "costs.json", experiment)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    counted, timed = (read(path)["points"] for path in (tmp_path / "costs.json", costs_of(run, "f2")))
+    assert counted.keys() == timed.keys()
+    for point, costs in counted.items():
+        known = {key: value for key, value in costs.items() if value is not None}
+        assert known.keys() >= {"parameters_stored", "stored_bytes", "macs"}
+        assert not {"real_time_factor", "peak_memory_bytes", "training_seconds"} & known.keys()
+        assert known == {key: timed[point][key] for key in known}
+        assert PointCosts.model_validate(costs).real_time_factor is None
+    recipes = [read(folder / "identity.json")["recipe"] for folder in (tmp_path, costs_of(run, "f2").parent)]
+    assert recipes[0]["settings"] == {**recipes[1]["settings"], "timed": False}, "in another order of seeds: again"
 
 
 def test_costs_repeat(run, tmp_path):

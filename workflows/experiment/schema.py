@@ -96,6 +96,10 @@ class Experiment(Settings):
         """Every system with each of its seeds, seed by seed."""
         return [(name, seed) for seed in self.all_seeds for name in self.systems if seed in self.seeds_of(name)]
 
+    def is_timed(self, system: str, seed: int) -> bool:
+        """Whether times and memory of a training are measured: of the first, for further ones take the same."""
+        return seed == self.seeds_of(system)[0]
+
     def keeps_weights(self, system: str, seed: int) -> bool:
         """Whether the weights of a training stay beside its committed results."""
         kept = self.keep_weights

@@ -144,9 +144,11 @@ rule measure_weight_errors:
         " --data {params.data:q} --model {params.model:q} --out {output:q} 2> {log:q}"
 
 
+# Of a system's first seed with times and memory, nothing beside it; of further ones, which cost the same, parameters,
+# bytes and MACs are counted.
 rule measure_costs:
     message:
-        "Measure parameters, bytes, MACs, speed and memory of {wildcards.system}, seed {wildcards.seed}, nothing beside it"
+        "Measure what {wildcards.system}, seed {wildcards.seed}, costs"
     wildcard_constraints:
         system=edges.any_asked(),
     input:
@@ -159,11 +161,11 @@ rule measure_costs:
         recipe=edges.costs,
         data=edges.data,
         model=subpath(input.system, parent=True),
-    threads: all_cores(workflow, experiment.threads)
+    threads: lambda wildcards: all_cores(workflow, experiment.threads) if edges.is_timed(wildcards) else experiment.threads
     resources:
         gpu=1,
         # One at a time, by the profiles: also where a machine has more cores than were asked for.
-        measuring=1,
+        measuring=lambda wildcards: int(edges.is_timed(wildcards)),
     log:
         "<results>/logs/measure_costs/{system}-{seed}.log",
     benchmark:

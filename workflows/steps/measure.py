@@ -48,7 +48,7 @@ class Asked(NamedTuple):
     times: bool = True
 
 
-EVERYTHING = Asked()
+EVERYTHING, COUNTS = Asked(), Asked(memory=False, times=False)
 
 
 def measure_system(

@@ -184,11 +184,12 @@ def _costs(evaluation: Evaluation | None, costs: Costs | None, point: Point) -> 
     measured = next((costs.points[each] for each in alike if each in costs.points), None)
     if measured is None:
         return {}
-    return {
-        "rtf": f"{measured.real_time_factor.median:.4f}",
-        "memory": f"{measured.peak_memory_bytes / 1e6:.1f}",
-        "parameters": f"{measured.parameters_executed:,}",
-    }
+    cells = {"parameters": f"{measured.parameters_executed:,}"}
+    if measured.real_time_factor is not None:  # a seed that was timed
+        cells["rtf"] = f"{measured.real_time_factor.median:.4f}"
+    if measured.peak_memory_bytes is not None:
+        cells["memory"] = f"{measured.peak_memory_bytes / 1e6:.1f}"
+    return cells
 
 
 def _other_formats(system: ExportedSystem, onnx: OnnxFile | None, espnet: Counts | None) -> str:
