@@ -35,6 +35,11 @@ def jobs(done: subprocess.CompletedProcess) -> list[str]:
     return sorted(re.findall(r"^Job \d+: (.*)$", done.stdout + done.stderr, re.MULTILINE))
 
 
+def measured(system: str) -> str:
+    """What the job is called that measures a system."""
+    return f"Measure what {system}, seed 0, costs"
+
+
 def command(module: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
     """Run `python -m module arguments` in the repository's root, with further environment variables."""
     words = [sys.executable, "-m", module, *map(str, arguments)]

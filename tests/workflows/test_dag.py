@@ -13,7 +13,7 @@ import time
 import pytest
 import yaml
 
-from tests.workflows.commands import ROOT, TINY, jobs, read, snakemake
+from tests.workflows.commands import ROOT, TINY, jobs, measured, read, snakemake
 from workflows.experiment import load_experiment
 
 
@@ -136,11 +136,6 @@ def planned(run):
     return jobs(done)
 
 
-def measured(system):
-    """What the job is called that measures a system."""
-    return f"Measure parameters, bytes, MACs, speed and memory of {system}, seed 0, nothing beside it"
-
-
 def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_one_call(run, alone):
     experiment = run.parent / "tiny.yaml"
     before = experiment.read_text()
@@ -148,7 +143,7 @@ def test_a_changed_setting_retrains_its_system_and_those_that_start_from_it_in_o
         experiment.write_text(before.replace("{depth: 4, kl: {start_step: 4}}", "{depth: 4, alpha_kl: 0.2}"))
         made, chain = planned(run), ["f2", "f2_half", "f2_half_int4"]
         assert [job for job in made if job.startswith("Train")] == [f"Train {name}, seed 0" for name in chain]
-        assert [job for job in made if job.startswith("Measure p")] == [measured(name) for name in chain]
+        assert [job for job in made if job.startswith("Measure what")] == [measured(name) for name in chain]
         experiment.write_text(before.replace("a4: {method: baselines.all_physical}", A4_CHANGED))
         retrained = [job for job in planned(run) if job.startswith("Train")]
         assert retrained == ["Train a4, seed 0", "Train int8, seed 0", "Train student, seed 0"]

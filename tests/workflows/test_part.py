@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from common.errors import UserError
-from tests.workflows.commands import ROOT, TINY, command, jobs, one_clear_error, read, snakemake
+from tests.workflows.commands import ROOT, TINY, command, jobs, measured, one_clear_error, read, snakemake
 from tests.workflows.parts import ONLY, files_of, running_beside
 from workflows.experiment import load_experiment
 from workflows.experiment.entries import ParetoEntry
@@ -22,10 +22,6 @@ ANALYSED = [
     "Score, test significance, render tables and figures",
     "Write the report, one page that opens offline",
 ]
-
-
-def measured(system):
-    return f"Measure parameters, bytes, MACs, speed and memory of {system}, seed 0, nothing beside it"
 
 
 def test_a_part_makes_what_its_tables_and_systems_need(both):
@@ -56,7 +52,7 @@ def test_a_part_after_the_whole_has_nothing_to_do(run):
 def test_one_system_is_measured_at_a_time_with_nothing_beside_it(both):
     systems = load_experiment(TINY).systems
     for run, count in ((both.part, 2), (both.whole, len(systems) - 2)):
-        found = dict(running_beside(run.stdout + run.stderr, "Measure parameters"))
+        found = dict(running_beside(run.stdout + run.stderr, "Measure what"))
         assert len(found) == count and not any(found.values()), found
     profiles = (yaml.safe_load(path.read_text()) for path in (ROOT / "workflows/profiles").glob("*/config.yaml"))
     assert all("measuring=1" in profile["resources"] for profile in profiles)

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.workflows.commands import TINY, command, errors, jobs, one_clear_error, read, snakemake
+from tests.workflows.commands import TINY, command, errors, jobs, measured, one_clear_error, read, snakemake
 from workflows.experiment import load_experiment
 from workflows.identity import Identities, identity
 from workflows.keep import Keeper
@@ -122,11 +122,8 @@ def test_only_what_is_missing_is_made_from_a_source_whose_weights_are_here(clone
     shutil.rmtree(clone.parent / "reference/tiny/systems/int8")
     bring(clone)
     made = planned(clone)
-    about = ["Train int8, seed 0", "Decode all points of int8, seed 0", MEASURED.format("int8")]
+    about = ["Train int8, seed 0", "Decode all points of int8, seed 0", measured("int8")]
     assert made == sorted([*ANALYSED, *DATA, *about])
-
-
-MEASURED = "Measure parameters, bytes, MACs, speed and memory of {}, seed 0, nothing beside it"
 
 
 def test_a_source_without_weights_is_trained_again_by_a_word_only(clone):
