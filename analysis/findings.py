@@ -24,7 +24,7 @@ MARKS = "findings"
 
 ASKED = {
     "mini_cpu": "All tables of the first paper, its sisters, and what they leave open, on synthetic sentences.",
-    "mini_real": "Tables 1 and 4 on real recordings of six people, too few for verdicts.",
+    "mini_real": "Tables 1 and 4 on real recordings of six people, too few for verdicts on error rates.",
 }
 """The experiments that are to answer, and what they ask."""
 
@@ -136,23 +136,32 @@ def _margin(claim: "Claim") -> str:
 
 
 def _power(claim: "Claim") -> list[str]:
-    """The words or seeds at which four of five experiments would settle it."""
+    """How many trainings a verdict still needs, and the words or trainings for a power of 80 %."""
     from analysis.significance.power import shown_words
+    from analysis.verdicts.outcomes import ENOUGH_TRAININGS
 
     power = claim.power or {}
-    ways = [f"{shown_words(int(power['words']))} {claim.score}"] if power.get("words") else []
-    ways += [f"{int(power['seeds'])} seeds"] if power.get("seeds") else []
+    words, trainings = claim.words_needed or power.get("words"), claim.seeds_needed or power.get("seeds")
+    told = f"{shown_words(int(words))} {claim.score}" if words else ""
+    if claim.verdict == "inconclusive" and len(claim.seeds) < ENOUGH_TRAININGS:
+        more = f", and for a power of 80 % about {told}" if words and claim.words and words > claim.words else ""
+        return [f"A verdict needs {ENOUGH_TRAININGS} trainings{more}."]
+    ways = [told] if told else []
+    ways += [f"{shown_words(int(trainings))} trainings"] if trainings else []
     return [f"A power of 80 % takes about {' or '.join(ways)}."] if ways else []
 
 
 def _missing(name: str, folder: Path, experiment: "Experiment", found: "Claims") -> list[str]:
     """What was not made, with the command that goes on."""
     said = []
-    made = {path.stem for path in (folder / "tables").glob("*.csv")}
-    tables = {part: set(names) & set(experiment.tables) for part, names in experiment.parts.items()}
-    parts = [part for part, names in tables.items() if names - made]
+    made = {path.stem for shown in ("tables/*.csv", "figures/*.svg") for path in folder.glob(shown)}
+    asked = {*experiment.tables, *experiment.figures}
+    parts = [part for part, names in experiment.parts.items() if set(names) & asked - made]
     if parts:
-        said.append(f"Not made: `make reproduce EXPERIMENT={name} ONLY={','.join(parts)}` goes on.")
+        said.append(
+            f"Not made: `make reproduce EXPERIMENT={name} ONLY={','.join(parts)}` goes on; with FRESH=sources where "
+            "what these start from has no weights here, and is trained again."
+        )
     if waiting := sum(claim.verdict == "inconclusive" and claim.shown != claim.verdict for claim in found.claims):
         said.append(f"Claims that wait for further seeds: {waiting}. `make reproduce EXPERIMENT={name}` goes on.")
     return said

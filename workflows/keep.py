@@ -20,6 +20,7 @@ from pathlib import Path
 
 from asr.corpora.content import content_file
 from common.errors import UserError, run
+from common.files import read_json
 from workflows.accepted import is_brought
 from workflows.experiment import Experiment, load_experiment
 from workflows.identity import changes
@@ -145,13 +146,17 @@ class Keeper:
         copy_files(source, target, data_files(self.experiment, source))
 
     def keep_shown(self) -> str | None:
-        """Copy what analysis wrote, in the place of what was there; or say why not, where today's analysis of what is
-        here was not written yet."""
+        """Copy what analysis wrote, in the place of what was there; or say why not: today's analysis of what is here
+        was not written yet, or it shows what is not kept."""
         analysis = self.plan.products["analysis"]
         if not analysis.made.is_file() or analysis.written is None:
             return NEVER_MADE
         if changed := changes(analysis.written, analysis.today):
             return str(Reason(tuple(changed)))
+        shown = read_json(self.results / "made.json")["systems"]
+        pieces = [(name, seed) for name, seeds in shown.items() for seed in seeds]
+        if other := [f"{name}, seed {seed}" for name, seed in pieces if not self.is_kept((name, seed))]:
+            return f"they show what is not kept: {'; '.join(other)}"
         self._remove_shown()
         copy_files(self.results, self.reference, (path for pattern in SHOWN for path in self.results.glob(pattern)))
         return None

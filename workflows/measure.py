@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from common.errors import run, unknown
-from common.files import write_json
+from common.files import read_json, write_json
 from workflows.devices import take_devices
 from workflows.experiment import load_experiment
 from workflows.identity import Identities, identity
@@ -31,14 +31,13 @@ def main() -> None:
     experiment = load_experiment(arguments.experiment)
     if arguments.system not in experiment.systems:
         raise unknown("system", arguments.system, experiment.systems, experiment.name)
-    take_devices(1, share=False)
+    timed = experiment.is_timed(arguments.system, read_json(arguments.model / "system.json")["seed"])
+    take_devices(1, share=not timed)
 
     from workflows.steps.measure import COUNTS, EVERYTHING, measure_system
-    from workflows.systems import load_description
 
     identities = Identities(experiment, arguments.model, arguments.data)
     contents = identities.costs_contents(arguments.system, arguments.model)
-    timed = experiment.is_timed(arguments.system, load_description(arguments.model)["seed"])
     made_from = identity(identities.costs_recipe(arguments.system, timed), contents)
     asked = EVERYTHING if timed else COUNTS
     measured = measure_system(experiment, arguments.system, arguments.data, arguments.model, asked)

@@ -31,6 +31,7 @@ def cost_table(results: Results) -> Table:
     """One line for each point that stands in a table, first seed, once. Points without measured costs show none."""
     rows, named, audio_seconds, seeds = {}, [], set(), set()
     measured_on: dict[str, dict[str, None]] = {}
+    counted_alone: dict[str, None] = {}
     for name, spec in results.experiment.tables.items():
         for row in measure(results, name, spec).values():
             point = row.first.point
@@ -42,6 +43,8 @@ def cost_table(results: Results) -> Table:
                 measured = results.costs(point.system, point.seed)
                 measured_on.setdefault(measured.machine, {})[point.system] = None
                 audio_seconds.add(measured.audio_seconds)
+                if costs.real_time_factor is None:
+                    counted_alone[point.system] = None
     notes = [
         (
             "MACs are half the FLOPs, counted with eager attention. Real-time factor: processing time by audio time, "
@@ -58,6 +61,11 @@ def cost_table(results: Results) -> Table:
             f"seconds of audio: {', '.join(f'{s:g}' for s in sorted(audio_seconds)) or '–'}."
         ),
     ]
+    if counted_alone:
+        notes.append(
+            "Times and memory are measured of a system's first seed, which is not among those shown of "
+            f"{', '.join(counted_alone)}: counted alone."
+        )
     if several := sorted({len(each) for each in seeds} - {1}):
         first = ", ".join(map(str, sorted({each[0] for each in seeds})))
         notes.append(

@@ -93,9 +93,10 @@ class Outcome:
 
     @property
     def shown(self) -> str:
-        """The verdict as people read it: `inconclusive (1 training)` where trainings are too few for another."""
-        few = self.verdict == INCONCLUSIVE and self.trainings is not None and self.trainings < ENOUGH_TRAININGS
-        return f"{self.verdict} ({counted(self.trainings, 'training')})" if few else self.verdict
+        """The verdict as people read it: `inconclusive (1 training)` where more trainings could give another."""
+        few = self.trainings is not None and self.trainings < ENOUGH_TRAININGS and self.enough_speakers
+        waits = self.verdict == INCONCLUSIVE and few
+        return f"{self.verdict} ({counted(self.trainings, 'training')})" if waits else self.verdict
 
     def to_json(self) -> dict:
         """The keys that `claims.json` has for a claim and for each of its parts."""

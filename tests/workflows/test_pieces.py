@@ -83,17 +83,27 @@ def test_tables_are_kept_only_as_analysis_writes_them_today_from_what_is_here(tm
     points.parent.mkdir(parents=True)
     points.write_text("{}")
     for folder, text in ((ours, "today"), (kept, "earlier")):
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "systems/a4/seed0").mkdir(parents=True, exist_ok=True)
+        (folder / "systems/a4/seed0/system.json").write_text("{}")
         (folder / "RESULTS.md").write_text(text)
+    (ours / "made.json").write_text('{"systems": {"a4": [0]}}')
     experiment, shown = load_experiment(TINY), kept / "RESULTS.md"
     identities = Identities(experiment, ours)
+
+    def analysed():
+        found = identity(identities.analysis_recipe(), identities.analysis_contents())
+        (ours / "analysis.identity.json").write_text(json.dumps(found))
+        return found
 
     def keep():
         return Keeper(experiment, ours, kept).keep_shown()
 
     assert keep() == "not made yet" and shown.read_text() == "earlier"
-    found = identity(identities.analysis_recipe(), identities.analysis_contents())
-    (ours / "analysis.identity.json").write_text(json.dumps(found))
+    (ours / "made.json").write_text('{"systems": {"a4": [0], "f2": [0]}}')
+    analysed()
+    assert keep() == "they show what is not kept: f2, seed 0" and shown.read_text() == "earlier"
+    (ours / "made.json").write_text('{"systems": {"a4": [0]}}')
+    found = analysed()
     assert keep() is None and shown.read_text() == "today"
     (ours / "RESULTS.md").write_text("of other transcripts")
     points.write_text("[]")

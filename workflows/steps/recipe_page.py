@@ -24,8 +24,10 @@ def tables(rows: list[Row]) -> str:
     for recipe in _values(judged, "recipe"):
         parts += [f"\n### Judged: `{recipe}`\n", judging([row for row in judged if row["recipe"] == recipe])]
     commits = ", ".join(dict.fromkeys(row["commit"][:7] + row["commit"][40:] for row in rows))
+    same = ("conditions", "condition", "system", "seed", "seconds", "quarter_nats_a_token")
+    trained = len({tuple(row[key] for key in same) for row in rows})
     parts.append(
-        f"\n{len(rows)} trainings, {', '.join(_values(rows, 'processor'))}, commits {commits} (+: with changes).\n"
+        f"\n{trained} trainings, {', '.join(_values(rows, 'processor'))}, commits {commits} (+: with changes).\n"
     )
     return "\n".join(parts)
 
