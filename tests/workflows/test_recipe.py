@@ -109,6 +109,8 @@ def test_a_row_on_the_plateau_is_bold_and_counted():
     row = dict(zip(names, ("r", "tune", "c", "f6", "0", "27", "3.3", "abcdefgh", "P"), strict=True))
     good = {**row, "quarter_blank": "0.5", "quarter_nats_a_token": "2.0", "off_plateau": "1"}
     bad = {**row, "system": "a12", "quarter_blank": "0.99", "quarter_nats_a_token": "3.5", "off_plateau": "0"}
-    text = tables([good, bad])
-    assert "| c | 3.3 | **99 % 3.5** · 50 % 2.0 |" in text
-    assert "| off the plateau |  | 1 of 2 |" in text
+    good, bad = ({**each, "seconds": seconds} for each, seconds in ((good, "10.5"), (bad, "9.1")))
+    text = tables([good, bad, {**bad, "recipe": "r2"}])
+    assert "2 trainings, P, commits abcdefg" in text, "of two recipes that agree on the baseline it is one"
+    assert "| c | 3.3 | **99 % 3.5** · 50 % 2.0 | **99 % 3.5** |" in text
+    assert "| off the plateau |  | 1 of 2 | 0 of 1 |" in text
