@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from common.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "tests/workflows/tiny.yaml"
 BIN = Path(sys.executable).parent
@@ -71,6 +75,18 @@ def one_clear_error(done: subprocess.CompletedProcess, *words: str) -> None:
 def read(path: Path | str) -> Any:
     """A JSON file."""
     return json.loads(Path(path).read_text())
+
+
+def refused_by_check(path: Path, message: str) -> None:
+    """Assert that checking an experiment ends with one line that holds `message` and names the file; in this process,
+    where the command would import everything once more."""
+    from workflows.check import check_systems
+    from workflows.experiment import load_experiment
+
+    with pytest.raises(UserError) as error:
+        check_systems(load_experiment(str(path)), str(path))
+    assert message in str(error.value) and str(path) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

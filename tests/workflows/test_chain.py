@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from methods.shared.matrices import matrices, packed_matrices
-from tests.workflows.commands import command, one_clear_error, read
+from tests.workflows.commands import read, refused_by_check
 from workflows.experiment import load_experiment
 from workflows.steps.export.folder import export_system
 from workflows.systems import load_system
@@ -109,13 +109,11 @@ def test_a_row_that_other_statistics_do_not_offer_is_refused_early(run, tmp_path
             "H4: {system: f2_half_int4, depth: 4}", "R: {system: f2_running, depth: 3}"
         )
     )
-    done = command("workflows.check", "--experiment", path, "--out", tmp_path / "out.json")
-    one_clear_error(done, "tables.table1.rows.R.depth: 'f2_running' is not offered at depth 3; its depths: 2, 4")
+    refused_by_check(path, "tables.table1.rows.R.depth: 'f2_running' is not offered at depth 3; its depths: 2, 4")
 
 
 def test_a_row_of_a_derived_system_that_names_no_point_of_the_source_is_refused_early(run, tmp_path):
     text = (run.parent / "tiny.yaml").read_text()
     path = tmp_path / "wrong.yaml"
     path.write_text(text.replace("H4: {system: f2_half_int4, depth: 4}", "H4: {system: f2_half_int4, depth: 9}"))
-    done = command("workflows.check", "--experiment", path, "--out", tmp_path / "out.json")
-    one_clear_error(done, "tables.table1.rows.H4.depth: 'f2_half_int4' is not offered at depth 9; its depths: 2, 3, 4")
+    refused_by_check(path, "tables.table1.rows.H4.depth: 'f2_half_int4' is not offered at depth 9; its depths: 2, 3, 4")

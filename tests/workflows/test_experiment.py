@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from common.errors import UserError
-from tests.workflows.commands import command, one_clear_error
+from tests.workflows.commands import command, one_clear_error, refused_by_check
 from workflows.edges import Edges
 from workflows.experiment import load_experiment
 from workflows.experiment.decides import evaluation_inputs, training_inputs
@@ -202,15 +202,6 @@ DEEPER = [
 @pytest.mark.parametrize(("change", "message"), DEEPER)
 def test_methods_are_checked_before_any_work(tmp_path, change, message):
     refused_by_check(changed(tmp_path, change), message)
-
-
-def refused_by_check(path, message):
-    from workflows.check import check_systems
-
-    with pytest.raises(UserError) as error:
-        check_systems(load_experiment(str(path)), str(path))
-    assert message in str(error.value) and str(path) in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_the_check_says_one_line_and_writes_nothing(tmp_path):

@@ -8,7 +8,7 @@ from methods.shared.bitmap import bitmaps
 from methods.shared.matrices import matrices
 from methods.shared.pruning import encoder_weights, pruned_weights
 from tests.kills import killed_and_resumed
-from tests.workflows.commands import command, one_clear_error, read, with_systems
+from tests.workflows.commands import read, refused_by_check, with_systems
 from workflows.experiment import load_experiment
 from workflows.steps.export.folder import export_system
 from workflows.steps.measure import measure_system
@@ -80,6 +80,5 @@ def test_a_training_that_was_killed_ends_with_the_same_bytes_and_is_measured(run
         (("target: 0.4, schedule: gradual, every: 0.5", "n: 4, m: 2"), "n: 4 of every 2 weights"),
     ],
 )
-def test_what_cannot_be_pruned_is_refused_early(run, tiny, tmp_path, change, message):
-    done = command("workflows.check", "--experiment", tiny(change), "--out", tmp_path / "out.json")
-    one_clear_error(done, message)
+def test_what_cannot_be_pruned_is_refused_early(run, tiny, change, message):
+    refused_by_check(tiny(change), message)

@@ -5,7 +5,7 @@ from safetensors.torch import load_file
 
 from methods.shared.matrices import matrices, packed_matrices
 from tests.kills import killed_and_resumed
-from tests.workflows.commands import command, one_clear_error, read, with_systems
+from tests.workflows.commands import read, refused_by_check, with_systems
 from workflows.experiment import load_experiment
 from workflows.steps.export.folder import export_system
 from workflows.steps.measure import measure_system
@@ -61,6 +61,5 @@ def test_a_training_that_was_killed_ends_with_the_same_bytes_and_is_measured(run
         (("system: f2", "system: f2_half_int4"), "settings.source: the weights of 'f2_half_int4' are packed"),
     ],
 )
-def test_what_cannot_be_is_refused_by_check(tiny, tmp_path, change, message):
-    done = command("workflows.check", "--experiment", tiny(change), "--out", tmp_path / "out.json")
-    one_clear_error(done, message)
+def test_what_cannot_be_is_refused_by_check(tiny, change, message):
+    refused_by_check(tiny(change), message)
