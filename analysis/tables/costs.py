@@ -29,13 +29,12 @@ COLUMNS = [
 
 def cost_table(results: Results) -> Table:
     """One line for each point that stands in a table, first seed, once. Points without measured costs show none."""
-    rows, named, audio_seconds, seeds = {}, [], set(), set()
+    rows, named, audio_seconds = {}, [], set()
     measured_on: dict[str, dict[str, None]] = {}
     counted_alone: dict[str, None] = {}
     for name, spec in results.experiment.tables.items():
         for row in measure(results, name, spec).values():
             point = row.first.point
-            seeds.add(row.seeds)
             named.append(point.depth is not None and not point.settings)
             costs = point_costs(results, row.first)
             rows.setdefault((point.system, point.id), _cells(point, costs, row))
@@ -66,11 +65,11 @@ def cost_table(results: Results) -> Table:
             "Times and memory are measured of a system's first seed, which is not among those shown of "
             f"{', '.join(counted_alone)}: counted alone."
         )
-    if several := sorted({len(each) for each in seeds} - {1}):
-        first = ", ".join(map(str, sorted({each[0] for each in seeds})))
+    systems = {system for system, _ in rows}
+    if several := [number for number in results.numbers_of_seeds(systems) if number > 1]:
         notes.append(
-            f"{' or '.join(map(str, several))} seeds: paths and costs are those of seed {first}; a WER is the mean "
-            "over seeds of what stands for the row, with its 95 % interval over seeds and speakers."
+            f"{' or '.join(map(str, several))} seeds: paths and costs are those of seed {results.first_seeds(systems)}"
+            "; a WER is the mean over seeds of what stands for the row, with its 95 % interval over seeds and speakers."
         )
     notes += results.experiment.family_notes(system for system, _ in rows)
     title = f"Costs of the points in the tables ({results.experiment.name})"

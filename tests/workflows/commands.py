@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from common.errors import UserError
 
@@ -92,6 +93,16 @@ def refused_by_check(path: Path, message: str) -> None:
 def contents(folder: Path) -> dict[str, bytes]:
     """All files below a folder with their bytes, to see that nothing changed."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def with_own_seeds(folder: Path, seeds: dict[str, Any]) -> Path:
+    """Write the tiny experiment with seeds of some systems: of them all, 0, and what `seeds` says."""
+    values = yaml.safe_load((ROOT / TINY).read_text())
+    for name, own in seeds.items():
+        values["systems"][name]["seeds"] = own
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
 
 
 def with_systems(run, systems, path):

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from analysis.inputs.schemas import PointCosts
 from tests.models import SMALL, STILL, VOCABULARY, conformer, small_encoder
-from tests.workflows.commands import ROOT, TINY, command, one_clear_error, read
+from tests.workflows.commands import ROOT, TINY, command, one_clear_error, read, with_own_seeds
 from workflows.steps.operations import count_macs, eager_attention
 
 PATHS = [(1, 1, 1, 1), (2, 2, 2, 2), (1, 1, 2, 1), (1, 1, 0, 0), (0, 3, 0, 1)]
@@ -206,10 +205,7 @@ def measure(run, system, model, out, experiment=TINY, **environment):
 
 
 def test_of_further_seeds_is_counted_and_nothing_is_timed(run, tmp_path):
-    values = yaml.safe_load((ROOT / TINY).read_text())
-    values["systems"]["f2"]["seeds"] = [1, 0]
-    experiment = tmp_path / "tiny.yaml"
-    experiment.write_text(yaml.safe_dump(values, sort_keys=False))
+    experiment = with_own_seeds(tmp_path, {"f2": [1, 0]})
     done = measure(run, "f2", run / "systems/f2/seed0", tmp_path / "costs.json", experiment)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     counted, timed = (read(path)["points"] for path in (tmp_path / "costs.json", costs_of(run, "f2")))

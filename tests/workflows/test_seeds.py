@@ -3,10 +3,9 @@
 import shutil
 
 import pytest
-import yaml
 
 from common.errors import UserError
-from tests.workflows.commands import ROOT, TINY, command, jobs, one_clear_error, read, snakemake
+from tests.workflows.commands import TINY, command, jobs, one_clear_error, read, snakemake, with_own_seeds
 from workflows.experiment import load_experiment
 from workflows.part import Part, as_words, chosen_part, joined, of_words, trained_for, with_seeds
 from workflows.why import Plan, files_to_force
@@ -14,19 +13,9 @@ from workflows.why import Plan, files_to_force
 SEEDS = {"a4": 3, "f2": [0, 4], "f2_half": [4], "f2_half_int4": [4]}
 
 
-def with_own_seeds(folder, seeds=SEEDS):
-    """The tiny experiment with seeds of some systems: of them all, 0, and what `seeds` says."""
-    values = yaml.safe_load((ROOT / TINY).read_text())
-    for name, own in seeds.items():
-        values["systems"][name]["seeds"] = own
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
-    return path
-
-
 @pytest.fixture
 def experiment(tmp_path):
-    return load_experiment(str(with_own_seeds(tmp_path)))
+    return load_experiment(str(with_own_seeds(tmp_path, SEEDS)))
 
 
 def test_a_number_is_the_seeds_from_0_on(experiment):
@@ -61,7 +50,7 @@ def test_a_part_as_words_and_back():
 
 
 def test_each_system_is_made_with_its_own_seeds(tmp_path):
-    with_own_seeds(tmp_path)
+    with_own_seeds(tmp_path, SEEDS)
     trained = {
         seeds: {job.removeprefix("Train ") for job in jobs(snakemake(tmp_path, "-n", seeds=seeds)) if "Train" in job}
         for seeds in ("", "0", "4")
@@ -72,7 +61,7 @@ def test_each_system_is_made_with_its_own_seeds(tmp_path):
 
 
 def test_the_commands_take_seeds(tmp_path):
-    arguments = ["--experiment", with_own_seeds(tmp_path), "--results", tmp_path, "--only", "table1"]
+    arguments = ["--experiment", with_own_seeds(tmp_path, SEEDS), "--results", tmp_path, "--only", "table1"]
     said = command("workflows.why", *arguments, "--seeds", "4").stdout
     assert "train f2_half, seed 4: not made yet" in said and "seed 0" not in said
     one_clear_error(command("workflows.why", *arguments, "--seeds", "7"), "no system has seed '7'")
