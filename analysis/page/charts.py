@@ -149,12 +149,15 @@ def _depth_row(point: dict[str, Any]) -> dict:
 
 
 def cost_chart(results: Results) -> dict[str, Any] | None:
-    """Cost against WER, family by family, as `cost_points` has it; None where nothing was measured."""
+    """Cost against WER, family by family, as `cost_points` has it; None where nothing was measured.
+
+    An axis is offered where one point at least has that cost; a point without it has null there, and the page names it.
+    """
     points = cost_points(results)
     if not points:
         return None
     titles = results.experiment.family_titles(point.system for point in points)
-    measured = [axis for axis in AXES if all(getattr(point.costs, axis[0]) is not None for point in points)]
+    measured = [axis for axis in AXES if any(getattr(point.costs, axis[0]) is not None for point in points)]
     return {
         "axes": [{"key": key, "label": label, "unit": unit} for key, label, unit in measured],
         "families": [{"name": name, "title": title} for name, title in titles.items()],

@@ -12,7 +12,8 @@ from analysis.tables.drawing import COLOURS, MARKERS, SETTINGS, drawn_as
 
 CAPTION = (
     "Down and to the left is better. Each family has panels and scales of its own. Lines join the depths of a system, "
-    "numbers are depths. Filled: trained; hollow: never trained, the path that the tables report."
+    "numbers are depths. Filled: trained; hollow: never trained, the path that the tables report. WERs are of the "
+    "decode of a system's first table."
 )
 
 

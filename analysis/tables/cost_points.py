@@ -31,19 +31,23 @@ class CostPoint:
 def cost_points(results: Results) -> list[CostPoint]:
     """Every offered point with its costs and, offered or not, every one that a table reports."""
     experiment = results.experiment
+    rows = [row for name, spec in experiment.tables.items() for row in measure(results, name, spec).values()]
+    shown = {(row.row.system, row.first.point.id) for row in rows}
+    named = {system for system, _ in shown}
+    # A table by another decode, beam search say, shows another WER of the same point: one decode a system, or none of
+    # its points can be held against another.
     reported = {
-        (row.first.point.system, row.first.point.id): row.wer()
-        for name, spec in experiment.tables.items()
-        for row in measure(results, name, spec).values()
+        (row.row.system, row.first.point.id): row.wer()
+        for row in rows
+        if row.decode == _decode(results, row.row.system)
     }
-    named = {system for system, _ in reported}
     found = []
     for system in systems_in_order(results):
         costs, decode = results.costs(system, results.seeds_of(system)[0]), _decode(results, system)
         for point in results.first_points(system).points if costs else []:
             key = (system, point.id)
             decoded = all(results.decoded(point, decode, name) for name in experiment.test_sets)
-            if (point.offered or key in reported) and decoded and point.id in costs.points:
+            if (point.offered or key in shown) and decoded and point.id in costs.points:
                 found.append(
                     CostPoint(
                         point=point,
@@ -51,7 +55,7 @@ def cost_points(results: Results) -> list[CostPoint]:
                         wer=reported[key] if key in reported else _mean_wer(results, point, decode),
                         costs=costs.points[point.id],
                         audio_seconds=costs.audio_seconds,
-                        in_table=system not in named or key in reported,
+                        in_table=system not in named or key in shown,
                     )
                 )
     return found

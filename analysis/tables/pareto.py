@@ -15,8 +15,8 @@ TITLE = "Bytes against WER, by method"
 CAPTION = (
     "Every offered point that a table shows, and those of systems that no table shows, by how it was made: methods "
     "joined by + were applied one after the other. Bytes are all weights and buffers that the point needs. Down and to "
-    "the left is better; the line joins the points that no other one of the family beats in both. WERs are estimates: "
-    "of two points on the line, only a test says which is better."
+    "the left is better; the line joins the points that no other one of the family beats in both. WERs are of the "
+    "decode of a system's first table, and estimates: of two points on the line, only a test says which is better."
 )
 
 

@@ -123,6 +123,28 @@ def test_each_family_has_a_cost_chart_with_scales_of_its_own(browser, halves):
     )
 
 
+def test_a_cost_that_one_system_lacks_is_shown_of_the_others_and_the_system_named(browser, pristine, tmp_path):
+    folder = complete(shutil.copytree(pristine, tmp_path / "tiny"))
+    for path in folder.glob("systems/f8/seed*/measured/costs.json"):
+        content = json.loads(path.read_text())
+        for costs in content["points"].values():
+            costs["peak_memory_bytes"] = None
+        path.write_text(json.dumps(content))
+    page = tmp_path / "report.html"
+    page.write_text(report(folder), encoding="utf-8")
+    browser.open(page)
+    names = "[...document.querySelectorAll('[data-chart=cost] .legend li')].map(entry => entry.innerText.trim())"
+    select = "[...document.querySelectorAll('label')].find(e => e.innerText.startsWith('Cost')).querySelector('select')"
+    named = "document.querySelector('[data-chart=cost] .hint[aria-live]').innerText"
+    everything = browser.run(names)
+    assert "f8" in everything and "Not measured" not in browser.run(named)
+    browser.run(
+        f"(() => {{ const s = {select}; s.value = 'peak_memory_bytes'; s.dispatchEvent(new Event('change')); }})()"
+    )
+    assert sorted([*browser.run(names), "f8"]) == sorted(everything)
+    assert browser.run(named).endswith("Not measured, and not shown: f8.") and browser.messages == []
+
+
 def test_hover_shows_path_counts_and_interval(browser, page):
     browser.open(page)
     assert browser.run(TIP) == ""

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import shutil
 
 import pytest
 
@@ -16,6 +18,7 @@ from analysis.tables.formats import to_csv, to_markdown
 from analysis.tables.matrix_sparsity import grid_of
 from analysis.tables.papers import build_table
 from analysis.tables.pareto import front, made_by, shown_points
+from analysis.tables.rows import measure
 from common.errors import UserError
 from tests.analysis import claims_folder
 from tests.analysis.claims_cases import each
@@ -94,6 +97,32 @@ def test_everything_in_the_run_is_shown_or_the_systems_that_are_named(folder):
     results = Results(folder)
     assert {point.system for point in shown_points(results, "pareto")} == {claims_folder.system(row) for row in ROWS}
     assert [point.system for point in shown_points(results, "of_one")] == [claims_folder.system("mine.packed")]
+
+
+def test_a_table_of_another_decode_does_not_change_what_a_point_is_shown_with(folder):
+    """As the beam search of some systems does, on fewer utterances: their WERs would stand beside greedy ones."""
+    before = {point.system: point.wer for point in shown_points(Results(folder), "pareto")}
+    home = folder / "systems" / PRUNED / "seed0/eval"
+    shutil.copytree(home / "greedy", home / "beam")
+    for heard in (home / "beam").glob("*/*.trn"):
+        heard.write_text(re.sub(r"\bx\b", "w0", heard.read_text(), count=3))
+    edited(home / "points.json", lambda content: content["decodes"].update(beam=content["decodes"]["greedy"]))
+
+    def beside(content):
+        content["decodes"]["beam"] = {}
+        rows = {"pruned": content["tables"]["mine"]["rows"]["pruned"]}
+        content["tables"]["searched"] = {
+            **content["tables"]["mine"],
+            "decode": "beam",
+            "reference": "pruned",
+            "rows": rows,
+        }
+
+    edited(folder / "experiment.json", beside)
+    results = Results(folder)
+    searched = measure(results, "searched", results.experiment.tables["searched"])["pruned"]
+    assert searched.wer() != before[PRUNED]
+    assert {point.system: point.wer for point in shown_points(results, "pareto")} == before
 
 
 def test_costs_against_wer_leave_parts_to_the_figure_by_method(folder):

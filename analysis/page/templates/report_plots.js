@@ -102,11 +102,15 @@ function paretoFront(points) {
 function drawCosts(box) {
   const {axes, families, points, audio_seconds: seconds} = DATA.cost;
   const state = {axis: axes[0], all: false};
-  const value = (point, axis) => (axis.key === "real_time_factor" ? String(Number(point.costs[axis.key].toPrecision(3))) : short(point.costs[axis.key], axis.unit));
+  const has = (point) => point.costs[state.axis.key] !== null;
+  const value = (point, axis) => (point.costs[axis.key] === null ? "not measured" : axis.key === "real_time_factor" ? String(Number(point.costs[axis.key].toPrecision(3))) : short(point.costs[axis.key], axis.unit));
   const axisLabel = (axis) => (axis.key === "macs" ? `MACs for ${seconds} s of audio` : axis.label);
   const plan = (family, found) => {
-    const shown = points.filter((point) => point.family === family.name && (point.in_table || state.all));
-    const names = [...new Set(points.filter((point) => point.family === family.name).map((point) => point.system))];
+    const own = points.filter((point) => point.family === family.name);
+    const wanted = own.filter((point) => point.in_table || state.all);
+    const shown = wanted.filter(has);
+    const without = [...new Set(wanted.filter((point) => !has(point)).map((point) => point.system))];
+    const names = [...new Set(own.map((point) => point.system))];
     const series = names.map((name) => ({
       name, ...style(name),
       points: shown.filter((point) => point.system === name).map((point) => ({
@@ -123,7 +127,8 @@ function drawCosts(box) {
       front: (visible) => front(visible).map((point) => [point.x, point.y]),
       changed: (chart) => {
         const best = front(chart.visible());
-        found.textContent = `Beaten by no other, from cheap to dear: ${best.map((point) => `${point.name} (${point.y.toFixed(2)} %)`).join(", ") || "none"}.`;
+        found.textContent = `Beaten by no other, from cheap to dear: ${best.map((point) => `${point.name} (${point.y.toFixed(2)} %)`).join(", ") || "none"}.`
+          + (without.length ? ` Not measured, and not shown: ${without.join(", ")}.` : "");
       },
     };
   };
