@@ -137,18 +137,17 @@ def _margin(claim: "Claim") -> str:
 
 def _power(claim: "Claim") -> list[str]:
     """How many trainings a verdict still needs, and the words or trainings for a power of 80 %."""
-    from analysis.significance.power import shown_words
+    from analysis.significance.power import shown_ways
     from analysis.verdicts.outcomes import ENOUGH_TRAININGS
 
     power = claim.power or {}
     words, trainings = claim.words_needed or power.get("words"), claim.seeds_needed or power.get("seeds")
-    told = f"{shown_words(int(words))} {claim.score}" if words else ""
     if claim.verdict == "inconclusive" and len(claim.seeds) < ENOUGH_TRAININGS:
-        more = f", and for a power of 80 % about {told}" if words and claim.words and words > claim.words else ""
+        longer = words and claim.words and words > claim.words
+        more = f", and for a power of 80 % {shown_ways(words, None, claim.score)}" if longer else ""
         return [f"A verdict needs {ENOUGH_TRAININGS} trainings{more}."]
-    ways = [told] if told else []
-    ways += [f"{shown_words(int(trainings))} trainings"] if trainings else []
-    return [f"A power of 80 % takes about {' or '.join(ways)}."] if ways else []
+    ways = shown_ways(words, trainings, claim.score)
+    return [f"A power of 80 % takes {ways}."] if ways else []
 
 
 def _missing(name: str, folder: Path, experiment: "Experiment", found: "Claims") -> list[str]:

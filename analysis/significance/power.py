@@ -100,6 +100,15 @@ def shown_words(words: int) -> str:
     return f"{round(words, -digits) if digits > 0 else words:,}"
 
 
+def shown_ways(words: float | None, seeds: float | None, score: str, now: tuple[int, int] | None = None) -> str | None:
+    """What each alone is enough for a power: `about 1,400 test words or 5 trainings`; with `now`, the words and seeds
+    there are, these too. None where nothing is enough."""
+    had = [f" (now {shown_words(number)})" for number in now] if now else ["", ""]
+    ways = [f"{shown_words(int(words))} test {score}{had[0]}"] if words else []
+    ways += [f"{shown_words(int(seeds))} trainings{had[1]}"] if seeds else []
+    return f"about {' or '.join(ways)}" if ways else None
+
+
 def _half(found: Estimate, bound: float) -> float:
     """How far the interval reaches towards a bound, on the scale on which its chance is symmetric."""
     return abs(found.scaled(found.high if bound > found.value else found.low) - found.centre)

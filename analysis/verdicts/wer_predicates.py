@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from analysis.significance.contrasts import Estimate
-from analysis.significance.power import Power, power_of, shown_words
+from analysis.significance.power import Power, power_of, shown_ways
 from analysis.verdicts.evidence import Evidence
 from analysis.verdicts.frame import Margin
 from analysis.verdicts.outcomes import (
@@ -202,16 +202,12 @@ def _what_would_settle(found: Judgement, estimate: Estimate, score: str) -> str:
     """Test words (characters, where `score` says so) or training seeds, at the power of `analysis.significance.power`,
     that would settle what points nowhere."""
     few = estimate.seeds < ENOUGH_TRAININGS
-    ways = []
-    if found.words_needed:
-        ways.append(f"about {shown_words(found.words_needed)} test {score} (now {shown_words(estimate.words)})")
-    if found.seeds_needed:
-        ways.append(f"about {shown_words(found.seeds_needed)} trainings (now {estimate.seeds})")
-    if not ways:
+    ways = shown_ways(found.words_needed, found.seeds_needed, score, (estimate.words, estimate.seeds))
+    if ways is None:
         alone = f"more test {score} alone" if few else f"neither more test {score} nor more trainings alone"
         return f"{alone} would {'not ' if few else ''}settle it"
     does = "show which way it points" if few else "settle it"
-    return f"{' or '.join(ways)} would {does}" + (", with a power of 80 %" if not few else "")
+    return f"{ways} would {does}" + (", with a power of 80 %" if not few else "")
 
 
 class NoLoss(WerPredicate):
@@ -244,10 +240,9 @@ class NoLoss(WerPredicate):
         if power is None:
             return f"{text}; the loss lies between margin and published effect: nothing settles that"
         text += f"; power {100 * power.now:.0f} %"
-        ways = [f"{shown_words(power.words)} test {score}"] if power.words else []
-        ways += [f"{shown_words(power.seeds)} trainings"] if power.seeds else []
+        ways = shown_ways(power.words, power.seeds, score)
         said = found.points == NEITHER  # what would settle it was said already
-        return text if said or not ways else f"{text}, 80 % from about {' or '.join(ways)} on"
+        return text if said or not ways else f"{text}, 80 % from {ways} on"
 
 
 class Better(WerPredicate):

@@ -70,9 +70,9 @@ def test_a_verdict_that_waits_for_trainings_is_promised_by_no_number_of_words(re
     power = {"now": 0.3, "words": 1234, "seeds": 17}
     few = {"seeds": [0], "words": 3000, "words_needed": None, "seeds_needed": None, "power": power}
     assert "A verdict needs 3 trainings." in said(**few) and "80 %" not in said(**few)
-    assert "needs 3 trainings, and for a power of 80 % about 9,100 words." in said(**few | {"words_needed": 9123})
+    assert "needs 3 trainings, and for a power of 80 % about 9,100 test words." in said(**few | {"words_needed": 9123})
     three = few | {"seeds": [0, 1, 2]}
-    assert "A power of 80 % takes about 1,200 words or 17 trainings." in said(**three)
+    assert "A power of 80 % takes about 1,200 test words or 17 trainings." in said(**three)
 
 
 def test_links_lead_to_files_of_the_run(reference):
