@@ -143,9 +143,9 @@ def _power(claim: "Claim") -> list[str]:
     power = claim.power or {}
     words, trainings = claim.words_needed or power.get("words"), claim.seeds_needed or power.get("seeds")
     if claim.verdict == "inconclusive" and len(claim.seeds) < ENOUGH_TRAININGS:
-        longer = words and claim.words and words > claim.words
-        more = f", and for a power of 80 % {shown_ways(words, None, claim.score)}" if longer else ""
-        return [f"A verdict needs {ENOUGH_TRAININGS} trainings{more}."]
+        longer = words if words and claim.words and words > claim.words else None
+        ways = shown_ways(longer, trainings if trainings and trainings > ENOUGH_TRAININGS else None, claim.score)
+        return [f"A verdict needs {ENOUGH_TRAININGS} trainings{f', and a power of 80 % {ways}' if ways else ''}."]
     ways = shown_ways(words, trainings, claim.score)
     return [f"A power of 80 % takes {ways}."] if ways else []
 

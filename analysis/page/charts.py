@@ -15,7 +15,7 @@ from analysis.inputs.schemas import Point
 from analysis.scoring.counts import Counts
 from analysis.significance.intervals import wer_interval
 from analysis.tables.cost_points import CostPoint, cost_points
-from analysis.tables.figures import figure_title, published_panels
+from analysis.tables.figures import decoded_part, figure_title, path_spread, published_panels
 from analysis.tables.formats import Column, Table
 from analysis.tables.rows import MeasuredRow, measure_depth, systems_in_order
 from common.errors import UserError
@@ -43,7 +43,18 @@ def depth_chart(results: Results, name: str) -> dict[str, Any]:
     ]
     chart["baselines"].sort(key=lambda point: point["depth"])
     chart["published"] = _published(results, name)
+    chart["note"] = _note(results, name)
     return chart
+
+
+def _note(results: Results, name: str) -> str:
+    """What is to be known of the numbers of one figure: its seeds, and of how much of the test sets they are."""
+    spec = results.experiment.figures[name]
+    numbers = results.numbers_of_seeds((*spec.systems, *spec.baselines))
+    seeds = " or ".join(map(str, numbers))
+    of_seeds = f"Large markers are means over {seeds} seeds; dots and whiskers are of the paths of all seeds, bands of "
+    text = f"{of_seeds}those within a seed." if numbers[-1] > 1 else ""
+    return (text + decoded_part(results.experiment, spec)).strip()
 
 
 def _system_depths(results: Results, system: str, decode: str) -> dict[str, Any]:
@@ -62,7 +73,7 @@ def _depth(results: Results, system: str, decode: str, depth: int) -> dict[str, 
     offered = [p for seed in results.seeds_of(system) for p in offered_at(results, system, seed, depth)]
     paths = [_point(results, p, decode) | {"reported": (p.seed, p.id) in chosen} for p in offered]
     wers = [path["wer"] for path in paths]
-    spread = statistics.stdev(wers) if len(wers) > 1 else 0.0
+    spread = path_spread([[path["wer"] for path in paths if path["seed"] == seed] for seed in row.seeds])
     return {"depth": depth, "reported": _reported(row), "paths": paths, "mean": statistics.fmean(wers), "sd": spread}
 
 

@@ -126,12 +126,14 @@ class Claims(_Read):
     evidence: bool = False
     papers: dict[str, str] = {}
     judged_by_interval: int = 0
+    compared_by_interval: int | None = None
+    """How many comparisons these claims consist of; a file of an earlier version does not say it."""
     claims: list[Claim]
 
     @property
     def false_ones(self) -> str:
         """How many wrong verdicts are to be expected, as a sentence; empty where no interval decides."""
-        return expected_false(self.judged_by_interval)
+        return expected_false(self.judged_by_interval, self.compared_by_interval or self.judged_by_interval)
 
     @property
     def by_paper(self) -> list[tuple[str, list[Claim]]]:

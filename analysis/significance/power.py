@@ -18,6 +18,7 @@ from statistics import NormalDist
 import numpy as np
 
 from analysis.significance.contrasts import Estimate
+from analysis.significance.intervals import FEW_UNITS
 from analysis.significance.variances import Variance, half_width
 
 POWER = 0.8
@@ -54,18 +55,19 @@ def power_of(found: Estimate, bound: float, at_least: int) -> Power:
 
 
 def words_needed(found: Estimate, bound: float) -> int | None:
-    """The test words at which the figure would keep clear of `bound` with the seeds there are; None for no number."""
+    """The test words at which the figure would keep clear of `bound` with the seeds there are, and no fewer than the
+    speakers of a verdict say; None for no number."""
     distance = _distance(found, bound)
+    fewest = min(1.0, FEW_UNITS / found.units)  # with fewer speakers there is no verdict
     if found.parts is None:
-        half = _half(found, bound)
-        return math.ceil(found.words * (half / distance * POWERED_Z / CRITICAL_Z) ** 2) if distance else None
+        times = (_half(found, bound) / distance * POWERED_Z / CRITICAL_Z) ** 2 if distance else None
+        return None if times is None else math.ceil(found.words * max(times, fewest))
     speakers, seeds = found.parts
 
     def parts(times: float) -> tuple[Variance, Variance]:
         freedom = max(found.units * times - 1, 1.0)
         return Variance(speakers.value / times, freedom), seeds
 
-    fewest = min(1.0, 2 / found.units)  # two speakers, the fewest that have a variance
     times = _smallest(lambda times: power(distance, *parts(times)) >= POWER, fewest)
     return None if times is None else math.ceil(found.words * times)
 
@@ -101,12 +103,12 @@ def shown_words(words: int) -> str:
 
 
 def shown_ways(words: float | None, seeds: float | None, score: str, now: tuple[int, int] | None = None) -> str | None:
-    """What each alone is enough for a power: `about 1,400 test words or 5 trainings`; with `now`, the words and seeds
-    there are, these too. None where nothing is enough."""
-    had = [f" (now {shown_words(number)})" for number in now] if now else ["", ""]
-    ways = [f"{shown_words(int(words))} test {score}{had[0]}"] if words else []
-    ways += [f"{shown_words(int(seeds))} trainings{had[1]}"] if seeds else []
-    return f"about {' or '.join(ways)}" if ways else None
+    """What each alone is enough for a power: `about 1,400 test words with these trainings, or 5 trainings on these
+    words`; with `now`, the words and seeds there are, these instead. None where nothing is enough."""
+    had = [f"(now {shown_words(number)})" for number in now] if now else ["with these trainings", f"on these {score}"]
+    ways = [f"{shown_words(int(words))} test {score} {had[0]}"] if words else []
+    ways += [f"{shown_words(int(seeds))} trainings {had[1]}"] if seeds else []
+    return f"about {', or '.join(ways)}" if ways else None
 
 
 def _half(found: Estimate, bound: float) -> float:

@@ -1,12 +1,15 @@
 """All figures of an experiment by their kind, and those of one kind, Figures 2 and 3 of the paper: WER against depth.
 
 For every path of every depth, beside the published curves. A solid marker is a depth that was trained (the seed and the
-deepest), a hollow one a depth that was not; it stands at the path that the tables report. The band is the mean ±
-standard deviation over all paths of a depth, whiskers reach to the extremes. Systems differ in colour and in marker.
+deepest), a hollow one a depth that was not; it stands at the path that the tables report. The band is the mean ± the
+standard deviation over the paths of a depth within a seed: what another training gives is not in it. Whiskers reach to
+the extremes of all seeds. Systems differ in colour and in marker.
 Figure 3 has one more panel, where the paper has an inset: the WER of a model with one of its layers left out.
 """
 
+import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.inputs.choice import offered_at
@@ -35,13 +38,28 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Depth:
-    """One depth of one curve: the WER (percent) of the reported path, averaged over seeds, and of all paths of all
-    seeds."""
+    """One depth of one curve: the WER (percent) of the reported path, averaged over seeds, and of all paths, seed by
+    seed."""
 
     depth: int
     wer: float
     trained: bool
-    wers: tuple[float, ...]
+    by_seed: tuple[tuple[float, ...], ...]
+
+    @property
+    def wers(self) -> tuple[float, ...]:
+        """All paths of all seeds."""
+        return tuple(wer for wers in self.by_seed for wer in wers)
+
+    @property
+    def mean(self) -> float:
+        """Over all paths of all seeds."""
+        return statistics.fmean(self.wers)
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation over the paths of one seed, the root of its mean square over seeds."""
+        return path_spread(self.by_seed)
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,14 @@ class Published:
     title: str
     curves: tuple[Curve, ...]
     baseline: Curve
+
+
+def path_spread(by_seed: Sequence[Sequence[float]]) -> float:
+    """The standard deviation over paths within a seed, pooled over seeds; 0 where a seed has one path.
+
+    Over the paths of all seeds together it would mostly be the seeds': these move a small model by points.
+    """
+    return math.sqrt(statistics.fmean(statistics.variance(wers) if len(wers) > 1 else 0.0 for wers in by_seed))
 
 
 def draw_figure(results: Results, name: str) -> dict[str, bytes]:
@@ -91,16 +117,15 @@ def figure_caption(results: Results, name: str) -> str:
     figure = results.experiment.figures[name]
     numbers = results.numbers_of_seeds((*figure.systems, *figure.baselines))
     several, seeds = numbers[-1] > 1, " or ".join(map(str, numbers))
-    of_seeds = f" and all {seeds} seeds" if several else ""
+    within, of_all = (" within a seed", f" of all {seeds} seeds") if several else ("", "")
     caption = (
         "Solid markers: trained depths (seed and deepest); hollow: never trained, the path with the median errors"
-        f"{_chosen_on(results, figure)}. Bands: mean ± standard deviation over all paths of a depth{of_seeds}; "
-        "whiskers: the best and the worst path."
+        f"{_chosen_on(results, figure)}. Bands: mean ± standard deviation over the paths of a depth{within}; "
+        f"whiskers: the best and the worst path{of_all}."
     )
     if several:
         caption += f" Markers: mean over {seeds} seeds."
-    if first := results.experiment.decodes[figure.decode].get("utterances"):
-        caption += f" All of it on the first {first:,} utterances of each test set."
+    caption += decoded_part(results.experiment, figure)
     if len(published) > 1:
         caption += f" Ours are pooled over the test sets, the published WERs stand apart: {', '.join(published)}."
     if sensitivity:
@@ -109,6 +134,14 @@ def figure_caption(results: Results, name: str) -> str:
             "layer's place in the drop order; line: the full model."
         )
     return results.experiment.named(caption)
+
+
+def decoded_part(experiment: Experiment, figure: FigureSpec) -> str:
+    """Of how much of the test sets a figure's WERs are, as a caption goes on; nothing where it is all."""
+    first = experiment.decodes[figure.decode].get("utterances")
+    if not first:
+        return ""
+    return f" All of it on the first {first:,} utterances of each test set, so that WERs differ from a table's."
 
 
 def _chosen_on(results: Results, figure: FigureSpec) -> str:
@@ -132,9 +165,11 @@ def measured_curve(results: Results, system: str, decode: str) -> Curve:
     for depth in results.first_points(system).depths:
         row = measure_depth(results, system, depth, decode)
         wers = tuple(
-            results.counts(point, decode, experiment.test_sets).wer
+            tuple(
+                results.counts(point, decode, experiment.test_sets).wer
+                for point in offered_at(results, system, seed, depth)
+            )
             for seed in results.seeds_of(system)
-            for point in offered_at(results, system, seed, depth)
         )
         curve.append(Depth(depth, row.wer(), row.first.point.trained, wers))
     return Curve(system, tuple(curve))
@@ -181,7 +216,7 @@ def _published_curve(system: str, rows: list[dict[str, str]], column: str) -> Cu
 
 def _published_depth(row: dict[str, str], column: str, trained: bool) -> Depth:
     wer = float(row[column])
-    return Depth(int(row["inference_depth"]), wer, trained, (wer,))
+    return Depth(int(row["inference_depth"]), wer, trained, ((wer,),))
 
 
 def figure_sensitivity(results: Results, figure: FigureSpec) -> Sensitivity | None:
@@ -223,7 +258,8 @@ def depth_curves(results: Results, name: str) -> dict[str, bytes]:
             axes = next(panels)
             _draw(axes, panel.curves, panel.baseline)
             axes.set_title(f"published: {panel.title}", loc="left")
-        _legend(figure, spec, layers)
+        several = results.numbers_of_seeds((*spec.systems, *spec.baselines))[-1] > 1
+        _legend(figure, spec, layers, several)
         return saved(figure, results.experiment.named)
 
 
@@ -258,9 +294,7 @@ def _draw(axes, curves: list[Curve], baseline: Curve) -> None:
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         shift = 0.13 * (index - (len(curves) - 1) / 2)  # keep the whiskers of equal depths apart
         x = [d.depth + shift for d in curve.depths]
-        means = [statistics.fmean(d.wers) for d in curve.depths]
-        spreads = [statistics.stdev(d.wers) if len(d.wers) > 1 else 0.0 for d in curve.depths]
-        low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
+        low, high = ([d.mean + sign * d.spread for d in curve.depths] for sign in (-1, 1))
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(x, [d.wer for d in curve.depths], color=colour, linewidth=1.4)
         for position, d in zip(x, curve.depths, strict=True):
@@ -278,7 +312,7 @@ def _draw(axes, curves: list[Curve], baseline: Curve) -> None:
     axes.grid(axis="y", linewidth=0.4, alpha=0.6)
 
 
-def _legend(figure, spec: FigureSpec, layers: list[int | None]) -> None:
+def _legend(figure, spec: FigureSpec, layers: list[int | None], several: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -296,7 +330,9 @@ def _legend(figure, spec: FigureSpec, layers: list[int | None]) -> None:
         Line2D(
             [], [], color=grey, marker="o", linestyle="", markerfacecolor="white", label="never trained (median path)"
         ),
-        Patch(color=grey, alpha=0.25, label="mean ± sd over paths"),
+        Patch(
+            color=grey, alpha=0.25, label="mean ± sd over paths (within a seed)" if several else "mean ± sd over paths"
+        ),
         Line2D([], [], color=grey, marker="|", markersize=10, linestyle="", label="extremes"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)

@@ -61,33 +61,53 @@ class Verdicts:
     @property
     def by_interval(self) -> int:
         """How many claims an interval could have decided: of WERs, from three trainings on, over enough speakers."""
-        from analysis.verdicts.outcomes import ENOUGH_TRAININGS
+        return len(self._decided_by_interval)
 
-        return sum((it.trainings or 0) >= ENOUGH_TRAININGS and it.enough_speakers for _, it in self.judged)
+    @property
+    def comparisons(self) -> int:
+        """How many intervals these claims have among them: a claim of several parts has one for each."""
+        return sum(max(1, sum(map(_by_interval, claim.parts))) for claim in self._decided_by_interval)
+
+    @property
+    def _decided_by_interval(self) -> list:
+        return [outcome for _, outcome in self.judged if _by_interval(outcome)]
 
     @property
     def false_ones(self) -> str:
         """How many wrong verdicts the level of the intervals lets one expect, as a sentence; empty where none is."""
-        return expected_false(self.by_interval)
+        return expected_false(self.by_interval, self.comparisons)
 
     def to_json(self) -> dict:
         """The content of `claims.json`."""
         about = {"schema": SCHEMA, "evidence": self.evidence, "seed_variance": self.seed_variance}
-        about["judged_by_interval"] = self.by_interval
+        about |= {"judged_by_interval": self.by_interval, "compared_by_interval": self.comparisons}
         about["papers"] = self.papers
         return {**about, "claims": [_claim_json(*pair) for pair in self.judged]}
 
 
-def expected_false(claims: int) -> str:
-    """What is said of so many claims that intervals could decide. Those that stayed undecided count too: of claims that
-    are looked at, each has its chance to be decided wrongly."""
+def _by_interval(outcome) -> bool:
+    """Whether an interval could have decided it."""
+    from analysis.verdicts.outcomes import ENOUGH_TRAININGS
+
+    return (outcome.trainings or 0) >= ENOUGH_TRAININGS and outcome.enough_speakers
+
+
+def expected_false(claims: int, comparisons: int) -> str:
+    """What is said of so many claims that intervals could decide, by so many comparisons. Those that stayed undecided
+    count too: of claims that are looked at, each has its chance to be decided wrongly.
+
+    A claim stands where all its parts clear their bounds, in half of ALPHA of all experiments at most if each stands
+    right at its bound; it falls where one of them clears its bound on the other side, for each in half of ALPHA.
+    """
     from analysis.significance.exact import ALPHA
 
     if not claims:
         return ""
+    of = "one each" if comparisons == claims else f"by {comparisons} comparisons"
     return (
-        f"Intervals of {100 * (1 - ALPHA):.0f} % judged {claims} claims from three trainings on: if each stood right "
-        f"at its bound, {claims * ALPHA:.2g} would be decided by chance. So many false verdicts may be among them."
+        f"Intervals of {100 * (1 - ALPHA):.0f} % judged {claims} claims from three trainings on, {of}: if each effect "
+        f"stood right at its bound, at most {(claims + comparisons) * ALPHA / 2:.2g} would be decided by chance. "
+        "So many false verdicts may be among them."
     )
 
 
@@ -159,7 +179,8 @@ def section(verdicts: Verdicts) -> list[str]:
     now = f" ({verdicts.test_words:,} {verdicts.score} now)" if verdicts.test_words else ""
     notes = [
         "An interval points for a claim when the whole of it lies on the claimed side of its bound, against it when it "
-        "lies on the other side and holds no effect that the paper found. From three trainings on that is the verdict, "
+        "lies on the other side, of that bound and of the effect in points that the paper found. From three trainings "
+        "on that is the verdict, "
         f"reproduced or contradicted; with fewer the verdict on a {verdicts.rate} is inconclusive, for another seed "
         "moves a system by more than the test speakers do. Fewer than 10 speakers point nowhere; no loss is never read "
         "out of a missing significance.",

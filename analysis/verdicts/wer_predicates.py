@@ -187,15 +187,24 @@ class WerPredicate(Predicate):
             papers = ", what the paper found" if bounds.contradicted_at == published else ""
             return f"the whole {interval} lies {other} {bounds.contradicted_at:.2f}{papers}"
         if self.side == "above" and estimate.high < bounds.margin and estimate.low <= bounds.reproduced_at:
-            held = "excludes no smaller one" if published is None else f"holds the paper's {published:.2f}"
-            return f"the whole {interval} lies below the margin, but {held}"
+            held = "excludes no smaller one" if published is None else _beside(estimate, published)
+            return f"the whole {interval} lies below the margin of {bounds.margin:.2f}, but {held}"
         if self.side == "below" and estimate.low > bounds.margin and published is not None:
-            return f"the whole {interval} lies above the margin, but holds the paper's {published:.2f}"
+            return (
+                f"the whole {interval} lies above the margin of {bounds.margin:.2f}, but {_beside(estimate, published)}"
+            )
         if self.needs_p and estimate.low > bounds.reproduced_at:
             return f"the interval excludes {bounds.reproduced_at:.0f}, but the test finds no significance"
         if (estimate.high < bounds.reproduced_at) if self.side == "below" else (estimate.low > bounds.reproduced_at):
             return f"the {interval} lies {self.side} {bounds.reproduced_at:.2f}"  # too few speakers to say so
         return f"the {interval} includes {bounds.reproduced_at:.2f}"
+
+
+def _beside(estimate: Estimate, published: float) -> str:
+    """Where the effect that the paper found lies: in the interval, or on that side of it where it shows nothing."""
+    if estimate.low <= published <= estimate.high:
+        return f"holds the paper's {published:.2f}"
+    return f"not {'above' if estimate.high < published else 'below'} the paper's {published:.2f} points"
 
 
 def _what_would_settle(found: Judgement, estimate: Estimate, score: str) -> str:

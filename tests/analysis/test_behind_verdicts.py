@@ -91,9 +91,14 @@ def test_seeds_and_words_stand_beside_every_verdict_of_a_wer(tmp_path):
 
 
 def test_how_many_false_verdicts_there_may_be():
-    assert expected_false(0) == ""
-    assert "judged 40 claims" in expected_false(40) and ", 2 would be decided by chance" in expected_false(40)
-    assert "0.15 would" in expected_false(3)
+    assert expected_false(0, 0) == ""
+    of_one = expected_false(40, 40)
+    assert (
+        "judged 40 claims" in of_one and ", one each: " in of_one and "at most 2 would be decided by chance" in of_one
+    )
+    # All of three parts above their bound, 2.5 %, or one of them below, 7.5 %: 10 % of a claim.
+    assert "2 claims from three trainings on, by 6 comparisons: " in expected_false(2, 6)
+    assert "at most 0.2 would" in expected_false(2, 6)
 
 
 def test_with_too_few_trainings_no_interval_decides(tmp_path):

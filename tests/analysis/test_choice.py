@@ -88,7 +88,7 @@ def test_a_figure_says_where_its_paths_were_chosen_and_on_how_much(folder):
 
     on_dev = caption(["dev"], utterances=300)
     assert "the path with the median errors on the development set 'dev'." in on_dev
-    assert "All of it on the first 300 utterances of each test set." in on_dev
+    assert "All of it on the first 300 utterances of each test set, so that WERs differ from a table's." in on_dev
     on_test = caption(["test_clean", "test_noisy"])
     assert "median errors on the test sets, as the paper chooses it." in on_test and "utterances" not in on_test
 

@@ -67,12 +67,18 @@ def test_a_verdict_that_waits_for_trainings_is_promised_by_no_number_of_words(re
         path.write_text(json.dumps(content | {"claims": [open_one | values]}))
         return findings.findings(reference).split("## `mini_real`")[0]
 
-    power = {"now": 0.3, "words": 1234, "seeds": 17}
+    power = {"now": 0.3, "words": 1234, "seeds": None}
     few = {"seeds": [0], "words": 3000, "words_needed": None, "seeds_needed": None, "power": power}
     assert "A verdict needs 3 trainings." in said(**few) and "80 %" not in said(**few)
-    assert "needs 3 trainings, and for a power of 80 % about 9,100 test words." in said(**few | {"words_needed": 9123})
-    three = few | {"seeds": [0, 1, 2]}
-    assert "A power of 80 % takes about 1,200 test words or 17 trainings." in said(**three)
+    assert "needs 3 trainings, and a power of 80 % about 9,100 test words with these trainings." in said(
+        **few | {"words_needed": 9123}
+    )
+    two = few | {"seeds": [0, 1], "power": power | {"seeds": 17}}
+    assert "needs 3 trainings, and a power of 80 % about 17 trainings on these words." in said(**two)
+    assert "needs 3 trainings." in said(**few | {"power": power | {"seeds": 3}}), "no more than a verdict takes anyway"
+    three = two | {"seeds": [0, 1, 2]}
+    ways = "about 1,200 test words with these trainings, or 17 trainings on these words"
+    assert f"A power of 80 % takes {ways}." in said(**three)
 
 
 def test_links_lead_to_files_of_the_run(reference):

@@ -16,6 +16,7 @@ from analysis.significance.exact import significance
 from analysis.summary import main_table
 from analysis.tables.beam_check import decode_table
 from analysis.tables.costs import cost_table
+from analysis.tables.figures import figure_caption, path_spread
 from analysis.tables.formats import to_csv, to_latex, to_markdown
 from analysis.tables.headline import headlines
 from analysis.tables.papers import build_table
@@ -220,6 +221,19 @@ def test_the_report_shows_the_same(made, tmp_path):
     cost = next(p for p in data["cost"]["points"] if (p["system"], p["depth"]) == ("f6", 12))
     assert cost["wer"] == pytest.approx(row.wer()) and cost["seeds"] == seeds
     assert (", seed 0" in data["viewer"]["points"][0]["label"]) is (seeds > 1)
+
+
+def test_the_band_of_a_depth_is_the_spread_of_paths_within_a_seed():
+    """Of 1 and 3, and of 11 and 15: variances of 2 and 8, root 5 of their mean. Seeds are ten points apart."""
+    assert path_spread([[1.0, 3.0], [11.0, 15.0]]) == pytest.approx(5**0.5)
+    assert path_spread([[1.0], [11.0]]) == 0.0 and path_spread([[1.0, 3.0]]) == pytest.approx(2**0.5)
+
+
+def test_a_depth_chart_says_of_which_seeds_it_is(made):
+    (chart,) = [chart for chart, _ in content(made)["figures"] if chart["name"] == "figure2"]
+    several = made.experiment.seeds[1:] != []
+    assert ("means over 3 seeds" in chart["note"]) == several and ("those within a seed" in chart["note"]) == several
+    assert (figure_caption(made, "figure2").count(" within a seed") == 1) == several
 
 
 def test_the_star_has_a_column_of_its_own_with_several_seeds(made):

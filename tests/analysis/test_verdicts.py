@@ -1,5 +1,7 @@
 """Verdicts from intervals, and the words and seeds that would settle them, by simulation."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,13 @@ def test_so_do_the_words_beside_several_seeds():
     rng = np.random.default_rng(3)
     assert 0.74 <= share_reproduced(rng, 0.0, words, 3, 3.0, 0.25) <= 0.86
     assert share_reproduced(rng, 0.0, words / 2, 3, 3.0, 0.25) < 0.65
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_words_are_never_fewer_than_the_speakers_of_a_verdict_say(seeds):
+    """An effect far from its bound is clear from two speakers on; a verdict takes ten of the forty."""
+    found = estimate(0.0, -0.01, 0.01, seeds=1) if seeds == 1 else with_parts(0.0, 1e-4, 1e-6, words=2000)
+    assert words_needed(found, 1.0) == math.ceil(found.words * 10 / found.units)
 
 
 def outcome(verdict, clearance=0.0, words=None, leans="neither", trainings=3, seeds=None) -> Outcome:

@@ -47,7 +47,7 @@ function depthSeries(system, number, count) {
 
 function spread(depth) {
   const wers = depth.paths.map((path) => path.wer);
-  return `${wers.length} paths${depth.reported.seeds > 1 ? " of all seeds" : ""}: ${Math.min(...wers).toFixed(2)} to ${Math.max(...wers).toFixed(2)} %, mean ${depth.mean.toFixed(2)} ± ${depth.sd.toFixed(2)}`;
+  return `${wers.length} paths${depth.reported.seeds > 1 ? " of all seeds" : ""}: ${Math.min(...wers).toFixed(2)} to ${Math.max(...wers).toFixed(2)} %, mean ${depth.mean.toFixed(2)}, standard deviation ${depth.reported.seeds > 1 ? "within a seed " : ""}${depth.sd.toFixed(2)}`;
 }
 
 function depthPlan(label, series) {
