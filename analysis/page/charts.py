@@ -54,7 +54,7 @@ def _note(results: Results, name: str) -> str:
     seeds = " or ".join(map(str, numbers))
     of_seeds = f"Large markers are means over {seeds} seeds; dots and whiskers are of the paths of all seeds, bands of "
     text = f"{of_seeds}those within a seed." if numbers[-1] > 1 else ""
-    return (text + decoded_part(results.experiment, spec)).strip()
+    return results.experiment.named(text + decoded_part(results.experiment, spec)).strip()
 
 
 def _system_depths(results: Results, system: str, decode: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from analysis.significance.variances import Variance, half_width
 POWER = 0.8
 CRITICAL_Z = 1.959964
 POWERED_Z = CRITICAL_Z + NormalDist().inv_cdf(POWER)
-LARGEST = 1e5
+LARGEST = 1e3
 """No experiment is answered with "so many times as much data": beyond this nothing settles it."""
 STEPS = (16, 64)
 """Quantiles that stand for the distribution of the speakers' variance, and of the seeds'."""
@@ -61,7 +61,7 @@ def words_needed(found: Estimate, bound: float) -> int | None:
     fewest = min(1.0, FEW_UNITS / found.units)  # with fewer speakers there is no verdict
     if found.parts is None:
         times = (_half(found, bound) / distance * POWERED_Z / CRITICAL_Z) ** 2 if distance else None
-        return None if times is None else math.ceil(found.words * max(times, fewest))
+        return None if times is None or times > LARGEST else math.ceil(found.words * max(times, fewest))
     speakers, seeds = found.parts
 
     def parts(times: float) -> tuple[Variance, Variance]:
@@ -141,7 +141,7 @@ def _smallest(suffices: Callable[[float], bool], start: float) -> float | None:
     low, high = start, start
     while not suffices(high):
         low, high = high, 2 * high
-        if high > LARGEST * start:
+        if high > LARGEST * max(start, 1.0):
             return None
     while high - low > 1e-3 * high:
         middle = (low + high) / 2

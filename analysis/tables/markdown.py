@@ -6,6 +6,7 @@ In the order of the report: the answer, the pictures, the tables, the verdicts, 
 
 from analysis.inputs.made import not_made
 from analysis.inputs.results import Results
+from analysis.inputs.schemas import Experiment
 from analysis.tables.cost_figure import CAPTION
 from analysis.tables.figures import figure_caption, figure_title
 from analysis.tables.formats import Table, escape_markdown, markdown_body
@@ -33,7 +34,7 @@ def results_md(
     parts += _headline_section(headlines, experiment.evidence, bool(lacking))
     for name in experiment.figures:
         parts += _figure_section(results, name)
-    parts += _cost_section(experiment.rate) if costs_drawn else []
+    parts += _cost_section(experiment) if costs_drawn else []
     for table in tables:
         parts += _table_section(table)
     return "\n\n".join(part.rstrip() for part in [*parts, *claims, *_run_section(results)]) + "\n"
@@ -57,11 +58,11 @@ def _figure_section(results: Results, name: str) -> list[str]:
     ]
 
 
-def _cost_section(rate: str) -> list[str]:
+def _cost_section(experiment: Experiment) -> list[str]:
     return [
-        f"## Cost against {rate}",
-        f"![{rate} against stored size and multiply-accumulates, by family](figures/{COSTS}.svg)",
-        f"{CAPTION} Also as [PDF](figures/{COSTS}.pdf); the numbers as [CSV](tables/costs.csv).",
+        f"## Cost against {experiment.rate}",
+        f"![{experiment.rate} against stored size and multiply-accumulates, by family](figures/{COSTS}.svg)",
+        f"{experiment.named(CAPTION)} Also as [PDF](figures/{COSTS}.pdf); the numbers as [CSV](tables/costs.csv).",
     ]
 
 

@@ -31,8 +31,8 @@ def rule_times(results: Results) -> Table | None:
         Column("max_rss_mb", "peak memory MB of a job"),
     ]
     notes = [
-        "Jobs run beside each other, so the sum is more than the wait. Only jobs that ran in this folder are counted: of "
-        "systems that were trained or decoded elsewhere the times stand in their provenance.",
+        "Jobs run beside each other, so the sum is more than the wait. Only jobs that ran in this folder are counted: "
+        "of systems that were trained or decoded elsewhere the times stand in their provenance.",
         "The time of the analysis, which writes this, is that of its previous run.",
     ]
     return Table("rules", "Wall time of each rule", columns, rows, notes)

@@ -143,6 +143,12 @@ def test_so_do_the_words_beside_several_seeds():
     assert share_reproduced(rng, 0.0, words / 2, 3, 3.0, 0.25) < 0.65
 
 
+def test_a_thousand_times_the_words_are_no_answer():
+    """0.0001 from its bound, with a half-width of 0.1: some two million times the words."""
+    assert words_needed(estimate(0.0, -0.1, 0.1, seeds=1), 1e-4) is None
+    assert words_needed(estimate(0.0, -0.1, 0.1, seeds=1), 0.01) is not None
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_words_are_never_fewer_than_the_speakers_of_a_verdict_say(seeds):
     """An effect far from its bound is clear from two speakers on; a verdict takes ten of the forty."""
