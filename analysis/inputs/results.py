@@ -122,6 +122,11 @@ class Results:
         wanted = {*(self.experiment.systems if systems is None else systems)}
         return sorted({len(self.seeds_of(name)) for name in wanted})
 
+    def several_seeds(self, systems: Iterable[str]) -> str:
+        """The numbers of seeds of some systems as sentences print them, `3` or `2 or 3`; empty where all have one."""
+        numbers = self.numbers_of_seeds(systems)
+        return " or ".join(map(str, numbers)) if max(numbers, default=1) > 1 else ""
+
     def first_seeds(self, systems: Iterable[str]) -> str:
         """The first seed of each of some systems, each number once: what stands for one training says of which."""
         return ", ".join(map(str, sorted({self.seeds_of(system)[0] for system in systems})))

@@ -50,11 +50,12 @@ def depth_chart(results: Results, name: str) -> dict[str, Any]:
 def _note(results: Results, name: str) -> str:
     """What is to be known of the numbers of one figure: its seeds, and of how much of the test sets they are."""
     spec = results.experiment.figures[name]
-    numbers = results.numbers_of_seeds((*spec.systems, *spec.baselines))
-    seeds = " or ".join(map(str, numbers))
-    of_seeds = f"Large markers are means over {seeds} seeds; dots and whiskers are of the paths of all seeds, bands of "
-    text = f"{of_seeds}those within a seed." if numbers[-1] > 1 else ""
-    return results.experiment.named(text + decoded_part(results.experiment, spec)).strip()
+    seeds = results.several_seeds((*spec.systems, *spec.baselines))
+    text = (
+        f"Large markers are means over {seeds} seeds; dots and whiskers are of the paths of all seeds, bands of those "
+        "within a seed."
+    )
+    return results.experiment.named((text if seeds else "") + decoded_part(results.experiment, spec)).strip()
 
 
 def _system_depths(results: Results, system: str, decode: str) -> dict[str, Any]:

@@ -115,15 +115,14 @@ def figure_caption(results: Results, name: str) -> str:
     sensitivity = figure_sensitivity(results, results.experiment.figures[name])
     published = [panel.title for panel in published_panels(results, name)]
     figure = results.experiment.figures[name]
-    numbers = results.numbers_of_seeds((*figure.systems, *figure.baselines))
-    several, seeds = numbers[-1] > 1, " or ".join(map(str, numbers))
-    within, of_all = (" within a seed", f" of all {seeds} seeds") if several else ("", "")
+    seeds = results.several_seeds((*figure.systems, *figure.baselines))
+    within, of_all = (" within a seed", f" of all {seeds} seeds") if seeds else ("", "")
     caption = (
         "Solid markers: trained depths (seed and deepest); hollow: never trained, the path with the median errors"
         f"{_chosen_on(results, figure)}. Bands: mean ± standard deviation over the paths of a depth{within}; "
         f"whiskers: the best and the worst path{of_all}."
     )
-    if several:
+    if seeds:
         caption += f" Markers: mean over {seeds} seeds."
     caption += decoded_part(results.experiment, figure)
     if len(published) > 1:
@@ -258,8 +257,8 @@ def depth_curves(results: Results, name: str) -> dict[str, bytes]:
             axes = next(panels)
             _draw(axes, panel.curves, panel.baseline)
             axes.set_title(f"published: {panel.title}", loc="left")
-        several = results.numbers_of_seeds((*spec.systems, *spec.baselines))[-1] > 1
-        _legend(figure, spec, layers, several)
+        within = " (within a seed)" if results.several_seeds((*spec.systems, *spec.baselines)) else ""
+        _legend(figure, spec, layers, f"mean ± sd over paths{within}")
         return saved(figure, results.experiment.named)
 
 
@@ -312,7 +311,7 @@ def _draw(axes, curves: list[Curve], baseline: Curve) -> None:
     axes.grid(axis="y", linewidth=0.4, alpha=0.6)
 
 
-def _legend(figure, spec: FigureSpec, layers: list[int | None], several: bool) -> None:
+def _legend(figure, spec: FigureSpec, layers: list[int | None], band: str) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -330,9 +329,7 @@ def _legend(figure, spec: FigureSpec, layers: list[int | None], several: bool) -
         Line2D(
             [], [], color=grey, marker="o", linestyle="", markerfacecolor="white", label="never trained (median path)"
         ),
-        Patch(
-            color=grey, alpha=0.25, label="mean ± sd over paths (within a seed)" if several else "mean ± sd over paths"
-        ),
+        Patch(color=grey, alpha=0.25, label=band),
         Line2D([], [], color=grey, marker="|", markersize=10, linestyle="", label="extremes"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)

@@ -57,8 +57,7 @@ def caption(results: Results, name: str) -> str:
     grids = [grid_of(results, system) for system in results.experiment.figures[name].systems]
     found = "; ".join(f"{grid.system} {100 * grid.whole:.1f} % {_range(grid)}" for grid in grids)
     systems = results.experiment.figures[name].systems
-    several = results.numbers_of_seeds(systems)[-1] > 1
-    of = f" Of seed {results.first_seeds(systems)}." if several else ""
+    of = f" Of seed {results.first_seeds(systems)}." if results.several_seeds(systems) else ""
     return f"The share of zeros in each matrix of the physical layers; all together: {found}.{of}"
 
 

@@ -48,10 +48,8 @@ def front(points: Sequence[CostPoint]) -> list[CostPoint]:
 
 def caption(results: Results, name: str) -> str:
     """How the figure is to be read."""
-    seeds = results.numbers_of_seeds(point.system for point in shown_points(results, name))
-    return CAPTION + (
-        f" WERs are means over {' or '.join(map(str, seeds))} seeds." if max(seeds, default=1) > 1 else ""
-    )
+    seeds = results.several_seeds(point.system for point in shown_points(results, name))
+    return CAPTION + (f" WERs are means over {seeds} seeds." if seeds else "")
 
 
 def draw(results: Results, name: str) -> dict[str, bytes]:
