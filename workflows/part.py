@@ -59,6 +59,8 @@ def _named_part(experiment: Experiment, only: str, systems: str) -> Part:
         return the_whole(experiment)
     asked = [each for name in shown for each in experiment.parts.get(name, [name])]
     chosen = joined(experiment, part_of(experiment, named), _part_that_shows(experiment, asked))
+    for name in experiment.parts.keys() & {*shown}:
+        chosen = joined(experiment, chosen, _behind(experiment, experiment.parts[name]))
     everything = any(_shows_everything(entries[name]) for name in asked)
     return joined(experiment, chosen, in_no_part(experiment)) if everything else chosen
 
@@ -81,6 +83,15 @@ def in_no_part(experiment: Experiment) -> Part:
     always, on_request = (_part_that_shows(experiment, names) for names in (rest, in_parts))
     left_out = trained_for(experiment, on_request).keys() - trained_for(experiment, always).keys()
     return part_of(experiment, (name for name in experiment.systems if name not in left_out), always.studies)
+
+
+def _behind(experiment: Experiment, names: Iterable[str]) -> Part:
+    """What only parts start from and nothing shows, of what these tables and figures need: whoever asks for the part
+    has it whole, and can then keep it (`workflows.keep`)."""
+    needed = trained_for(experiment, _part_that_shows(experiment, names))
+    entries = (*experiment.tables.values(), *experiment.figures.values())
+    elsewhere = {name for entry in entries for name in systems_of(entry)} | in_no_part(experiment).systems.keys()
+    return part_of(experiment, (name for name in needed if name not in elsewhere))
 
 
 def _part_that_shows(experiment: Experiment, names: Iterable[str]) -> Part:

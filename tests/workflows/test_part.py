@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from functools import partial, reduce
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.workflows.commands import ROOT, TINY, command, jobs, measured, one_cl
 from tests.workflows.parts import ONLY, files_of, running_beside
 from workflows.experiment import load_experiment
 from workflows.experiment.entries import ParetoEntry
+from workflows.experiment.merging import NO_EXPERIMENTS
 from workflows.identity import Identities
 from workflows.part import Part, chosen_part, joined, shown_by
 from workflows.why import Plan, files_to_force
@@ -160,19 +162,28 @@ def in_parts(folder, name="tiny"):
 
 
 def test_what_is_in_a_part_is_made_when_it_is_asked_for(tmp_path):
-    """f2_half_int4 stands in a table outside of the part too, fw1_int8 does not; `student` in none at all."""
+    """f2_half_int4 stands in a table outside of the part too, fw1_int8 does not; `student` in none at all; nor do w2
+    and heard, which fw1 starts from, so that they come with the part."""
     experiment = in_parts(tmp_path)
     always, more, whole = (chosen_part(experiment, only) for only in ("", "more", "all"))
     left_out = {"fw1", "fw1_int8", "w2", "heard"}
     assert set(experiment.systems) - set(always.systems) == left_out and not always.studies
     assert more == Part(
-        seed_0("a4", "f2", "fw1", "f2_half", "f2_half_int4", "fw1_int8"),
+        seed_0("a4", "f2", "heard", "w2", "fw1", "f2_half", "f2_half_int4", "fw1_int8"),
         seed_0("weight errors of f2", "weight errors of a4"),
     )
+    assert chosen_part(experiment, "bits").systems.keys().isdisjoint({"heard", "w2"}), "a table shows its rows alone"
     assert whole == Part(seed_0(*experiment.systems), more.studies)
     assert chosen_part(experiment, "more, table4") == joined(experiment, more, chosen_part(experiment, "table4"))
     assert chosen_part(experiment, "table4, all") == whole
     assert shown_by(experiment, always) == (["table1", "table4"], ["figure2"])
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in (ROOT / "config").glob("*.yaml")} - {*NO_EXPERIMENTS}))
+def test_parts_and_what_is_in_none_are_the_whole(name):
+    experiment = load_experiment(name)
+    parts = [chosen_part(experiment, only) for only in ("", *experiment.parts)]
+    assert reduce(partial(joined, experiment), parts) == chosen_part(experiment, "all")
 
 
 def test_a_part_decides_nothing_of_what_it_holds(tmp_path):
