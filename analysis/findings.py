@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.tables.short import short_table
 from common.errors import run
 from common.files import read_json, write_text
 from common.marked import write_between
@@ -76,8 +77,8 @@ def _experiments(reference: Path) -> list[str]:
 
 
 def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] = tuple(HEADINGS)) -> str:
-    """An experiment: what was found, each claim a line with a link to its rows, then what is missing. Links begin with
-    `above`."""
+    """An experiment: what was found, Table 1, each claim a line with a link to its rows, then what is missing. Links
+    begin with `above`."""
     folder = reference / name
     if not (folder / "claims.json").exists():
         return f"{ASKED[name]} Not run yet: `make reproduce EXPERIMENT={name}` begins, and goes on after a stop.\n"
@@ -92,6 +93,8 @@ def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] 
     parts = [f"{experiment.title}. {experiment.note}".strip(), f"{_tally(found)} {links}."]
     if (folder / "figures/figure2.svg").exists():
         parts.append(f"![{experiment.rate} against executed depth, {name}]({figure})")
+    if (table := folder / "tables/table1.csv").exists():
+        parts.append(short_table(table, experiment.rate, experiment.intervals == "utterances"))
     for verdict in verdicts:
         if lines := [_line(claim, folder, above) for claim in found.claims if claim.verdict == verdict]:
             parts.append(f"{HEADINGS[verdict]}:\n\n" + "\n".join(lines))

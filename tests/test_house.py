@@ -6,10 +6,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
 import yaml
 
-from tests.reference import METHODS, TABLES, block, markdown, shown, with_methods
+from tests.reference import METHODS, with_methods
 
 BIN = Path(sys.executable).parent
 
@@ -93,13 +92,6 @@ def test_a_dry_run_imports_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_the_readme_shows_the_reference_run(name):
-    (found,) = block(name).findall(Path("README.md").read_text())
-    assert found == markdown(name)
-    assert len(shown(name)) > 10
 
 
 def test_the_readme_says_of_each_method_what_the_reference_run_found():

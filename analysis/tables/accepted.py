@@ -11,18 +11,28 @@ FEW = 6
 
 
 def accepted_notes(rows: Iterable[MeasuredRow]) -> list[str]:
-    """A note for each change that was accepted, with the shown systems that it was accepted for."""
-    systems: dict[tuple[str, str], dict[str, None]] = {}
+    """A note for each thing that is done to systems, where changes were accepted for it: with the shown systems that
+    they were accepted for, and what changed for any of them."""
+    systems: dict[str, dict[str, None]] = {}
+    changed: dict[str, list[Sequence[str]]] = {}
     for row in rows:
         for choice in row.choices:
             facts = row.results.provenance(choice.point.system, choice.point.seed)
-            for change in facts.accepted if facts else ():
-                key = WORDS.get(change.of, "studied"), in_words(change.difference)
-                systems.setdefault(key, {})[choice.point.system] = None
-    return [
-        f"{', '.join(names)} {'was' if len(names) == 1 else 'were'} {done} before a change that was accepted: {what}."
-        for (done, what), names in systems.items()
-    ]
+            # A difference counts from when the system was made: the last one holds those before it.
+            last = {WORDS.get(change.of, "studied"): change.difference for change in (facts.accepted if facts else ())}
+            for done, difference in last.items():
+                systems.setdefault(done, {})[choice.point.system] = None
+                changed.setdefault(done, []).append(difference)
+    return [_note(done, list(names), changed[done]) for done, names in systems.items()]
+
+
+def _note(done: str, systems: Sequence[str], differences: Iterable[Sequence[str]]) -> str:
+    different = dict.fromkeys(tuple(each) for each in differences)
+    what = in_words(list(dict.fromkeys(line for difference in different for line in difference)))
+    said = f"{', '.join(systems)} {'was' if len(systems) == 1 else 'were'} {done} before"
+    if len(different) == 1:
+        return f"{said} a change that was accepted: {what}."
+    return f"{said} changes that were accepted, not all of them before each (see provenance.json): {what}."
 
 
 def in_words(difference: Sequence[str]) -> str:
