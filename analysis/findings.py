@@ -47,6 +47,18 @@ HEADINGS = {
     "inconclusive": "Cannot be said here",
 }
 
+COLUMNS = (
+    "claim",
+    "compared",
+    "found [95 %]",
+    "paper",
+    "margin",
+    "half-width",
+    "seeds and words",
+    "for a power of 80 %",
+)
+NONE = "–"
+
 
 def write_findings(reference: Path, page: Path, readme: Path) -> None:
     """The page, and the README's lines between their marks. Raises `UserError` where the README has no marks."""
@@ -77,7 +89,7 @@ def _experiments(reference: Path) -> list[str]:
 
 
 def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] = tuple(HEADINGS)) -> str:
-    """An experiment: what was found, Table 1, each claim a line with a link to its rows, then what is missing. Links
+    """An experiment: what was found, Table 1, each claim a row with a link to its tables, then what is missing. Links
     begin with `above`."""
     folder = reference / name
     if not (folder / "claims.json").exists():
@@ -96,8 +108,8 @@ def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] 
     if (table := folder / "tables/table1.csv").exists():
         parts.append(short_table(table, experiment.rate, experiment.intervals == "utterances"))
     for verdict in verdicts:
-        if lines := [_line(claim, folder, above) for claim in found.claims if claim.verdict == verdict]:
-            parts.append(f"{HEADINGS[verdict]}:\n\n" + "\n".join(lines))
+        if claims := [claim for claim in found.claims if claim.verdict == verdict]:
+            parts.append(f"{HEADINGS[verdict]}:\n\n{_claims_table(claims, folder, above)}")
     untested = [claim.short for claim in found.claims if claim.verdict == "not tested here"]
     if untested and "inconclusive" in verdicts:
         parts.append(f"Not tested here: {', '.join(untested)}.")
@@ -109,14 +121,21 @@ def _tally(found: "Claims") -> str:
     return f"{said}. {found.false_ones}".strip()
 
 
-def _line(claim: "Claim", folder: Path, above: Path) -> str:
-    """A claim with what decides it, what is behind it, and what would settle it."""
-    told = [claim.statement, *_where(claim, folder, above)]
-    if claim.effect is not None and claim.effect.text:
-        told.append(f"{claim.effect.name}: {claim.effect.text}{_margin(claim)}.")
-    told += [f"{claim.behind}."] if claim.behind else []
-    told += [f"Points {claim.points} it."] if claim.verdict == "inconclusive" and claim.points != "neither" else []
-    return f"- {' '.join([*told, *_power(claim)])}"
+def _claims_table(claims: "list[Claim]", folder: Path, above: Path) -> str:
+    """Claims as rows: with what decides each, what is behind it, and what would settle it."""
+    rows = [COLUMNS, (":--",) * len(COLUMNS), *(_row(claim, folder, above) for claim in claims)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(claim: "Claim", folder: Path, above: Path) -> tuple[str, ...]:
+    statement = " ".join([claim.statement, *_where(claim, folder, above)])
+    effect, margin = claim.effect, claim.deciding_margin
+    if effect is None or effect.value is None:
+        return statement, *(NONE,) * (len(COLUMNS) - 3), claim.behind or NONE, NONE
+    points = f", points {claim.points}" if claim.verdict == "inconclusive" and claim.points != "neither" else ""
+    numbers = (f"{each:.2f}" if each is not None else NONE for each in (margin, effect.half_width))
+    papers = NONE if effect.published is None else f"{effect.published:{effect.sign}.2f}"
+    return statement, effect.name, effect.measured + points, papers, *numbers, claim.behind or NONE, _power(claim)
 
 
 def _where(claim: "Claim", folder: Path, above: Path) -> list[str]:
@@ -134,25 +153,18 @@ def _tables_of(claim: str) -> list[str]:
     return list(dict.fromkeys(row.partition(".")[0] for row in rows))
 
 
-def _margin(claim: "Claim") -> str:
-    half = claim.effect.half_width
-    said = [] if claim.deciding_margin is None else [f"margin {claim.deciding_margin:.2f}"]
-    return "".join(f", {each}" for each in [*said, *([] if half is None else [f"half-width {half:.2f}"])])
-
-
-def _power(claim: "Claim") -> list[str]:
+def _power(claim: "Claim") -> str:
     """How many trainings a verdict still needs, and the words or trainings for a power of 80 %."""
     from analysis.significance.power import shown_ways
     from analysis.verdicts.outcomes import ENOUGH_TRAININGS
 
     power = claim.power or {}
     words, trainings = claim.words_needed or power.get("words"), claim.seeds_needed or power.get("seeds")
-    if claim.verdict == "inconclusive" and len(claim.seeds) < ENOUGH_TRAININGS:
-        longer = words if words and claim.words and words > claim.words else None
-        ways = shown_ways(longer, trainings if trainings and trainings > ENOUGH_TRAININGS else None, claim.score)
-        return [f"A verdict needs {ENOUGH_TRAININGS} trainings{f', and a power of 80 % {ways}' if ways else ''}."]
-    ways = shown_ways(words, trainings, claim.score)
-    return [f"A power of 80 % takes {ways}."] if ways else []
+    if claim.verdict != "inconclusive" or len(claim.seeds) >= ENOUGH_TRAININGS:
+        return shown_ways(words, trainings, claim.score) or NONE
+    longer = words if words and claim.words and words > claim.words else None
+    ways = shown_ways(longer, trainings if trainings and trainings > ENOUGH_TRAININGS else None, claim.score)
+    return f"{ENOUGH_TRAININGS} trainings first{f'; then {ways}' if ways else ''}"
 
 
 def _missing(name: str, folder: Path, experiment: "Experiment", found: "Claims") -> list[str]:

@@ -30,17 +30,31 @@ class Effect(_Read):
     published: float | None = None
 
     @property
+    def sign(self) -> str:
+        """How its numbers are printed: a difference has its sign."""
+        return "+" if self.unit == "points" else ""
+
+    @property
+    def measured(self) -> str:
+        """For example `-5.44 points [-7.14, -3.86]`; an interval beside it that is not pooled too."""
+        beside = [("[{}, {}]", self.interval), ("(not pooled {} to {})", self.own_interval)]
+        said = [form.format(*(f"{end:{self.sign}.2f}" for end in ends)) for form, ends in beside if ends]
+        return " ".join([self._value, *said])
+
+    @property
     def text(self) -> str:
         """For example `-5.44 points (95 % interval -7.14 to -3.86)`."""
-        sign = "+" if self.unit == "points" else ""  # a difference
-        value = "" if self.value is None else f"{self.value:{sign}.2f} {self.unit}".strip()
         if self.interval is None:
-            return value
+            return self._value
         low, high = self.interval
         own = self.own_interval
-        beside = f"; not pooled {own[0]:{sign}.2f} to {own[1]:{sign}.2f}" if own else ""
-        papers = "" if self.published is None else f"; the paper's {self.published:{sign}.2f}"
-        return f"{value} (95 % interval {low:{sign}.2f} to {high:{sign}.2f}{beside}{papers})"
+        beside = f"; not pooled {own[0]:{self.sign}.2f} to {own[1]:{self.sign}.2f}" if own else ""
+        papers = "" if self.published is None else f"; the paper's {self.published:{self.sign}.2f}"
+        return f"{self._value} (95 % interval {low:{self.sign}.2f} to {high:{self.sign}.2f}{beside}{papers})"
+
+    @property
+    def _value(self) -> str:
+        return "" if self.value is None else f"{self.value:{self.sign}.2f} {self.unit}".strip()
 
 
 class Part(_Read):
