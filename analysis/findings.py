@@ -8,6 +8,7 @@ experiment that was not run, or of which a part is missing, stands the command t
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,7 @@ def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] 
     untested = [claim.short for claim in found.claims if claim.verdict == "not tested here"]
     if untested and "inconclusive" in verdicts:
         parts.append(f"Not tested here: {', '.join(untested)}.")
-    return "\n\n".join([*parts, *_missing(name, folder, experiment, found)]) + "\n"
+    return "\n\n".join([*parts, *_made(name, folder), *_missing(name, folder, experiment, found)]) + "\n"
 
 
 def _tally(found: "Claims") -> str:
@@ -165,6 +166,23 @@ def _power(claim: "Claim") -> str:
     longer = words if words and claim.words and words > claim.words else None
     ways = shown_ways(longer, trainings if trainings and trainings > ENOUGH_TRAININGS else None, claim.score)
     return f"{ENOUGH_TRAININGS} trainings first{f'; then {ways}' if ways else ''}"
+
+
+def _made(name: str, folder: Path) -> list[str]:
+    """By what command the numbers were made, from which commits and on which processors."""
+    facts = [read_json(path) for path in sorted(folder.glob("systems/*/seed*/provenance.json"))]
+    commits = Counter(
+        f"{each['commit'][:7]}{'+' if each.get('modified') else ''}" for each in facts if each.get("commit")
+    )
+    machines = dict.fromkeys(each.get("processor") or each.get("device") or "an unknown machine" for each in facts)
+    if not commits:
+        return []
+    at = f"commit{'s' if len(commits) > 1 else ''} {', '.join(each for each, _ in commits.most_common())}"
+    changed = " (+: with changes)" if any(each.endswith("+") for each in commits) else ""
+    return [
+        f"{len(facts)} systems, each seed counted, by `make reproduce EXPERIMENT={name}` and its parts, on "
+        f"{', '.join(machines)}, at {at}{changed}: each system's `provenance.json` names its own."
+    ]
 
 
 def _missing(name: str, folder: Path, experiment: "Experiment", found: "Claims") -> list[str]:

@@ -83,6 +83,19 @@ def test_a_verdict_that_waits_for_trainings_is_promised_by_no_number_of_words(re
     assert f"| {ways} |" in said(**three)
 
 
+def test_numbers_come_with_their_command_commits_and_machines(reference):
+    for number, (system, commit, modified) in enumerate([("a12", "1234567", False), ("f6", "89abcde", True)] * 2):
+        home = reference / f"mini_cpu/systems/{system}/seed{number // 2}"
+        home.mkdir(parents=True)
+        facts = {"commit": commit + "0" * 33, "modified": modified, "processor": "a processor", "device": "cpu"}
+        (home / "provenance.json").write_text(json.dumps(facts))
+    said = (
+        "4 systems, each seed counted, by `make reproduce EXPERIMENT=mini_cpu` and its parts, on a processor, at "
+        "commits 1234567, 89abcde+ (+: with changes): each"
+    )
+    assert said in findings.findings(reference) and said in findings.first_lines(reference)
+
+
 def test_links_lead_to_files_of_the_run(reference):
     readme, page = Path("README.md"), Path("docs/findings.md")
     readme.write_text(MARKED)
