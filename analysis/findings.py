@@ -37,7 +37,8 @@ What held, what did not, and what cannot be said, by experiments at small scale:
 hours of speech. They speak of these tasks and not of the papers' sizes. Margins stood in `analysis/claims.yaml` before
 the first run, verdicts are as they came out, and each has its interval, seeds and test words beside it. Two claims were
 changed after their first verdicts: that of memory in training had been called the paper's, which does not make it, and
-is now ours; that of the best path lost its part on `f4`, and got it back. `smoke` is not among these: it
+is now ours; that of the best path lost its part on `f4`, and got it back. Of a claim that makes several
+comparisons stands the one with the worst verdict, among equal ones the least sure. `smoke` is not among these: it
 shows that every step works.
 
 Written by `python -m analysis.findings` from `results/reference`.
@@ -119,7 +120,18 @@ def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] 
 
 def _tally(found: "Claims") -> str:
     said = ", ".join(f"{number} {verdict}" for verdict, _, number in found.tally)
-    return f"{said}. {found.false_ones}".strip()
+    return " ".join([f"{said}.", *_kinds(found), *([found.false_ones] if found.false_ones else [])])
+
+
+def _kinds(found: "Claims") -> list[str]:
+    """How many verdicts speak of error rates: what is counted in a model or measured of it needs no training."""
+    decided = [claim for claim in found.claims if claim.verdict in ("reproduced", "contradicted")]
+    of_errors = sum(bool(claim.behind) for claim in decided)
+    return (
+        [f"Of the {len(decided)} decided, {of_errors} by error rates, the others by what is counted or measured."]
+        if decided
+        else []
+    )
 
 
 def _claims_table(claims: "list[Claim]", folder: Path, above: Path) -> str:
@@ -196,8 +208,11 @@ def _missing(name: str, folder: Path, experiment: "Experiment", found: "Claims")
             f"Not made: `make reproduce EXPERIMENT={name} ONLY={','.join(parts)}` goes on; with FRESH=sources where "
             "what these start from has no weights here, and is trained again."
         )
-    if waiting := sum(claim.verdict == "inconclusive" and claim.shown != claim.verdict for claim in found.claims):
-        said.append(f"Claims that wait for further seeds: {waiting}. `make reproduce EXPERIMENT={name}` goes on.")
+    if waiting := [claim for claim in found.claims if claim.verdict == "inconclusive" and claim.shown != claim.verdict]:
+        of = {table: part for part, names in experiment.parts.items() for table in names}
+        parts = Counter(of.get(table, "") for claim in waiting for table in _tables_of(claim.id)[:1])
+        ways = [f"`make reproduce EXPERIMENT={name}{f' ONLY={part}' * bool(part)}` ({parts[part]})" for part in parts]
+        said.append(f"{len(waiting)} claims wait for further seeds. What goes on: {', '.join(ways)}.")
     return said
 
 

@@ -2,6 +2,7 @@
 
     python -m workflows.export results/smoke/systems/f6/seed0 exported/f6
     python -m workflows.export results/smoke/systems/f6/seed0 exported/f6 --onnx 8 --espnet 12
+    python -m workflows.export results/reference/mini_cpu/systems/f6/seed0 exported/f6     one that is committed
 
 OUT gets `config.json`, `model.safetensors` (physical layers once), the processor's files and a model card, `README.md`,
 and for wav2vec2 and HuBERT the modules that run them without this project.
@@ -32,10 +33,12 @@ def main() -> None:
     arguments = parser.parse_args()
     check_folders(arguments.system, arguments.out)
 
+    from workflows.kept import whole
     from workflows.steps.export.folder import export_system
 
     formats = (arguments.onnx, arguments.espnet)
-    export_system(arguments.system, arguments.out, arguments.data, *formats, packages=arguments.package)
+    with whole(arguments.system) as system:
+        export_system(system, arguments.out, arguments.data, *formats, packages=arguments.package)
 
 
 def check_folders(system: Path, out: Path) -> None:
@@ -44,6 +47,15 @@ def check_folders(system: Path, out: Path) -> None:
         raise UserError(
             f"{system}: no trained system (there is no system.json); name a folder such as "
             "results/smoke/systems/f6/seed0"
+        )
+    from workflows.kept import ARCHIVE, WEIGHTS
+
+    if (system / ARCHIVE).is_file() and not (system / WEIGHTS[0]).is_file():
+        experiment, _, name, seed = system.resolve().parts[-4:]
+        again = f"EXPERIMENT={experiment} SYSTEMS={name} SEEDS={seed.removeprefix('seed')} FRESH=1"
+        raise UserError(
+            f"{system}: its weights are not among the committed results; `make reproduce {again}` trains it again, "
+            "export it from there"
         )
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: a file stands there; name a new folder")

@@ -5,11 +5,13 @@ one archive. Weights are there for the systems that the experiment names (`keep_
 what analysis reads of the corpus, and what says which recordings it held.
 """
 
+import contextlib
 import io
 import lzma
 import shutil
 import tarfile
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from asr.corpora.content import content_file
@@ -92,6 +94,26 @@ def unpack(source: Path, target: Path) -> None:
         stage.replace(target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """The folder of a system with all its files: itself; of a committed one, whose transcripts are in an archive, a
+    copy among links to what stands beside it, which is there as long as the context lasts."""
+    folder = folder.resolve()
+    if not (folder / ARCHIVE).is_file():
+        yield folder
+        return
+    experiment, system = folder.parents[2], folder.parent
+    with tempfile.TemporaryDirectory(prefix="foldbench.") as temporary:
+        copy = piece(Path(temporary) / experiment.name, system.name, 0).with_name(folder.name)
+        copy.parent.mkdir(parents=True)
+        for place, original in ((copy.parents[2], experiment), (copy.parents[1], system.parent), (copy.parent, system)):
+            for each in original.iterdir():
+                if not (place / each.name).exists() and each != folder:
+                    (place / each.name).symlink_to(each)
+        unpack(folder, copy)
+        yield copy
 
 
 def data_files(experiment: Experiment, folder: Path) -> list[Path]:

@@ -54,7 +54,10 @@ class Effect(_Read):
 
     @property
     def _value(self) -> str:
-        return "" if self.value is None else f"{self.value:{self.sign}.2f} {self.unit}".strip()
+        if self.value is None:
+            return ""
+        digits = ".3g" if self.unit == "times" and abs(self.value) < 1 else ".2f"
+        return f"{self.value:{self.sign}{digits}} {self.unit}".strip()
 
 
 class Part(_Read):

@@ -106,8 +106,8 @@ def expected_false(claims: int, comparisons: int) -> str:
     of = "one each" if comparisons == claims else f"by {comparisons} comparisons"
     return (
         f"Intervals of {100 * (1 - ALPHA):.0f} % judged {claims} claims from three trainings on, {of}: if each effect "
-        f"stood right at its bound, at most {(claims + comparisons) * ALPHA / 2:.2g} would be decided by chance. "
-        "So many false verdicts may be among them."
+        f"stood right at its bound, at most {(claims + comparisons) * ALPHA / 2:.2g} would be decided by chance, "
+        "a fortieth for each claim and each comparison: so many false verdicts may be among them."
     )
 
 

@@ -40,7 +40,7 @@ from workflows.export import main
 from workflows.steps.export.espnet import UNKNOWN
 from workflows.steps.export.folder import export_system
 from workflows.steps.export.onnx import save_checked, write_onnx
-from workflows.steps.export.system import read_system
+from workflows.steps.export.system import Evaluation, read_system
 
 BACKBONES = ("conformer", "wav2vec2", "hubert")
 MEASURED = (0.9, 2.1, 1.4)
@@ -411,8 +411,10 @@ def test_the_card_names_what_the_weights_began_with(run, tmp_path):
     assert title in card
 
 
+@pytest.mark.parametrize("by_another", [False, True])
 @pytest.mark.parametrize("perfect", ["1 2", "2 1"])
-def test_a_middle_depth_has_the_path_that_evaluation_chose_on_the_dev_set(run, tmp_path, perfect):
+def test_a_middle_depth_has_the_path_that_evaluation_chose_on_the_dev_set(run, tmp_path, perfect, by_another):
+    """Where the decode of tables chose none for that depth, by one that decoded it."""
     root = tmp_path / run.name
     ignored = shutil.ignore_patterns("audio", "a2", "a4", "int8", "student", "widths", "work")
     shutil.copytree(run, root, ignore=ignored)
@@ -423,6 +425,9 @@ def test_a_middle_depth_has_the_path_that_evaluation_chose_on_the_dev_set(run, t
     for decode in content["decodes"].values():
         (choice,) = [choice for choice in decode["choices"] if choice["depth"] == 3]
         choice["on_dev"] = point
+    if by_another:
+        name = Evaluation(Results(root), "f2", 0).decode
+        content["decodes"] = {name: {**content["decodes"][name], "choices": []}, "wide": content["decodes"][name]}
     listed.write_text(json.dumps(content))
     system = read_system(root / "systems/f2/seed0", None)
     assert format_path(system.chosen[3].path) == perfect

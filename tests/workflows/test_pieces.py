@@ -287,3 +287,18 @@ def test_nothing_is_brought_where_nothing_is_kept_and_a_damaged_archive_is_named
     bring(clone)
     assert [note["of"] for note in read(older)["accepted"]] == ["train"]
     assert planned(clone) == sorted(ANALYSED)
+
+
+def test_a_committed_system_is_exported_like_the_one_it_was(run, kept, reading, tmp_path):
+    """With the card of what was evaluated, from its archive; one without weights is refused with what trains it."""
+    committed = kept[0] / "tiny/systems"
+    with reading():
+        assert command("workflows.export", run / "systems/a4/seed0", tmp_path / "run").returncode == 0
+    done = command("workflows.export", committed / "a4/seed0", tmp_path / "out" / "run")
+    assert done.returncode == 0, done.stderr
+    for name in ("README.md", "config.json", "model.safetensors"):
+        assert (tmp_path / "out/run" / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
+    assert "WER % test" in (tmp_path / "run/README.md").read_text()
+    assert not list(committed.rglob("*.trn")), "nothing is written there"
+    refused = command("workflows.export", committed / "f2/seed0", tmp_path / "f2")
+    one_clear_error(refused, "make reproduce EXPERIMENT=tiny SYSTEMS=f2 SEEDS=0 FRESH=1")

@@ -123,10 +123,11 @@ class Evaluation:
         return next((each for each in points if (each.path, each.settings) == wanted), None)
 
     def chosen_on_dev(self, candidates: Sequence[Point]) -> Point | None:
-        """The candidate that the evaluation found to have the median errors on the development set; None where it chose
-        none of them."""
+        """The candidate that the evaluation found to have the median errors on the development set, by the exported
+        model's decode or else by another: one may have decoded the depths of tables alone. None where none chose."""
         found = self.results.points(self.system, self.seed)
-        choices = found.decodes[self.decode].choices if self.decode is not None else []
+        decodes = sorted(found.decodes, key=lambda name: name != self.decode)
+        choices = [choice for name in decodes for choice in found.decodes[name].choices]
         chosen = next((choice.on_dev for choice in choices if choice.depth == candidates[0].depth), None)
         path = next((point.path for point in found.points if point.id == chosen), None)
         return next((point for point in candidates if point.path == path), None)
