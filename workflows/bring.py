@@ -55,7 +55,8 @@ def bring(experiment: Experiment, reference: Path, results: Path) -> list[str]:
     if not folders:
         return lines
     plan = Plan(experiment, results)
-    others = [f"  {name}: {why}" for name, why in plan.reasons.items() if plan.products[name].folder in folders]
+    reasons = {name: why for name, why in plan.reasons.items() if plan.products[name].folder in folders}
+    others = [f"  {name}: {why}" for name, why in reasons.items() if not why.missing]
     hint = f"  (python -m workflows.why --experiment {experiment.name} --accept all keeps them as they were made)"
     return [*lines, f"{_count(folders)} of {reference}: taken as done", *others, *([hint] if others else [])]
 
