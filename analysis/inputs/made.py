@@ -72,7 +72,7 @@ def _not_made(whole: Experiment, made: Made) -> Iterator[str]:
     lacking = {name: needed for name, spec in specs.items() if (needed := missing(spec, made))}
     untouched = {part: names for part, names in whole.parts.items() if names and lacking.keys() >= {*names}}
     for part, names in untouched.items():
-        yield f"the part {part} (make reproduce ONLY={part}: {', '.join(names)})"
+        yield f"the part {part} (make reproduce EXPERIMENT={whole.name} ONLY={part}: {', '.join(names)})"
     for name, needed in lacking.items():
         if not any(name in names for names in untouched.values()):
             more = [f"{len(needed) - FEW} more"] if len(needed) > FEW else []

@@ -205,7 +205,8 @@ def test_a_part_of_which_nothing_is_made_is_named_as_a_whole(tmp_path):
     values = Experiment.model_validate({**experiment.resolved, "normaliser": {}})
     made = Made(systems=chosen_part(experiment).systems, not_made=dict.fromkeys(("fw1", "fw1_int8", "w2")))
     said = not_made(values, made)
-    assert "the part more (make reproduce ONLY=more: bits, repeated_errors)" in said and "needs" not in said
+    assert "the part more (make reproduce EXPERIMENT=tiny ONLY=more: bits, repeated_errors)" in said
+    assert "needs" not in said
     studies = seed_0("weight errors of f2", "weight errors of a4")
     with_it = Made(systems=made.systems, studies=studies, not_made=made.not_made)
     assert "bits (needs fw1, fw1_int8)" in not_made(values, with_it), "some of it is shown"
