@@ -35,11 +35,11 @@ INTRODUCTION = """\
 
 What held, what did not, and what cannot be said, by experiments at small scale: narrow models, short trainings, a few
 hours of speech. They speak of these tasks and not of the papers' sizes. Margins stood in `analysis/claims.yaml` before
-the first run, verdicts are as they came out, and each has its interval, seeds and test words beside it. Two claims were
-changed after their first verdicts: that of memory in training had been called the paper's, which does not make it, and
-is now ours; that of the best path lost its part on `f4`, and got it back. Of a claim that makes several
-comparisons stands the one with the worst verdict, among equal ones the least sure. `smoke` is not among these: it
-shows that every step works.
+the first run, verdicts are as they came out, and each has its interval, seeds and test words beside it. Of a claim that
+makes several comparisons stands the one with the worst verdict, among equal ones the least sure, with the verdicts of
+the others behind it. Two claims were changed after their first verdicts: that of memory in training had been called the
+paper's, which does not make it, and is now ours; that of the best path lost its part on `f4`, and got it back. `smoke`
+is not among these: it shows that every step works.
 
 Written by `python -m analysis.findings` from `results/reference`.
 """
@@ -148,7 +148,16 @@ def _row(claim: "Claim", folder: Path, above: Path) -> tuple[str, ...]:
     points = f", points {claim.points}" if claim.verdict == "inconclusive" and claim.points != "neither" else ""
     numbers = (f"{each:.2f}" if each is not None else NONE for each in (margin, effect.half_width))
     papers = NONE if effect.published is None else f"{effect.published:{effect.sign}.2f}"
-    return statement, effect.name, effect.measured + points, papers, *numbers, claim.behind or NONE, _power(claim)
+    compared = effect.name + _others(claim)
+    return statement, compared, effect.measured + points, papers, *numbers, claim.behind or NONE, _power(claim)
+
+
+def _others(claim: "Claim") -> str:
+    """What a claim's other comparisons say than the one that stands for it: ` (the others: 2 reproduced)`."""
+    found = Counter(part.verdict for part in claim.parts)
+    found[claim.verdict] -= 1
+    said = [f"{number} {verdict}" for verdict, number in found.items() if number > 0]
+    return f" (the others: {', '.join(said)})" if said else ""
 
 
 def _where(claim: "Claim", folder: Path, above: Path) -> list[str]:

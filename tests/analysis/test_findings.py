@@ -58,6 +58,20 @@ def test_every_claim_stands_once_under_its_verdict_with_its_numbers(reference):
     assert "ONLY=sisters` goes on" in section
 
 
+def test_the_other_comparisons_of_a_claim_are_counted(reference):
+    path = reference / "mini_cpu/claims.json"
+    content = json.loads(path.read_text())
+    claim = next(
+        claim for claim in content["claims"] if len(claim["parts"]) > 1 and claim["verdict"] != "not tested here"
+    )
+    parts = [{"verdict": verdict} for verdict in ("reproduced", "contradicted", "inconclusive", "reproduced")]
+    path.write_text(json.dumps(content | {"claims": [claim | {"verdict": "contradicted", "parts": parts}]}))
+    said = "(the others: 2 reproduced, 1 inconclusive) |"
+    assert f"{claim['effect']['name']} {said}" in findings.findings(reference)
+    path.write_text(json.dumps(content | {"claims": [claim | {"parts": parts[1:2], "verdict": "contradicted"}]}))
+    assert "the others:" not in findings.findings(reference)
+
+
 def test_a_verdict_that_waits_for_trainings_is_promised_by_no_number_of_words(reference):
     path = reference / "mini_cpu/claims.json"
     content = json.loads(path.read_text())
