@@ -49,16 +49,7 @@ HEADINGS = {
     "inconclusive": "Cannot be said here",
 }
 
-COLUMNS = (
-    "claim",
-    "compared",
-    "found [95 %]",
-    "paper",
-    "margin",
-    "half-width",
-    "seeds and words",
-    "for a power of 80 %",
-)
+COLUMNS = ("claim", "compared", "found [95 %]", "paper", "margin", "half-width", "on", "for a power of 80 %")
 NONE = "–"
 
 
@@ -182,11 +173,17 @@ def _power(claim: "Claim") -> str:
 
     power = claim.power or {}
     words, trainings = claim.words_needed or power.get("words"), claim.seeds_needed or power.get("seeds")
-    if claim.verdict != "inconclusive" or len(claim.seeds) >= ENOUGH_TRAININGS:
+    if not _waits(claim):
         return shown_ways(words, trainings, claim.score) or NONE
+    # Fewer words than there are, and fewer trainings than a verdict takes anyway, promise nothing.
     longer = words if words and claim.words and words > claim.words else None
     ways = shown_ways(longer, trainings if trainings and trainings > ENOUGH_TRAININGS else None, claim.score)
     return f"{ENOUGH_TRAININGS} trainings first{f'; then {ways}' if ways else ''}"
+
+
+def _waits(claim: "Claim") -> bool:
+    """Whether further trainings alone give a verdict: where speakers are too few none is given."""
+    return claim.verdict == "inconclusive" and claim.shown != claim.verdict
 
 
 def _made(name: str, folder: Path) -> list[str]:
@@ -217,7 +214,7 @@ def _missing(name: str, folder: Path, experiment: "Experiment", found: "Claims")
             f"Not made: `make reproduce EXPERIMENT={name} ONLY={','.join(parts)}` goes on; with FRESH=sources where "
             "what these start from has no weights here, and is trained again."
         )
-    if waiting := [claim for claim in found.claims if claim.verdict == "inconclusive" and claim.shown != claim.verdict]:
+    if waiting := [claim for claim in found.claims if _waits(claim)]:
         of = {table: part for part, names in experiment.parts.items() for table in names}
         parts = Counter(of.get(table, "") for claim in waiting for table in _tables_of(claim.id)[:1])
         ways = [f"`make reproduce EXPERIMENT={name}{f' ONLY={part}' * bool(part)}` ({parts[part]})" for part in parts]

@@ -152,7 +152,7 @@ def judge(
     """
     if too_few_speakers(estimate):
         return Judgement(NEITHER, INCONCLUSIVE)
-    points = _pointing(estimate, side, reproduced_at, contradicted_at, p)
+    points = pointing(estimate, side, reproduced_at, contradicted_at, p)
     verdict = VERDICT_OF[points] if estimate.seeds >= ENOUGH_TRAININGS else INCONCLUSIVE
     if verdict != INCONCLUSIVE:
         return Judgement(points, verdict)
@@ -181,7 +181,9 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _pointing(estimate: Estimate, side: str, reproduced_at: float, contradicted_at: float, p: float | None) -> str:
+def pointing(estimate: Estimate, side: str, reproduced_at: float, contradicted_at: float, p: float | None) -> str:
+    """Which way an interval points, whoever may say so: for a claim where it lies on `side` of the bound, with
+    p < 0.05 where a test is asked for, against it where it lies on the other."""
     sign = 1.0 if side == "below" else -1.0
     low, high = sorted((sign * estimate.low, sign * estimate.high))
     if high < sign * reproduced_at and (p is None or p < ALPHA):

@@ -35,6 +35,7 @@ from analysis.verdicts.outcomes import (
     Outcome,
     clearance,
     judge,
+    pointing,
     too_few_speakers,
 )
 from analysis.verdicts.statements import Predicate
@@ -166,10 +167,12 @@ class WerPredicate(Predicate):
         return Bounds(margin, reproduced_at, farther(margin, published), published)
 
     def _reason(self, found: Judgement, estimate: Estimate, bounds: Bounds, p: float | None, score: str) -> str:
-        text = self._finding(found, estimate, bounds)
-        if self.side == "below" and p is not None and estimate.low > 0 and found.points != AGAINST:
-            text += "; this training surely loses, but not surely more than the margin"
         few = too_few_speakers(estimate)
+        # Where speakers are too few to point, the reason still says on which side the interval lies.
+        points = pointing(estimate, self.side, bounds.reproduced_at, bounds.contradicted_at, p) if few else found.points
+        text = self._finding(points, estimate, bounds)
+        if self.side == "below" and p is not None and estimate.low > 0 and points != AGAINST:
+            text += "; this training surely loses, but not surely more than the margin"
         if few:
             text += f"; {few}"
         elif estimate.seeds < ENOUGH_TRAININGS and found.points != NEITHER:
@@ -178,12 +181,12 @@ class WerPredicate(Predicate):
             text += "; " + _what_would_settle(found, estimate, score)
         return text + (f"; {estimate.pool.note}" if estimate.pool else "")
 
-    def _finding(self, found: Judgement, estimate: Estimate, bounds: Bounds) -> str:
+    def _finding(self, points: str, estimate: Estimate, bounds: Bounds) -> str:
         other = {"above": "below", "below": "above"}[self.side]
         interval, published = f"interval of the {self.noun}", bounds.published
-        if found.points == FOR:
+        if points == FOR:
             return f"the whole {interval} lies {self.side} {bounds.reproduced_at:.2f}"
-        if found.points == AGAINST:
+        if points == AGAINST:
             papers = ", what the paper found" if bounds.contradicted_at == published else ""
             return f"the whole {interval} lies {other} {bounds.contradicted_at:.2f}{papers}"
         if self.side == "above" and estimate.high < bounds.margin and estimate.low <= bounds.reproduced_at:
@@ -195,8 +198,6 @@ class WerPredicate(Predicate):
             )
         if self.needs_p and estimate.low > bounds.reproduced_at:
             return f"the interval excludes {bounds.reproduced_at:.0f}, but the test finds no significance"
-        if (estimate.high < bounds.reproduced_at) if self.side == "below" else (estimate.low > bounds.reproduced_at):
-            return f"the {interval} lies {self.side} {bounds.reproduced_at:.2f}"  # too few speakers to say so
         return f"the {interval} includes {bounds.reproduced_at:.2f}"
 
 

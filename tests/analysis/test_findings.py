@@ -92,9 +92,10 @@ def test_a_verdict_that_waits_for_trainings_is_promised_by_no_number_of_words(re
     assert "| 3 trainings first |" in said(**few | {"power": power | {"seeds": 3}}), (
         "no more than a verdict takes anyway"
     )
-    three = two | {"seeds": [0, 1, 2]}
+    three = two | {"seeds": [0, 1, 2], "shown": "inconclusive"}
     ways = "about 1,200 test words with these trainings, or 17 trainings on these words"
     assert f"| {ways} |" in said(**three)
+    assert "trainings first" not in said(**few | {"shown": "inconclusive"}), "too few speakers: none is given"
 
 
 def test_numbers_come_with_their_command_commits_and_machines(reference):

@@ -191,6 +191,18 @@ def test_fewer_than_ten_speakers_give_no_verdict(tmp_path, speakers):
     assert found.enough_speakers == enough
 
 
+def test_the_reason_says_where_the_interval_of_too_few_speakers_lies(tmp_path):
+    """And not that a test found nothing which found something, nor that a sure loss may be within the margin."""
+    rows = {"table1.1": each(20, 1)[:9], "table1.S1": each(9, 1)[:9]}
+    better = judged(tmp_path, BETTER, rows)
+    assert better.p < 0.05 and better.points == "neither"
+    assert better.reason.startswith("the whole interval of the gain lies above 0.00; only 9 speakers")
+    swapped = dict(zip(rows, reversed(rows.values()), strict=True))
+    lost = judged(tmp_path / "lost", NO_LOSS, swapped)
+    assert lost.reason.startswith("the whole interval of the loss lies above"), lost.reason
+    assert "surely" not in lost.reason and "only 9 speakers" in lost.reason
+
+
 @pytest.mark.parametrize("speakers", [9, 10])
 def test_only_what_an_interval_could_decide_may_be_decided_falsely(tmp_path, speakers):
     rows = {row: [[each(5)[:speakers]]] * 3 for row in ("table1.1", "table1.S1")}
