@@ -9,6 +9,7 @@ experiment that was not run, or of which a part is missing, stands the command t
 import argparse
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,12 +159,16 @@ def _where(claim: "Claim", folder: Path, above: Path) -> list[str]:
     return [f"({', '.join(links)})"] if links else []
 
 
-def _tables_of(claim: str) -> list[str]:
+@cache
+def _rows_of_claims() -> dict[str, tuple[str, ...]]:
+    """The rows that each known claim compares, `table1.S1`, by its id."""
     from analysis.verdicts.claims_file import CLAIMS, read_claims
 
-    known = next((each for each in read_claims(CLAIMS).claims if each.id == claim), None)
-    rows = () if known is None else (row for _, row, _ in known.holds_if.rows())
-    return list(dict.fromkeys(row.partition(".")[0] for row in rows))
+    return {claim.id: tuple(row for _, row, _ in claim.holds_if.rows()) for claim in read_claims(CLAIMS).claims}
+
+
+def _tables_of(claim: str) -> list[str]:
+    return list(dict.fromkeys(row.partition(".")[0] for row in _rows_of_claims().get(claim, ())))
 
 
 def _power(claim: "Claim") -> str:

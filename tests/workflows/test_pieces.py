@@ -11,6 +11,7 @@ from workflows.experiment import load_experiment
 from workflows.identity import Identities, identity
 from workflows.keep import Keeper
 from workflows.kept import ARCHIVE, WEIGHTS
+from workflows.steps.export.folder import export_system
 
 ANALYSED = [
     "Check the experiment: methods, settings, paths",
@@ -293,7 +294,7 @@ def test_a_committed_system_is_exported_like_the_one_it_was(run, kept, reading, 
     """With the card of what was evaluated, from its archive; one without weights is refused with what trains it."""
     committed = kept[0] / "tiny/systems"
     with reading():
-        assert command("workflows.export", run / "systems/a4/seed0", tmp_path / "run").returncode == 0
+        export_system(run / "systems/a4/seed0", tmp_path / "run", None, None, None)
     done = command("workflows.export", committed / "a4/seed0", tmp_path / "out" / "run")
     assert done.returncode == 0, done.stderr
     for name in ("README.md", "config.json", "model.safetensors"):
