@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.tables.formats import MISSING, pipe_table
 from analysis.tables.short import short_table
 from common.errors import run
 from common.files import read_json, write_text
@@ -51,7 +52,6 @@ HEADINGS = {
 }
 
 COLUMNS = ("claim", "compared", "found [95 %]", "paper", "margin", "half-width", "on", "for a power of 80 %")
-NONE = "–"
 
 
 def write_findings(reference: Path, page: Path, readme: Path) -> None:
@@ -118,30 +118,27 @@ def _tally(found: "Claims") -> str:
 def _kinds(found: "Claims") -> list[str]:
     """How many verdicts speak of error rates: what is counted in a model or measured of it needs no training."""
     decided = [claim for claim in found.claims if claim.verdict in ("reproduced", "contradicted")]
+    if not decided:
+        return []
     of_errors = sum(bool(claim.behind) for claim in decided)
-    return (
-        [f"Of the {len(decided)} decided, {of_errors} by error rates, the others by what is counted or measured."]
-        if decided
-        else []
-    )
+    return [f"Of the {len(decided)} decided, {of_errors} by error rates, the others by what is counted or measured."]
 
 
 def _claims_table(claims: "list[Claim]", folder: Path, above: Path) -> str:
     """Claims as rows: with what decides each, what is behind it, and what would settle it."""
-    rows = [COLUMNS, (":--",) * len(COLUMNS), *(_row(claim, folder, above) for claim in claims)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(pipe_table([(each, False) for each in COLUMNS], (_row(claim, folder, above) for claim in claims)))
 
 
 def _row(claim: "Claim", folder: Path, above: Path) -> tuple[str, ...]:
     statement = " ".join([claim.statement, *_where(claim, folder, above)])
     effect, margin = claim.effect, claim.deciding_margin
     if effect is None or effect.value is None:
-        return statement, *(NONE,) * (len(COLUMNS) - 3), claim.behind or NONE, NONE
+        return statement, *(MISSING,) * (len(COLUMNS) - 3), claim.behind or MISSING, MISSING
     points = f", points {claim.points}" if claim.verdict == "inconclusive" and claim.points != "neither" else ""
-    numbers = (f"{each:.2f}" if each is not None else NONE for each in (margin, effect.half_width))
-    papers = NONE if effect.published is None else f"{effect.published:{effect.sign}.2f}"
+    numbers = (f"{each:.2f}" if each is not None else MISSING for each in (margin, effect.half_width))
+    papers = MISSING if effect.published is None else f"{effect.published:{effect.sign}.2f}"
     compared = effect.name + _others(claim)
-    return statement, compared, effect.measured + points, papers, *numbers, claim.behind or NONE, _power(claim)
+    return statement, compared, effect.measured + points, papers, *numbers, claim.behind or MISSING, _power(claim)
 
 
 def _others(claim: "Claim") -> str:
@@ -179,7 +176,7 @@ def _power(claim: "Claim") -> str:
     power = claim.power or {}
     words, trainings = claim.words_needed or power.get("words"), claim.seeds_needed or power.get("seeds")
     if not _waits(claim):
-        return shown_ways(words, trainings, claim.score) or NONE
+        return shown_ways(words, trainings, claim.score) or MISSING
     # Fewer words than there are, and fewer trainings than a verdict takes anyway, promise nothing.
     longer = words if words and claim.words and words > claim.words else None
     ways = shown_ways(longer, trainings if trainings and trainings > ENOUGH_TRAININGS else None, claim.score)

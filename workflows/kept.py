@@ -104,11 +104,11 @@ def whole(folder: Path) -> Iterator[Path]:
     if not (folder / ARCHIVE).is_file():
         yield folder
         return
-    experiment, system = folder.parents[2], folder.parent
+    above = folder.parents[:3]  # the system's, all systems', the experiment's
     with tempfile.TemporaryDirectory(prefix="foldbench.") as temporary:
-        copy = piece(Path(temporary) / experiment.name, system.name, 0).with_name(folder.name)
+        copy = Path(temporary) / folder.relative_to(above[-1].parent)
         copy.parent.mkdir(parents=True)
-        for place, original in ((copy.parents[2], experiment), (copy.parents[1], system.parent), (copy.parent, system)):
+        for place, original in zip(copy.parents, above, strict=False):
             for each in original.iterdir():
                 if not (place / each.name).exists() and each != folder:
                     (place / each.name).symlink_to(each)

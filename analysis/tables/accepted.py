@@ -19,8 +19,9 @@ def accepted_notes(rows: Iterable[MeasuredRow]) -> list[str]:
         for choice in row.choices:
             facts = row.results.provenance(choice.point.system, choice.point.seed)
             # A difference counts from when the system was made: the last one holds those before it.
-            last = {WORDS.get(change.of, "studied"): change.difference for change in (facts.accepted if facts else ())}
-            for done, difference in last.items():
+            last = {change.of: change.difference for change in (facts.accepted if facts else ())}
+            for of, difference in last.items():
+                done = WORDS.get(of, "studied")
                 systems.setdefault(done, {})[choice.point.system] = None
                 changed.setdefault(done, []).append(difference)
     return [_note(done, list(names), changed[done]) for done, names in systems.items()]

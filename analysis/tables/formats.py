@@ -8,7 +8,7 @@ with one of `= + - @`, a tab or a carriage return for a formula, so CSV has an a
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -155,12 +155,17 @@ def to_markdown(table: Table) -> str:
 
 def markdown_body(table: Table) -> str:
     """A pipe table and the notes below it."""
-    columns = table.shown(wide=False)
-    lines = ["| " + " | ".join(escape_markdown(column.heading) for column in columns) + " |"]
-    lines.append("|" + "|".join("--:" if column.numeric else ":--" for column in columns) + "|")
-    lines += ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in table.texts(wide=False)]
+    columns = [(escape_markdown(column.heading), column.numeric) for column in table.shown(wide=False)]
+    lines = pipe_table(columns, (map(escape_markdown, row) for row in table.texts(wide=False)))
     notes = ["", *[f"- {escape_markdown(note)}" for note in table.notes]] if table.notes else []
     return "\n".join([*lines, *notes]) + "\n"
+
+
+def pipe_table(columns: Sequence[tuple[str, bool]], rows: Iterable[Iterable[str]]) -> list[str]:
+    """The lines of a Markdown table: headings, each with whether its column holds numbers, and cells as they stand."""
+    rule = f"|{'|'.join('--:' if numeric else ':--' for _, numeric in columns)}|"
+    heading, *body = (f"| {' | '.join(cells)} |" for cells in ([heading for heading, _ in columns], *rows))
+    return [heading, rule, *body]
 
 
 def escape_latex(text: str) -> str:

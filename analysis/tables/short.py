@@ -3,17 +3,7 @@
 import csv
 from pathlib import Path
 
-HEADINGS = {
-    "Sys.": ":--",
-    "system": ":--",
-    "physical layers": "--:",
-    "depth": "--:",
-    "params M": "--:",
-    "{rate} % [95 %]": "--:",
-    "minus {first} [95 %]": "--:",
-    "seeds": "--:",
-    "paper: WER %": "--:",
-}
+from analysis.tables.formats import MISSING, pipe_table
 
 
 def short_table(path: Path, rate: str, of_utterances: bool = False) -> str:
@@ -24,16 +14,16 @@ def short_table(path: Path, rate: str, of_utterances: bool = False) -> str:
     if not rows:
         return ""
     first = next(iter(rows))["sys"]
-    headings = [heading.format(rate=rate, first=f"Sys. {first}") for heading in HEADINGS]
-    lines = [headings, list(HEADINGS.values()), *([*_cells(row), _paper(row)] for row in rows)]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"{_said(rows, rate, first, of_utterances)}\n\n{table}"
+    numbers = ["physical layers", "depth", "params M", f"{rate} % [95 %]", f"minus Sys. {first} [95 %]", "seeds"]
+    columns = [("Sys.", False), ("system", False), *((each, True) for each in (*numbers, "paper: WER %"))]
+    lines = pipe_table(columns, (_cells(row) for row in rows))
+    return "\n".join([_said(rows, rate, of_utterances), "", *lines])
 
 
 def _cells(row: dict[str, str]) -> list[str]:
     name = [row["sys"], row["system"], row["physical_layers"], row["depth"], f"{float(row['params_millions']):.2f}"]
-    difference = _with_interval(row, "difference", "+.2f") if row["difference"] else "–"
-    return [*name, _with_interval(row, "wer", ".2f"), difference, row["seeds"] or "1"]
+    difference = _with_interval(row, "difference", "+.2f") if row["difference"] else MISSING
+    return [*name, _with_interval(row, "wer", ".2f"), difference, row["seeds"] or "1", _paper(row)]
 
 
 def _with_interval(row: dict[str, str], key: str, form: str) -> str:
@@ -42,10 +32,10 @@ def _with_interval(row: dict[str, str], key: str, form: str) -> str:
 
 
 def _paper(row: dict[str, str]) -> str:
-    return row["published_wer"] + r"\*" * (row["published_star"] == "1") if row["published_wer"] else "–"
+    return row["published_wer"] + r"\*" * (row["published_star"] == "1") if row["published_wer"] else MISSING
 
 
-def _said(rows: list[dict[str, str]], rate: str, first: str, of_utterances: bool) -> str:
+def _said(rows: list[dict[str, str]], rate: str, of_utterances: bool) -> str:
     words = max(int(row["ref_words"]) for row in rows)
     several = any(int(row["seeds"] or 1) > 1 for row in rows)
     of_speech = "utterances" if of_utterances else "speakers"

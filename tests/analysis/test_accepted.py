@@ -49,3 +49,10 @@ def test_several_changes_are_one_note_for_each_thing_that_is_done(folder):
         "f6 was measured before a change that was accepted: "
         "sources: asr/a.py, asr/b.py, asr/c.py, asr/d.py, asr/e.py, asr/f.py, 2 more.",
     ]
+
+
+def test_studies_of_two_kinds_do_not_hide_each_other(folder):
+    accept(folder, "f6", 0, "sensitivity of", "sources: asr/a.py")
+    accept(folder, "f6", 0, "weight errors of", "sources: asr/b.py")
+    (note,) = notes(folder)
+    assert note.startswith("f6 was studied before changes") and note.endswith("sources: asr/a.py, asr/b.py.")
