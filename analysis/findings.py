@@ -37,21 +37,17 @@ INTRODUCTION = """\
 
 What held, what did not, and what cannot be said, by experiments at small scale: narrow models, short trainings, a few
 hours of speech. They speak of these tasks and not of the papers' sizes. Margins stood in `analysis/claims.yaml` before
-the first run, verdicts are as they came out, and each has its interval, seeds and test words beside it. Of a claim that
-makes several comparisons stands the one with the worst verdict, among equal ones the least sure, with the verdicts of
-the others behind it. Two claims were changed after their first verdicts: that of memory in training had been called the
-paper's, which does not make it, and is now ours; that of the best path lost its part on `f4`, and got it back. `smoke`
-is not among these: it shows that every step works.
+the first run, verdicts are as they came out, and each has its interval, seeds and test words beside it; half-widths and
+power stand under Claims in an experiment's tables. Of a claim that makes several comparisons stands the one with the
+worst verdict, among equal ones the least sure, with the verdicts of the others behind it. Two claims were changed after
+their first verdicts: that of memory in training had been called the paper's, which does not make it, and is now ours;
+that of the best path lost its part on `f4`, and got it back. `smoke` is not among these: it shows that all steps work.
 
 Written by `python -m analysis.findings` from `results/reference`.
 """
-HEADINGS = {
-    "reproduced": "Held",
-    "contradicted": "Did not hold",
-    "inconclusive": "Cannot be said here",
-}
+HEADINGS = {"reproduced": "Held", "contradicted": "Did not hold"}
 
-COLUMNS = ("claim", "compared", "found [95 %]", "paper", "margin", "half-width", "on", "for a power of 80 %")
+COLUMNS, SETTLED = ("claim", "found [95 %]", "on"), "for a power of 80 %"
 
 
 def write_findings(reference: Path, page: Path, readme: Path) -> None:
@@ -61,18 +57,17 @@ def write_findings(reference: Path, page: Path, readme: Path) -> None:
 
 
 def findings(reference: Path) -> str:
-    """The page."""
+    """The page: one screen for an experiment."""
     parts = [INTRODUCTION]
     for name in _experiments(reference):
-        parts.append(f"## `{name}`\n\n" + _section(name, reference, Path("..")))
+        parts.append(f"## `{name}`\n\n" + _section(name, reference, Path(".."), open_ones=True))
     return "\n".join(parts)
 
 
 def first_lines(reference: Path) -> str:
-    """What the README has of it: of every experiment what held and what did not."""
+    """What the README has of it: of every experiment Figure 2, Table 1, what held and what did not."""
     return "\n".join(
-        f"**`{name}`**: " + _section(name, reference, Path(), verdicts=("reproduced", "contradicted"))
-        for name in _experiments(reference)
+        f"**`{name}`**: " + _section(name, reference, Path(), table=True) for name in _experiments(reference)
     )
 
 
@@ -82,9 +77,9 @@ def _experiments(reference: Path) -> list[str]:
     return [*ASKED, *(name for name in found if name not in ASKED)]
 
 
-def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] = tuple(HEADINGS)) -> str:
-    """An experiment: what was found, Table 1, each claim a row with a link to its tables, then what is missing. Links
-    begin with `above`."""
+def _section(name: str, reference: Path, above: Path, table: bool = False, open_ones: bool = False) -> str:
+    """An experiment: what was found, each claim a row with a link to its tables, then what is missing. `table`: with
+    Table 1; `open_ones`: with the claims that got no verdict. Links begin with `above`."""
     folder = reference / name
     if not (folder / "claims.json").exists():
         return f"{ASKED[name]} Not run yet: `make reproduce EXPERIMENT={name}` begins, and goes on after a stop.\n"
@@ -99,15 +94,33 @@ def _section(name: str, reference: Path, above: Path, verdicts: tuple[str, ...] 
     parts = [f"{experiment.title}. {experiment.note}".strip(), f"{_tally(found)} {links}."]
     if (folder / "figures/figure2.svg").exists():
         parts.append(f"![{experiment.rate} against executed depth, {name}]({figure})")
-    if (table := folder / "tables/table1.csv").exists():
-        parts.append(short_table(table, experiment.rate, experiment.intervals == "utterances"))
-    for verdict in verdicts:
+    of_utterances = experiment.intervals == "utterances"
+    if table and (rows := folder / "tables/table1.csv").exists():
+        parts.append(short_table(rows, experiment.rate, of_utterances))
+    for verdict, heading in HEADINGS.items():
         if claims := [claim for claim in found.claims if claim.verdict == verdict]:
-            parts.append(f"{HEADINGS[verdict]}:\n\n{_claims_table(claims, folder, above)}")
-    untested = [claim.short for claim in found.claims if claim.verdict == "not tested here"]
-    if untested and "inconclusive" in verdicts:
-        parts.append(f"Not tested here: {', '.join(untested)}.")
+            parts.append(f"{heading}:\n\n{_claims_table(claims, folder, above)}")
+    if open_ones:
+        parts += _open(found, folder, above, of_utterances)
     return "\n\n".join([*parts, *_made(name, folder), *_missing(name, folder, experiment, found)]) + "\n"
+
+
+def _open(found: "Claims", folder: Path, above: Path, no_verdicts: bool) -> list[str]:
+    """The claims without a verdict: a row each of those that have their trainings, the others by name. `no_verdicts`:
+    none is given on error rates, and no number of trainings would change that."""
+    judged, few = [], []
+    for claim in (claim for claim in found.claims if claim.verdict == "inconclusive"):
+        (few if no_verdicts or _waits(claim) else judged).append(claim)
+    untested = [claim for claim in found.claims if claim.verdict == "not tested here"]
+    numbers = f"([the numbers]({above / folder / 'RESULTS.md'}#claims))"
+    said = [f"Cannot be said here:\n\n{_claims_table(judged, folder, above, settled=True)}"] if judged else []
+    for claims, why in (
+        (few, f"{'No verdicts are given' if no_verdicts else 'Waiting for further seeds'} {numbers}"),
+        (untested, "Not tested here"),
+    ):
+        if claims:
+            said.append(f"{why}: {', '.join(claim.short for claim in claims)}.")
+    return said
 
 
 def _tally(found: "Claims") -> str:
@@ -124,21 +137,28 @@ def _kinds(found: "Claims") -> list[str]:
     return [f"Of the {len(decided)} decided, {of_errors} by error rates, the others by what is counted or measured."]
 
 
-def _claims_table(claims: "list[Claim]", folder: Path, above: Path) -> str:
-    """Claims as rows: with what decides each, what is behind it, and what would settle it."""
-    return "\n".join(pipe_table([(each, False) for each in COLUMNS], (_row(claim, folder, above) for claim in claims)))
+def _claims_table(claims: "list[Claim]", folder: Path, above: Path, settled: bool = False) -> str:
+    """Claims as rows: with what decides each and what is behind it; `settled`: and with what would settle it."""
+    columns = [(each, False) for each in (*COLUMNS, *([SETTLED] if settled else []))]
+    rows = ((*_row(claim, folder, above), *([_power(claim)] if settled else [])) for claim in claims)
+    return "\n".join(pipe_table(columns, rows))
 
 
-def _row(claim: "Claim", folder: Path, above: Path) -> tuple[str, ...]:
+def _row(claim: "Claim", folder: Path, above: Path) -> tuple[str, str, str]:
     statement = " ".join([claim.statement, *_where(claim, folder, above)])
-    effect, margin = claim.effect, claim.deciding_margin
+    effect = claim.effect
     if effect is None or effect.value is None:
-        return statement, *(MISSING,) * (len(COLUMNS) - 3), claim.behind or MISSING, MISSING
-    points = f", points {claim.points}" if claim.verdict == "inconclusive" and claim.points != "neither" else ""
-    numbers = (f"{each:.2f}" if each is not None else MISSING for each in (margin, effect.half_width))
-    papers = MISSING if effect.published is None else f"{effect.published:{effect.sign}.2f}"
-    compared = effect.name + _others(claim)
-    return statement, compared, effect.measured + points, papers, *numbers, claim.behind or MISSING, _power(claim)
+        return statement, MISSING, claim.behind or MISSING
+    beside = [
+        f"{name} {number:{form}}"
+        for name, number, form in (
+            ("paper", effect.published, f"{effect.sign}.2f"),
+            ("margin", claim.deciding_margin, ".2f"),
+        )
+        if number is not None
+    ]
+    found = f"{effect.name}: {effect.measured}" + f" ({', '.join(beside)})" * bool(beside) + _others(claim)
+    return statement, found, claim.behind or MISSING
 
 
 def _others(claim: "Claim") -> str:
@@ -169,18 +189,12 @@ def _tables_of(claim: str) -> list[str]:
 
 
 def _power(claim: "Claim") -> str:
-    """How many trainings a verdict still needs, and the words or trainings for a power of 80 %."""
+    """The words or trainings for a power of 80 %."""
     from analysis.significance.power import shown_ways
-    from analysis.verdicts.outcomes import ENOUGH_TRAININGS
 
     power = claim.power or {}
     words, trainings = claim.words_needed or power.get("words"), claim.seeds_needed or power.get("seeds")
-    if not _waits(claim):
-        return shown_ways(words, trainings, claim.score) or MISSING
-    # Fewer words than there are, and fewer trainings than a verdict takes anyway, promise nothing.
-    longer = words if words and claim.words and words > claim.words else None
-    ways = shown_ways(longer, trainings if trainings and trainings > ENOUGH_TRAININGS else None, claim.score)
-    return f"{ENOUGH_TRAININGS} trainings first{f'; then {ways}' if ways else ''}"
+    return shown_ways(words, trainings, claim.score) or MISSING
 
 
 def _waits(claim: "Claim") -> bool:
