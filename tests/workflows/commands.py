@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +79,22 @@ def read(path: Path | str) -> Any:
     return json.loads(Path(path).read_text())
 
 
+def refused(step: Callable[[], object], *words: object) -> None:
+    """Assert that a step ends with one line that holds all `words`; in this process, where its command would import
+    everything once more."""
+    with pytest.raises(UserError) as error:
+        step()
+    for word in words:
+        assert str(word) in str(error.value), (word, str(error.value))
+    assert "\n" not in str(error.value)
+
+
 def refused_by_check(path: Path, message: str) -> None:
-    """Assert that checking an experiment ends with one line that holds `message` and names the file; in this process,
-    where the command would import everything once more."""
+    """Assert that checking an experiment ends with one line that holds `message` and names the file."""
     from workflows.check import check_systems
     from workflows.experiment import load_experiment
 
-    with pytest.raises(UserError) as error:
-        check_systems(load_experiment(str(path)), str(path))
-    assert message in str(error.value) and str(path) in str(error.value)
-    assert "\n" not in str(error.value)
+    refused(lambda: check_systems(load_experiment(str(path)), str(path)), message, path)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

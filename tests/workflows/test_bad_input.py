@@ -18,7 +18,10 @@ from asr.corpora.content import write_content
 from asr.corpora.manifests import write_cuts
 from common.errors import UserError
 from common.files import replacing
-from tests.workflows.commands import TINY, command, contents, errors, one_clear_error, read, train
+from tests.workflows.commands import TINY, command, contents, errors, one_clear_error, read, refused, train
+from workflows.experiment import load_experiment
+from workflows.steps.evaluate import evaluate_system
+from workflows.steps.train import train_system
 
 
 @pytest.fixture
@@ -30,6 +33,11 @@ def earlier(run, tmp_path):
 def results(folder):
     """What a run has finished, without the work in progress that a later run goes on from."""
     return {name: value for name, value in contents(folder).items() if not name.startswith("work/")}
+
+
+def training(data, out):
+    """The step of `python -m workflows.train` for a2."""
+    return lambda: train_system(load_experiment(TINY), "a2", 0, data, out, {})
 
 
 def utterances(data, name="train"):
@@ -75,7 +83,7 @@ def test_bad_audio_stops_training_and_is_named(data, earlier, damage, message):
     before = results(earlier)
     bad = utterances(data)[0]
     damage(bad.audio)
-    one_clear_error(train("a2", data, earlier), str(bad.audio), f"utterance {bad.id}", message)
+    refused(training(data, earlier), bad.audio, f"utterance {bad.id}", message)
     assert results(earlier) == before
 
 
@@ -142,8 +150,7 @@ def test_an_unknown_family_and_missing_inputs_are_said(data, tmp_path):
 def test_an_empty_transcript_is_named(data, earlier, name):
     before = results(earlier)
     bad = rewrite(data, 2, name, text=" ")
-    done = train("a2", data, earlier)
-    one_clear_error(done, str(data / f"{name}.jsonl.gz"), f"utterance {bad.id}", "the transcript is empty")
+    refused(training(data, earlier), data / f"{name}.jsonl.gz", f"utterance {bad.id}", "the transcript is empty")
     assert results(earlier) == before
 
 
@@ -175,7 +182,7 @@ def test_no_utterance_is_long_enough(data, earlier):
     before = results(earlier)
     cuts = [dataclasses.replace(cut, text="nine " * 100) for cut in utterances(data)]
     write_cuts(data / "train.jsonl.gz", cuts)
-    one_clear_error(train("a2", data, earlier), "'train'", "no utterance is long enough for its transcript")
+    refused(training(data, earlier), "'train'", "no utterance is long enough for its transcript")
     assert results(earlier) == before
 
 
@@ -218,7 +225,9 @@ def _incomplete(run, folder):
 def test_a_damaged_or_foreign_checkpoint_is_named(run, data, earlier, damage, file, message):
     damage(run, earlier)
     before = contents(earlier)
-    one_clear_error(evaluate(data, earlier), str(earlier / file), message)
+    refused(
+        lambda: evaluate_system(load_experiment(TINY), "a2", data, earlier, earlier / "eval"), earlier / file, message
+    )
     assert contents(earlier) == before
 
 
