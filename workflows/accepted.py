@@ -6,7 +6,7 @@ stays in the system's provenance and under its tables. Another change later is a
 by itself. A system that is trained again loses the file.
 
 `brought`: the system was not made here but taken from the committed results (`workflows.bring`). Its weights may be
-missing.
+missing. `of`: what was committed when it was taken, see `workflows.kept.digest`.
 """
 
 from pathlib import Path
@@ -45,10 +45,16 @@ def write_accepted(folder: Path, kind: str, made: str, accepted: str, contents: 
     write_json(folder / FILE, {"brought": False, **found, "schema": SCHEMA, "products": products})
 
 
-def write_brought(folder: Path, settled: bool) -> None:
-    """Note that a system comes from the committed results; until it is `settled`, what differs between them and the
-    checkout has still to be looked at."""
-    write_json(folder / FILE, {**_read(folder), "schema": SCHEMA, "brought": True, "settled": settled})
+def write_brought(folder: Path, settled: bool, of: str | None = None) -> None:
+    """Note that a system comes from the committed results, and, with `of`, from which; until it is `settled`, what
+    differs between them and the checkout has still to be looked at."""
+    found = {**_read(folder), **({"of": of} if of else {})}
+    write_json(folder / FILE, {**found, "schema": SCHEMA, "brought": True, "settled": settled})
+
+
+def brought_of(folder: Path) -> str | None:
+    """The digest of what a system was taken from; None where that was not noted."""
+    return _read(folder).get("of")
 
 
 def is_unsettled(folder: Path) -> bool:

@@ -21,10 +21,22 @@ from pathlib import Path
 from asr.corpora.content import content_file
 from common.errors import UserError, run
 from common.files import read_json
-from workflows.accepted import is_brought
+from workflows.accepted import brought_of, is_brought, write_brought
 from workflows.experiment import Experiment, load_experiment
 from workflows.identity import changes
-from workflows.kept import ARCHIVE, PLAIN, REFERENCE, SHOWN, WEIGHTS, copy_files, data_files, pack, piece
+from workflows.kept import (
+    ARCHIVE,
+    OF_HERE,
+    PLAIN,
+    REFERENCE,
+    SHOWN,
+    WEIGHTS,
+    copy_files,
+    data_files,
+    digest,
+    pack,
+    piece,
+)
 from workflows.part import Part, add_arguments, asked_of, in_no_part, the_whole
 from workflows.products import NEVER_MADE, Product, Reason
 from workflows.why import SHOWN_OF_SYSTEMS, Plan
@@ -71,12 +83,15 @@ class Keeper:
     def is_kept_as_it_is(self, each: Piece) -> bool:
         """Whether they hold the same transcripts and measurements of it too."""
         ours, theirs = piece(self.results, *each), piece(self.reference, *each)
-        of_here = {"provenance.json", "accepted.json"} if is_brought(ours) else set()  # it says what was accepted here
-        return all(_same(ours, theirs, name) for name in PLAIN if name not in of_here and (ours / name).is_file())
+        of_here = OF_HERE if is_brought(ours) else set()
+        shown = (name for name in PLAIN if name not in of_here and (ours / name).is_file())
+        return self.is_kept(each) and all(_same(ours, theirs, name) for name in shown)
 
     def hindered(self, each: Piece, together: set[Piece]) -> str | None:
         """Why a finished system cannot be kept, where `together` are kept with it; None where it can."""
         system, seed = each
+        if self._is_older(each):
+            return "it was brought, and another was committed since: `make reproduce` takes that one"
         sources = [name for name in self.experiment.needs(system) if not self._goes((name, seed), together)]
         if sources:
             return f"what it was made from is not kept: {', '.join(sources)}"
@@ -84,6 +99,13 @@ class Keeper:
             return None
         derived = [name for name in self._made_of(each) if not self._goes((name, seed), together, as_it_is=True)]
         return f"one piece with what is derived from it, which is not kept: {', '.join(derived)}" if derived else None
+
+    def _is_older(self, each: Piece) -> bool:
+        """Whether a system was taken from what is not committed any more."""
+        ours, theirs = piece(self.results, *each), piece(self.reference, *each)
+        if not is_brought(ours) or not (theirs / "system.json").is_file():
+            return False
+        return brought_of(ours) != digest(theirs) and not self.is_kept_as_it_is(each)
 
     def _goes(self, each: Piece, together: set[Piece], as_it_is: bool = False) -> bool:
         """Whether a system is kept too, or was; `as_it_is`: and is up to date."""
@@ -121,6 +143,8 @@ class Keeper:
             self._remove_shown()  # it was made from what stood here
         fits = self._weights(besides=target) + own <= self.megabytes * 1e6
         pack(source, target, asked and fits)
+        if is_brought(source):
+            write_brought(source, settled=True, of=digest(target))
         said = f"{_mb(target / ARCHIVE)} of transcripts"
         if asked:
             said += f", weights {own / 1e6:.1f} MB" if fits else f", without weights: {self.megabytes:g} MB are full"
@@ -155,7 +179,7 @@ class Keeper:
             return str(Reason(tuple(changed)))
         shown = read_json(self.results / "made.json")["systems"]
         pieces = [(name, seed) for name, seeds in shown.items() for seed in seeds]
-        if other := [f"{name}, seed {seed}" for name, seed in pieces if not self.is_kept((name, seed))]:
+        if other := [f"{name}, seed {seed}" for name, seed in pieces if not self.is_kept_as_it_is((name, seed))]:
             return f"they show what is not kept: {'; '.join(other)}"
         self._remove_shown()
         copy_files(self.results, self.reference, (path for pattern in SHOWN for path in self.results.glob(pattern)))

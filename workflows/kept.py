@@ -6,6 +6,7 @@ what analysis reads of the corpus, and what says which recordings it held.
 """
 
 import contextlib
+import hashlib
 import io
 import lzma
 import shutil
@@ -33,6 +34,8 @@ PLAIN = (
     "weight_errors.json",
 )
 """Files of a system that are kept as they are."""
+OF_HERE = {"provenance.json", "accepted.json"}
+"""Those of them that say what was accepted in one place."""
 PACKED = ("eval", "sensitivity", "measured/identity.json", "weight_errors.identity.json")
 """Files and folders of a system that go into the archive."""
 WEIGHTS = ("model.safetensors", "running_statistics.safetensors")
@@ -69,6 +72,14 @@ def pack(source: Path, target: Path, weights: bool) -> None:
             archive.addfile(entry, io.BytesIO(content))
 
 
+def digest(folder: Path) -> str:
+    """Of the files of a committed system, what was accepted somewhere apart."""
+    found = hashlib.sha256()
+    for path in _there(folder, (*(name for name in PLAIN if name not in OF_HERE), ARCHIVE)):
+        found.update(f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
 def _packed(source: Path) -> list[Path]:
     found = [source / name for name in PACKED]
     inside = [path for folder in found if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
@@ -89,7 +100,7 @@ def unpack(source: Path, target: Path) -> None:
                 archive.extractall(stage, filter="data")
         except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
             raise UserError(f"{source / ARCHIVE}: cannot be unpacked ({error})") from None
-        write_brought(stage, settled=False)
+        write_brought(stage, settled=False, of=digest(source))
         shutil.rmtree(target, ignore_errors=True)
         stage.replace(target)
     finally:

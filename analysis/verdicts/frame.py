@@ -18,6 +18,11 @@ class Margin(Settings):
         """The margin in points beside a WER in percent."""
         return max(self.absolute, self.relative * wer)
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of a WER alone."""
+        return self.absolute == 0 < self.relative
+
 
 class PublishedWers(Settings):
     """Where a published table prints its WERs, which the published effects are computed from."""

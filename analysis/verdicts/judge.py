@@ -70,7 +70,8 @@ class Verdicts:
 
     @property
     def _decided_by_interval(self) -> list:
-        return [outcome for _, outcome in self.judged if _by_interval(outcome)]
+        """Those of which an interval could decide a part: whichever part decides."""
+        return [outcome for _, outcome in self.judged if any(map(_by_interval, outcome.parts or (outcome,)))]
 
     @property
     def false_ones(self) -> str:
@@ -106,8 +107,8 @@ def expected_false(claims: int, comparisons: int) -> str:
     of = "one each" if comparisons == claims else f"by {comparisons} comparisons"
     return (
         f"Intervals of {100 * (1 - ALPHA):.0f} % judged {claims} claims from three trainings on, {of}: if each effect "
-        f"stood right at its bound, at most {(claims + comparisons) * ALPHA / 2:.2g} would be decided by chance, "
-        "a fortieth for each claim and each comparison: so many false verdicts may be among them."
+        f"stood right at its bound, {(claims + comparisons) * ALPHA / 2:.2g} false verdicts would be expected at most, "
+        "a fortieth for each claim and each comparison."
     )
 
 

@@ -10,7 +10,8 @@ and hold beyond it. To be contradicted, the interval must lie beyond the other e
     spread_below           spread      high < bound     low > bound                (no paper prints one)
 
 `pub.` is the same effect in the published table, where that bears the statement out. So a claim is never contradicted
-by an interval that holds what the paper found, nor a direction for being small.
+by an interval that holds what the paper found, nor a direction for being small. Where the margin is a share of a WER
+alone, the paper's share lies beyond it too, and the margin is what contradicts: points of other WERs say nothing there.
 """
 
 from abc import abstractmethod
@@ -159,10 +160,11 @@ class WerPredicate(Predicate):
 
     def bounds(self, evidence: Evidence, wer: float) -> Bounds:
         """The bounds beside a WER in percent, see the module."""
-        margin, published = (self.bound() or evidence.margin).points(wer), self.published(evidence)
+        bound, published = self.bound() or evidence.margin, self.published(evidence)
+        margin = bound.points(wer)
         reproduced_at = 0.0 if self.directional else margin
-        if published is None:
-            return Bounds(margin, reproduced_at, reproduced_at, None)
+        if published is None or (bound.is_share and not self.directional):
+            return Bounds(margin, reproduced_at, reproduced_at, published)
         farther = max if self.side == "below" else min
         return Bounds(margin, reproduced_at, farther(margin, published), published)
 

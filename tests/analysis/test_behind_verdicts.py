@@ -94,11 +94,23 @@ def test_how_many_false_verdicts_there_may_be():
     assert expected_false(0, 0) == ""
     of_one = expected_false(40, 40)
     assert (
-        "judged 40 claims" in of_one and ", one each: " in of_one and "at most 2 would be decided by chance" in of_one
+        "judged 40 claims" in of_one
+        and ", one each: " in of_one
+        and "2 false verdicts would be expected at most" in of_one
     )
     # All of three parts above their bound, 2.5 %, or one of them below, 7.5 %: 10 % of a claim.
     assert "2 claims from three trainings on, by 6 comparisons: " in expected_false(2, 6)
-    assert "at most 0.2 would" in expected_false(2, 6)
+    assert "0.2 false verdicts would" in expected_false(2, 6)
+
+
+def test_a_claim_counts_among_them_whichever_part_decides(tmp_path):
+    """Too many parameters contradict it, and its interval could have."""
+    fewer = {"fewer_parameters": {"row": "table1.S1", "than": "table1.1", "at_least": 0.5}}
+    rows = {row: [[each(5)]] * 3 for row in ("table1.1", "table1.S1")}
+    folder = claims_folder.make(tmp_path / "made", rows, parameters={"table1.1": 1000, "table1.S1": 900})
+    found = judge_claims(Results(folder), claims_file(tmp_path, {"all_of": [NO_LOSS, fewer]}))
+    assert found.judged[0][1].verdict == CONTRADICTED and not found.judged[0][1].trainings
+    assert (found.by_interval, found.comparisons) == (1, 1)
 
 
 def test_with_too_few_trainings_no_interval_decides(tmp_path):

@@ -81,11 +81,11 @@ def test_what_is_kept_is_small_and_has_weights_where_they_are_asked_for(run, kep
 def test_tables_are_kept_only_as_analysis_writes_them_today_from_what_is_here(tmp_path):
     ours, kept = tmp_path / "results/tiny", tmp_path / "reference/tiny"
     points = ours / "systems/a4/seed0/eval/points.json"
-    points.parent.mkdir(parents=True)
-    points.write_text("{}")
     for folder, text in ((ours, "today"), (kept, "earlier")):
         (folder / "systems/a4/seed0").mkdir(parents=True, exist_ok=True)
         (folder / "systems/a4/seed0/system.json").write_text("{}")
+        (folder / "systems/a4/seed0/eval").mkdir(exist_ok=True)
+        (folder / "systems/a4/seed0/eval/points.json").write_text("{}")
         (folder / "RESULTS.md").write_text(text)
     (ours / "made.json").write_text('{"systems": {"a4": [0]}}')
     experiment, shown = load_experiment(TINY), kept / "RESULTS.md"
@@ -109,6 +109,8 @@ def test_tables_are_kept_only_as_analysis_writes_them_today_from_what_is_here(tm
     (ours / "RESULTS.md").write_text("of other transcripts")
     points.write_text("[]")
     assert keep() == "systems/a4/seed0/eval/points.json: its content" and shown.read_text() == "today"
+    analysed()
+    assert keep() == "they show what is not kept: a4, seed 0", "of the same weights other transcripts"
     points.write_text("{}")
     found["recipe"]["files"]["analysis/claims.yaml"] = "another"
     (ours / "analysis.identity.json").write_text(json.dumps(found))
@@ -211,6 +213,19 @@ def test_an_edit_after_it_was_brought_trains_again(clone):
     trained = [job for job in made if job.startswith("Train")]
     assert trained == ["Train f2, seed 0", "Train f2_half, seed 0", "Train f2_half_int4, seed 0"]
     assert set(DATA) < set(made)
+
+
+def test_what_was_committed_since_is_brought_again_and_never_overwritten(clone):
+    """As after `git pull`, where somebody trained a system again."""
+    bring(clone)
+    reference = clone.parent / "reference"
+    committed, here = (folder / "tiny/systems/a2/seed0/system.json" for folder in (reference, clone))
+    changed(committed, weights="f" * 64)
+    done = command("workflows.keep", *experiment(clone), "--reference", reference)
+    assert "not kept a2, seed 0: it was brought, and another was committed since" in done.stdout
+    assert done.stdout.count(": as before") == 11 and read(committed)["weights"] == "f" * 64
+    assert "note: a2, seed 0: another was committed since it was brought" in bring(clone)
+    assert here.read_bytes() == committed.read_bytes() and bring(clone) == ""
 
 
 def test_recordings_that_are_others_than_those_that_were_heard_are_said(clone):
