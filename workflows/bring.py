@@ -21,10 +21,10 @@ from pathlib import Path
 from asr.corpora.content import content_file
 from common.errors import run
 from workflows.acceptance import accept_today, note_difference
-from workflows.accepted import brought_of, is_brought, is_unsettled, write_brought
+from workflows.accepted import is_brought, is_unsettled, write_brought
 from workflows.experiment import Experiment
 from workflows.identity import Contents, changes
-from workflows.kept import REFERENCE, copy_files, data_files, digest, piece, unpack
+from workflows.kept import REFERENCE, copy_files, data_files, is_older, piece, unpack
 from workflows.not_here import recordings_are_here
 from workflows.products import Product
 from workflows.runnable import load_runnable
@@ -37,7 +37,7 @@ def bring(experiment: Experiment, reference: Path, results: Path) -> list[str]:
     committed = [each for each in experiment.trainings if (piece(reference, *each) / "system.json").is_file()]
     missing = [each for each in committed if not (piece(results, *each) / "system.json").is_file()]
     begun = [each for each in missing if (piece(results, *each) / "work").exists()]
-    older = [each for each in committed if _is_older(piece(results, *each), piece(reference, *each))]
+    older = [each for each in committed if is_older(piece(results, *each), piece(reference, *each))]
     brought = [each for each in committed if each in older or each in missing and each not in begun]
     lines = [
         f"note: {system}, seed {seed}: a training was begun here; the committed one is left" for system, seed in begun
@@ -59,11 +59,6 @@ def bring(experiment: Experiment, reference: Path, results: Path) -> list[str]:
     others = [f"  {name}: {why}" for name, why in reasons.items() if not why.missing]
     hint = f"  (python -m workflows.why --experiment {experiment.name} --accept all keeps them as they were made)"
     return [*lines, f"{_count(folders)} of {reference}: taken as done", *others, *([hint] if others else [])]
-
-
-def _is_older(here: Path, committed: Path) -> bool:
-    """Whether a system was taken from what is not committed any more."""
-    return is_brought(here) and brought_of(here) != digest(committed)
 
 
 def accept_what_differs(plan: Plan, brought: Collection[Path], earlier: Collection[Path]) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from asr.corpora.content import content_file
 from common.errors import UserError, run
 from common.files import read_json
-from workflows.accepted import brought_of, is_brought, write_brought
+from workflows.accepted import is_brought, write_brought
 from workflows.experiment import Experiment, load_experiment
 from workflows.identity import changes
 from workflows.kept import (
@@ -34,6 +34,7 @@ from workflows.kept import (
     copy_files,
     data_files,
     digest,
+    is_older,
     pack,
     piece,
 )
@@ -76,13 +77,17 @@ class Keeper:
         products = (product for name, product in self.plan.products.items() if name in self.plan.reasons)
         return [product for product in products if (product.system, product.seed) == each]
 
+    def _places(self, each: Piece) -> tuple[Path, Path]:
+        """Where a system stands here, and where among the committed results."""
+        return piece(self.results, *each), piece(self.reference, *each)
+
     def is_kept(self, each: Piece) -> bool:
         """Whether the committed results hold this very system."""
-        return _same(piece(self.results, *each), piece(self.reference, *each), "system.json")
+        return _same(*self._places(each), "system.json")
 
     def is_kept_as_it_is(self, each: Piece) -> bool:
         """Whether they hold the same transcripts and measurements of it too."""
-        ours, theirs = piece(self.results, *each), piece(self.reference, *each)
+        ours, theirs = self._places(each)
         of_here = OF_HERE if is_brought(ours) else set()
         shown = (name for name in PLAIN if name not in of_here and (ours / name).is_file())
         return self.is_kept(each) and all(_same(ours, theirs, name) for name in shown)
@@ -90,7 +95,7 @@ class Keeper:
     def hindered(self, each: Piece, together: set[Piece]) -> str | None:
         """Why a finished system cannot be kept, where `together` are kept with it; None where it can."""
         system, seed = each
-        if self._is_older(each):
+        if is_older(*self._places(each)) and not self.is_kept_as_it_is(each):
             return "it was brought, and another was committed since: `make reproduce` takes that one"
         sources = [name for name in self.experiment.needs(system) if not self._goes((name, seed), together)]
         if sources:
@@ -99,13 +104,6 @@ class Keeper:
             return None
         derived = [name for name in self._made_of(each) if not self._goes((name, seed), together, as_it_is=True)]
         return f"one piece with what is derived from it, which is not kept: {', '.join(derived)}" if derived else None
-
-    def _is_older(self, each: Piece) -> bool:
-        """Whether a system was taken from what is not committed any more."""
-        ours, theirs = piece(self.results, *each), piece(self.reference, *each)
-        if not is_brought(ours) or not (theirs / "system.json").is_file():
-            return False
-        return brought_of(ours) != digest(theirs) and not self.is_kept_as_it_is(each)
 
     def _goes(self, each: Piece, together: set[Piece], as_it_is: bool = False) -> bool:
         """Whether a system is kept too, or was; `as_it_is`: and is up to date."""
@@ -134,7 +132,7 @@ class Keeper:
     def keep(self, each: Piece) -> str:
         """Put one system among the committed results; what was done, in words. Its weights are left out where they do
         not fit."""
-        source, target = piece(self.results, *each), piece(self.reference, *each)
+        source, target = self._places(each)
         own = sum((source / name).stat().st_size for name in WEIGHTS if (source / name).is_file())
         asked = self.experiment.keeps_weights(*each) and (source / WEIGHTS[0]).is_file()
         before = "in the place of an equal system" if self.is_kept(each) else "in the place of another system"

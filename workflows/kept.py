@@ -18,7 +18,7 @@ from pathlib import Path
 from asr.corpora.content import content_file
 from common.errors import UserError
 from common.files import replacing
-from workflows.accepted import write_brought
+from workflows.accepted import brought_of, is_brought, write_brought
 from workflows.experiment import Experiment
 
 REFERENCE = Path("results/reference")
@@ -75,9 +75,14 @@ def pack(source: Path, target: Path, weights: bool) -> None:
 def digest(folder: Path) -> str:
     """Of the files of a committed system, what was accepted somewhere apart."""
     found = hashlib.sha256()
-    for path in _there(folder, (*(name for name in PLAIN if name not in OF_HERE), ARCHIVE)):
+    for path in _there(folder, (*(name for name in PLAIN if name not in OF_HERE), ARCHIVE, *WEIGHTS)):
         found.update(f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return found.hexdigest()
+
+
+def is_older(here: Path, committed: Path) -> bool:
+    """Whether the system `here` was brought, and another than it was taken from is committed now."""
+    return is_brought(here) and (committed / "system.json").is_file() and brought_of(here) != digest(committed)
 
 
 def _packed(source: Path) -> list[Path]:
