@@ -9,6 +9,7 @@ Figure 3 has one more panel, where the paper has an inset: the WER of a model wi
 
 import math
 import statistics
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ BASELINE_COLOUR = "#444444"
 BAR_COLOUR = "#999999"
 LAYOUTS = {1: (1, 1, (6.0, 4.4)), 2: (1, 2, (9.6, 4.4)), 3: (1, 3, (13.2, 4.4)), 4: (2, 2, (9.6, 8.2))}
 """Panels to rows, columns and size in inches."""
+TITLE = 50
+"""Characters of a title that a panel is wide enough for."""
 COLUMNS = {
     "paper_table1": {"avg_reported": "Hub5'00, RT02 and RT03, pooled"},
     "paper_table2": {"test_clean": "test-clean", "test_other": "test-other"},
@@ -248,18 +251,23 @@ def depth_curves(results: Results, name: str) -> dict[str, bytes]:
         measured = next(panels)
         _draw(measured, curves, baseline)
         test_sets = ", ".join(results.experiment.test_sets)
-        measured.set_title(f"{results.experiment.name}: pooled over {test_sets}", loc="left")
+        _title(measured, f"{results.experiment.name}: pooled over {test_sets}")
         if sensitivity:
             bars = next(panels)
             _draw_sensitivity(bars, sensitivity)
-            bars.set_title(sensitivity_title(results, sensitivity), loc="left")
+            _title(bars, sensitivity_title(results, sensitivity))
         for panel in published:
             axes = next(panels)
             _draw(axes, panel.curves, panel.baseline)
-            axes.set_title(f"published: {panel.title}", loc="left")
+            _title(axes, f"published: {panel.title}")
         within = " (within a seed)" if results.several_seeds((*spec.systems, *spec.baselines)) else ""
         _legend(figure, spec, layers, f"mean ± sd over paths{within}")
         return saved(figure, results.experiment.named)
+
+
+def _title(axes, text: str) -> None:
+    """A panel's title, in as many lines as its width asks for."""
+    axes.set_title(textwrap.fill(text, TITLE), loc="left")
 
 
 def sensitivity_title(results: Results, found: Sensitivity) -> str:
