@@ -50,7 +50,6 @@ reach before any system was kept.
 
 Written by `python -m analysis.findings` from `results/reference`.
 """
-HEADINGS = {"reproduced": "Held", "contradicted": "Did not hold"}
 
 COLUMNS, SETTLED = ("claim", "found [95 %]", "on"), "for a power of 80 %"
 
@@ -65,14 +64,14 @@ def findings(reference: Path) -> str:
     """The page: one screen for an experiment."""
     parts = [INTRODUCTION]
     for name in _experiments(reference):
-        parts.append(f"## `{name}`\n\n" + _section(name, reference, Path(".."), open_ones=True))
+        parts.append(f"## `{name}`\n\n" + _section(name, reference, Path("..")))
     return "\n".join(parts)
 
 
 def first_lines(reference: Path) -> str:
     """What the README has of it: of every experiment Figure 2, Table 1, what held and what did not."""
     return "\n".join(
-        f"**`{name}`**: " + _section(name, reference, Path(), table=True) for name in _experiments(reference)
+        f"**`{name}`**: " + _section(name, reference, Path(), in_readme=True) for name in _experiments(reference)
     )
 
 
@@ -82,14 +81,15 @@ def _experiments(reference: Path) -> list[str]:
     return [*ASKED, *(name for name in found if name not in ASKED)]
 
 
-def _section(name: str, reference: Path, above: Path, table: bool = False, open_ones: bool = False) -> str:
-    """An experiment: what was found, each claim a row with a link to its tables, then what is missing. `table`: with
-    Table 1; `open_ones`: with the claims that got no verdict. Links begin with `above`."""
+def _section(name: str, reference: Path, above: Path, in_readme: bool = False) -> str:
+    """An experiment: what was found, each claim a row with a link to its tables, then what is missing. The README has
+    Table 1 of it, and the page what waits for a verdict or was not tested. Links begin with `above`."""
     folder = reference / name
     if not (folder / "claims.json").exists():
         return f"{ASKED[name]} Not run yet: `make reproduce EXPERIMENT={name}` begins, and goes on after a stop.\n"
     from analysis.inputs.schemas import Experiment  # pydantic: not needed to answer --help
     from analysis.page.claims import Claims
+    from analysis.verdicts.outcomes import VERDICTS
     from common.settings import parse
 
     experiment = parse(Experiment, read_json(folder / "experiment.json"), str(folder / "experiment.json"))
@@ -100,36 +100,31 @@ def _section(name: str, reference: Path, above: Path, table: bool = False, open_
     if (folder / "figures/figure2.svg").exists():
         parts.append(f"![{experiment.rate} against executed depth, {name}]({figure})")
     of_utterances = experiment.intervals == "utterances"
-    if table and (rows := folder / "tables/table1.csv").exists():
+    if in_readme and (rows := folder / "tables/table1.csv").exists():
         parts.append(short_table(rows, experiment.rate, of_utterances))
-    for verdict, heading in HEADINGS.items():
-        if claims := [claim for claim in found.claims if claim.verdict == verdict]:
-            parts.append(f"{heading}:\n\n{_claims_table(claims, folder, above)}")
-    if of_utterances:
-        parts += _without_verdicts(found, folder, above)
-    if open_ones:
-        parts += _open(found, folder, above, of_utterances)
+    of = {verdict: [claim for claim in found.claims if claim.verdict == verdict] for verdict in VERDICTS}
+    parts += _rows("Held", of["reproduced"], folder, above) + _rows("Did not hold", of["contradicted"], folder, above)
+    if of_utterances:  # no number of trainings gives a verdict there, and the reader must not miss the numbers
+        parts += _rows("Numbers without verdicts", of["inconclusive"], folder, above)
+    elif not in_readme:
+        parts += _open(of["inconclusive"], folder, above)
+    if not in_readme and (untested := of["not tested here"]):
+        parts.append(f"Not tested here: {', '.join(claim.short for claim in untested)}.")
     return "\n\n".join([*parts, *_made(name, folder), *_missing(name, folder, experiment, found)]) + "\n"
 
 
-def _without_verdicts(found: "Claims", folder: Path, above: Path) -> list[str]:
-    """Where no number of trainings gives a verdict on error rates: their numbers, which the reader must not miss."""
-    claims = [claim for claim in found.claims if claim.verdict == "inconclusive"]
-    return [f"Numbers without verdicts:\n\n{_claims_table(claims, folder, above)}"] if claims else []
+def _rows(heading: str, claims: "list[Claim]", folder: Path, above: Path, settled: bool = False) -> list[str]:
+    """Claims as a table below their heading; nothing where there are none."""
+    return [f"{heading}:\n\n{_claims_table(claims, folder, above, settled)}"] if claims else []
 
 
-def _open(found: "Claims", folder: Path, above: Path, no_verdicts: bool) -> list[str]:
-    """The claims without a verdict: a row each of those that have their trainings, the others with what they show so
-    far. `no_verdicts`: inconclusive ones stand elsewhere."""
-    judged, few = [], []
-    for claim in (claim for claim in found.claims if claim.verdict == "inconclusive" and not no_verdicts):
-        (few if _waits(claim) else judged).append(claim)
-    said = [f"Cannot be said here:\n\n{_claims_table(judged, folder, above, settled=True)}"] if judged else []
+def _open(claims: "list[Claim]", folder: Path, above: Path) -> list[str]:
+    """Inconclusive claims: a row each of those that have their trainings, the others with what they show so far."""
+    judged, few = ([claim for claim in claims if _waits(claim) == waits] for waits in (False, True))
+    said = _rows("Cannot be said here", judged, folder, above, settled=True)
     if few:
         numbers = f"[by one training or two]({above / folder / 'RESULTS.md'}#claims)"
         said.append(f"Waiting for further seeds, {numbers}: {'; '.join(map(_so_far, few))}.")
-    if untested := [claim.short for claim in found.claims if claim.verdict == "not tested here"]:
-        said.append(f"Not tested here: {', '.join(untested)}.")
     return said
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from asr.corpora.content import content_file
 from common.errors import UserError
-from common.files import replacing
+from common.files import replacing, sha256
 from workflows.accepted import brought_of, is_brought, write_brought
 from workflows.experiment import Experiment
 
@@ -76,7 +76,7 @@ def digest(folder: Path) -> str:
     """Of the files of a committed system, what was accepted somewhere apart."""
     found = hashlib.sha256()
     for path in _there(folder, (*(name for name in PLAIN if name not in OF_HERE), ARCHIVE, *WEIGHTS)):
-        found.update(f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        found.update(f"{path.relative_to(folder)} {sha256(path)}\n".encode())
     return found.hexdigest()
 
 
