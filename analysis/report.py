@@ -104,7 +104,15 @@ def content(results) -> dict[str, Any]:
         "rules": shown(rule_times(results)),
         "jobs": shown(job_table(results)),
         "provenance": shown(provenance_table(results)),
-        "data": embedded({**charts, "viewer": alignments, "rate": experiment.rate, "score": experiment.score}),
+        "data": embedded(
+            {
+                **charts,
+                "viewer": alignments,
+                "rate": experiment.rate,
+                "score": experiment.score,
+                "resampled": experiment.resampled,
+            }
+        ),
     }
 
 

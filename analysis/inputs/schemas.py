@@ -102,8 +102,16 @@ class System(Read):
         return self.helpers.get("source")
 
 
+class SpeakerGroups(Read):
+    """Which speakers are one unit of intervals, see `analysis.scoring.speakers.group_speakers`."""
+
+    over: str
+    found_by: str
+
+
 class CorpusName(Read):
     name: str
+    speaker_groups: SpeakerGroups | None = None
 
 
 class BackboneName(Read):
@@ -144,6 +152,12 @@ class Experiment(Read):
     figures: dict[str, FigureSpec] = {}
     parts: dict[str, list[str]] = {}
     """Tables and figures that are made when their part is asked for."""
+
+    @property
+    def resampled(self) -> str:
+        """What intervals resample, in words."""
+        grouped = self.intervals == "speakers" and self.corpus.speaker_groups
+        return grouped.over if grouped else self.intervals
 
     @property
     def decoded_sets(self) -> list[str]:

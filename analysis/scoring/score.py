@@ -48,7 +48,7 @@ class Scorer:
             items = self._references[reference]
             heard = {name: self._hypothesis_items(hypothesis, name) for name in reference.lines}
             found = align_all(reference.path, items, heard)
-            own = replace(found.reference, speakers=reference.speakers)
+            own = replace(found.reference, speakers=reference.speakers, unit=reference.unit)
             same = self._scored.setdefault(reference, own)  # one object for all systems: compared by `is`
             return replace(found, reference=same)
         if rules.lower_case or self.normaliser.score == CHARACTERS:

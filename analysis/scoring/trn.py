@@ -20,6 +20,7 @@ REFUSED = re.compile(rb"[{};*\\\x00]|(?<!\S)@(?!\S)")
 SUSPECT = re.compile(rb"[{};*\\\x00@]")
 LINE = re.compile(rb"(.*)\(([^\s()]+)\)\s*", re.DOTALL)
 ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+UTTERANCES = "utterances"
 SHOWN = 3  # how many utterances an error message names
 
 
@@ -32,11 +33,18 @@ class Transcript:
     """The words of each utterance as they stand in the file: UTF-8, without the id."""
     speakers: Mapping[str, str] | None = None
     """Who speaks each utterance, where that is known (`analysis.scoring.speakers`): the id does not say it."""
+    unit: str = "speakers"
+    """What `speakers` names, in words: groups of them where they share what makes them hard."""
 
     @property
     def units(self) -> list[str]:
         """What intervals resample, for each utterance: its speaker, or itself where speakers are not known."""
         return [*self.lines] if self.speakers is None else [self.speakers[utterance] for utterance in self.lines]
+
+    @property
+    def noun(self) -> str:
+        """What intervals resample, in words."""
+        return UTTERANCES if self.speakers is None else self.unit
 
     def words(self, utterance: str) -> list[str]:
         """The words of one utterance as a person reads them: original case, escapes undone."""

@@ -16,7 +16,6 @@ from functools import cached_property
 
 from analysis.scoring.alignment import Alignment
 from analysis.scoring.counts import Counts
-from analysis.scoring.speakers import unit_noun
 from analysis.significance.contrasts import Estimate, contrast, system_errors
 from analysis.significance.exact import ALPHA, Significance, significance
 
@@ -76,7 +75,7 @@ class Comparison:
     @property
     def units(self) -> str:
         """What the interval is over: `40 speakers`."""
-        return shown_units(self.estimate, self.ours)
+        return f"{self.estimate.units} {self.estimate.noun}"
 
 
 def estimate_wer(by_seed: BySeed) -> Estimate:
@@ -96,8 +95,3 @@ def mean_wer(by_seed: BySeed) -> float:
 def counts_by_seed(by_seed: BySeed) -> list[Counts]:
     """The counts of each seed, pooled over its sets."""
     return [sum((alignment.counts for alignment in sets), Counts.zero()) for sets in by_seed]
-
-
-def shown_units(estimate: Estimate, by_seed: BySeed) -> str:
-    """What an interval resamples, in words: `40 speakers`."""
-    return f"{estimate.units} {unit_noun([alignment.reference for alignment in by_seed[0]])}"

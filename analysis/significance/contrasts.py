@@ -25,6 +25,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.scoring.alignment import Alignment
+from analysis.scoring.speakers import unit_noun
+from analysis.scoring.trn import UTTERANCES
 from analysis.significance.intervals import FEW_UNITS, LEVEL, drawn_sums, number_units
 from analysis.significance.variances import Pool, Variance, half_width, two_sided_p
 
@@ -46,8 +48,8 @@ class Estimate:
     """Reference words of the test sets, counted once."""
     p: float = 1.0
     """Two-sided p of "the figure is 0": below 0.05 where the interval excludes 0."""
-    named: bool = True
-    """Whether the units are speakers."""
+    noun: str = "speakers"
+    """What the units are, in words."""
     parts: tuple[Variance, Variance] | None = None
     """The variances of the speakers and of the seeds, in points²; None with a single seed."""
     pool: Pool | None = None
@@ -56,6 +58,11 @@ class Estimate:
     """The interval with the figure's own variance over seeds, where the pooled one was taken."""
     squared: float | None = None
     """A spread is estimated as a variance: its estimate, which `parts` are of, and which chance can make negative."""
+
+    @property
+    def named(self) -> bool:
+        """Whether all units are speakers, or groups of them."""
+        return UTTERANCES not in self.noun
 
     @property
     def few_units(self) -> bool:
@@ -78,8 +85,8 @@ class SystemErrors:
 
     errors: np.ndarray
     words: np.ndarray
-    named: bool = True
-    """Whether speakers are known; where not, every utterance stands for itself."""
+    noun: str = "speakers"
+    """What stands for a speaker, in words: where nobody knows who speaks, every utterance stands for itself."""
 
     @property
     def wers(self) -> np.ndarray:
@@ -96,13 +103,12 @@ def system_errors(systems: Sequence[Sequence[Sequence[Alignment]]]) -> SystemErr
     """Errors of several systems, each given as `[seed][test set]`, all on the same test sets."""
     references = [one.reference for one in systems[0][0]]
     rows, units = number_units(references)
-    named = all(reference.speakers is not None for reference in references)
 
     def by_speaker(values: list[np.ndarray]) -> np.ndarray:
         return np.bincount(rows, np.concatenate(values), units).astype(np.int64)
 
     errors = [[by_speaker([one.errors for one in seed]) for seed in system] for system in systems]
-    return SystemErrors(np.array(errors), by_speaker([one.ref_words for one in systems[0][0]]), named)
+    return SystemErrors(np.array(errors), by_speaker([one.ref_words for one in systems[0][0]]), unit_noun(references))
 
 
 def drawn_rates(errors: np.ndarray, words: np.ndarray) -> np.ndarray:
@@ -189,7 +195,7 @@ def _over_speakers(
     low, high = map(float, np.quantile(drawn, tails(level)))
     units, words = len(errors.words), int(errors.words.sum())
     p = min(1.0, 2 * float(min(np.mean(drawn <= 0), np.mean(drawn >= 0))))
-    return Estimate(float(value), low, high, low, high, seeds, units, words, p, errors.named, squared=squared)
+    return Estimate(float(value), low, high, low, high, seeds, units, words, p, errors.noun, squared=squared)
 
 
 def _replaced(found: Estimate, interval: tuple[float, float], parts: tuple[Variance, Variance], **further) -> Estimate:

@@ -47,7 +47,7 @@ def pooled_columns(reference: str, rows: Sequence[MeasuredRow], of: str = "poole
         *([Column("wer_by_seed", "WER by seed")] if several else []),
         Column("star", "* in seeds" if several else ""),
         Column("difference", f"{of} minus {reference} [95 % interval]"),
-        *[Column(key) for key in ("difference_low", "difference_high", "speakers", *tests)],
+        *[Column(key) for key in ("difference_low", "difference_high", "units", *tests)],
         Column("p", "p" if several else "MAPSSWE p"),
         *([] if several else [Column("p_exact")]),
         Column("p_holm", "Holm p" if len(rows) > 2 else ""),
@@ -224,7 +224,7 @@ def _comparison_cells(comparison: Comparison, rows: Rows, adjusted_p: float) -> 
         "seeds_compared": ", ".join(map(str, comparison.of_seeds)),
         "difference_low": low,
         "difference_high": high,
-        "speakers": estimate.units,
+        "units": estimate.units,
         "p_holm": (adjusted_p, shown_p(adjusted_p)),
     }
     if most_seeds(rows.values()) == 1:

@@ -69,7 +69,8 @@ def cost_table(results: Results) -> Table:
     if several := [number for number in results.numbers_of_seeds(systems) if number > 1]:
         notes.append(
             f"{' or '.join(map(str, several))} seeds: paths and costs are those of seed {results.first_seeds(systems)}"
-            "; a WER is the mean over seeds of what stands for the row, with its 95 % interval over seeds and speakers."
+            "; a WER is the mean over seeds of what stands for the row, with its 95 % interval over seeds and "
+            f"{results.experiment.resampled}."
         )
     notes += results.experiment.family_notes(system for system, _ in rows)
     title = f"Costs of the points in the tables ({results.experiment.name})"

@@ -101,12 +101,12 @@ def _common_notes(content: Content, holm: str | None) -> list[str]:
     """Paths, seeds, corrections (`holm` says for what), intervals, what the models are, the paper's slips."""
     experiment, spec, rows = content.experiment, content.spec, content.rows
     several = most_seeds(rows.values()) > 1
-    notes = []
+    notes, over = [], experiment.resampled
     notes += choice_notes(content)
     if several:
         notes.append(
             f"{shown_numbers(rows.values())} seeds: a WER is the mean over them, which is the rate of all their errors "
-            "together, for all hear the same words. Every interval is over seeds and speakers, p is that of the "
+            f"together, for all hear the same words. Every interval is over seeds and {over}, p is that of the "
             "difference over both. Tests and paths belong to one seed: they are given for each, a path once where all "
             "have the same. In CSV substitutions, deletions and insertions are sums over the seeds, reference words "
             "are counted once."
@@ -118,8 +118,8 @@ def _common_notes(content: Content, holm: str | None) -> list[str]:
         weak = "; it starts from the exact p (sign-flip test) where one is shown, which is where MAPSSWE's own is weak"
         notes.append(f"Holm p: {holm}{'' if several else weak}.")
     notes.append(
-        f"Intervals: {'over seeds and' if several else 'paired bootstrap over'} speakers. {FEW} fewer than 30 "
-        f"segments, {FEW_SPEAKERS} fewer than 10 speakers: the approximation is weak. {CONSTANT} every segment differs "
+        f"Intervals: {'over seeds and' if several else 'paired bootstrap over'} {over}. {FEW} fewer than 30 "
+        f"segments, {FEW_SPEAKERS} fewer than 10 {over}: the approximation is weak. {CONSTANT} every segment differs "
         f"equally: MAPSSWE says nothing. {MISSING} does not apply, or is not part of this experiment."
     )
     unnamed = _without_speakers(content)
@@ -143,7 +143,8 @@ def _unequal_seeds(content: Content) -> list[str]:
     for name, row in rows.items():
         by_seeds.setdefault(row.seeds, []).append(name)
     who = "; ".join(f"{', '.join(map(str, seeds))}: {', '.join(names)}" for seeds, names in by_seeds.items())
-    one = " A row with one seed has an interval over speakers alone." if (1 in map(len, by_seeds)) else ""
+    over = content.experiment.resampled
+    one = f" A row with one seed has an interval over {over} alone." if (1 in map(len, by_seeds)) else ""
     return [
         f"Rows by their seeds: {who}. A WER is over all seeds of its row, a comparison over those that both rows have, "
         f"seed by seed, so that a difference need not be that of the two WERs.{one}"

@@ -20,7 +20,7 @@ ALL = [
     Column("ins", "ins"),
     Column("ref_words", "words"),
     Column("wer", "WER %"),
-    *[Column(key) for key in ("wer_low", "wer_high", "speakers")],
+    *[Column(key) for key in ("wer_low", "wer_high", "units")],
 ]
 COLUMNS = brief(ALL, "system", "seed", "point", "path", "depth", "decode", "set", "ref_words", "wer", "trained")
 
@@ -56,5 +56,5 @@ def _row(results: Results, point, decode: str, test_set: str) -> dict:
         "wer": (counts.wer, f"{counts.wer:.2f}"),
         "wer_low": interval.low,
         "wer_high": interval.high,
-        "speakers": interval.units,
+        "units": interval.units,
     }

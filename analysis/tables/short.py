@@ -6,9 +6,10 @@ from pathlib import Path
 from analysis.tables.formats import MISSING, pipe_table
 
 
-def short_table(path: Path, rate: str, of_utterances: bool = False) -> str:
+def short_table(path: Path, rate: str, resampled: str = "speakers") -> str:
     """The rows that have an error rate, below a line that says on what they are. `path`: a table with `difference`s to
-    its first row, as `analysis.tables.papers` writes it; `rate`: WER or CER. Empty where there are none."""
+    its first row, as `analysis.tables.papers` writes it; `rate`: WER or CER; `resampled`: what its intervals are over.
+    Empty where there are none."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["wer"]]
     if not rows:
@@ -17,7 +18,7 @@ def short_table(path: Path, rate: str, of_utterances: bool = False) -> str:
     numbers = ["physical layers", "depth", "params M", f"{rate} % [95 %]", f"minus Sys. {first} [95 %]", "seeds"]
     columns = [("Sys.", False), ("system", False), *((each, True) for each in (*numbers, "paper: WER %"))]
     lines = pipe_table(columns, (_cells(row) for row in rows))
-    return "\n".join([_said(rows, rate, of_utterances), "", *lines])
+    return "\n".join([_said(rows, rate, resampled), "", *lines])
 
 
 def _cells(row: dict[str, str]) -> list[str]:
@@ -35,11 +36,10 @@ def _paper(row: dict[str, str]) -> str:
     return row["published_wer"] + r"\*" * (row["published_star"] == "1") if row["published_wer"] else MISSING
 
 
-def _said(rows: list[dict[str, str]], rate: str, of_utterances: bool) -> str:
+def _said(rows: list[dict[str, str]], rate: str, resampled: str) -> str:
     words = max(int(row["ref_words"]) for row in rows)
     several = any(int(row["seeds"] or 1) > 1 for row in rows)
-    of_speech = "utterances" if of_utterances else "speakers"
-    over = f"seeds and {of_speech}" if several else of_speech
+    over = f"seeds and {resampled}" if several else resampled
     means = "means over seeds, differences over the seeds that both have; " if several else "one training; "
     unit = "words" if rate == "WER" else "characters"
     return (

@@ -172,7 +172,9 @@ def too_few_speakers(estimate: Estimate) -> str:
     if not estimate.named:
         return f"the interval is over utterances, not over named speakers, of whom a verdict needs {FEW_UNITS}"
     if estimate.few_units:
-        return f"only {counted(estimate.units, 'speaker')}, and a verdict needs at least {FEW_UNITS}"
+        return (
+            f"only {counted(estimate.units, estimate.noun.removesuffix('s'))}, and a verdict needs at least {FEW_UNITS}"
+        )
     return ""
 
 

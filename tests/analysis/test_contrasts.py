@@ -82,7 +82,7 @@ def coverage(seeds: int, speakers: int, times: float, systems: int = 1, pooled_o
     return hits / EXPERIMENTS
 
 
-@pytest.mark.parametrize("speakers", [20, 40])
+@pytest.mark.parametrize("speakers", [16, 40])
 @pytest.mark.parametrize("times", [0, 1, 3])
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_the_interval_over_seeds_and_speakers_covers(seeds, times, speakers):

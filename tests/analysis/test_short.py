@@ -37,7 +37,7 @@ def test_each_row_has_its_interval_and_its_seeds(written):
 
 def test_one_training_is_called_so(written):
     one = "1,a12,12,12,3,900,8.5,,,,,,1,,\n2,f6,6,12,1.7,900,9.25,8,10,0.75,-0.5,2,1,,\n"
-    said, _, heading, _, *rows = short_table(written(one), "CER", of_utterances=True).splitlines()
+    said, _, heading, _, *rows = short_table(written(one), "CER", resampled="utterances").splitlines()
     assert "on 900 characters: one training; intervals over utterances." in said and "CER % [95 %]" in heading
     assert rows == [
         "| 1 | a12 | 12 | 12 | 3.00 | 8.50 | – | 1 | – |",

@@ -1,5 +1,7 @@
 """Who speaks is read from a file beside the reference, never from an id: what it must hold, where it is looked for."""
 
+import csv
+import io
 import json
 import shutil
 
@@ -9,10 +11,13 @@ from analysis.inputs.results import Results
 from analysis.scoring.alignment import align
 from analysis.scoring.normalise import load_normaliser
 from analysis.scoring.score import Scorer
-from analysis.scoring.speakers import name_speakers, speakers_file, unit_noun, write_speakers
+from analysis.scoring.speakers import group_speakers, name_speakers, speakers_file, unit_noun, write_speakers
 from analysis.scoring.trn import Transcript, read_trn, write_trn
 from analysis.significance.intervals import wer_interval
+from analysis.tables.formats import to_csv
+from analysis.tables.papers import build_table
 from common.errors import UserError
+from tests.analysis import claims_folder
 from tests.analysis.conftest import command, one_clear_error
 
 IDS = [f"spk-{n % 4:02d}-{n:03d}" for n in range(24)]  # four speakers, one in the eyes of who cuts at the first hyphen
@@ -42,6 +47,8 @@ def test_normalising_keeps_the_speakers(trn, normaliser):
     found = [scorer.align(reference, read_trn(trn / name)) for name in ("heard.trn", "test.trn")]
     assert [one.reference.speakers for one in found] == [SPEAKERS, SPEAKERS]
     assert wer_interval(found[:1]).units == 4
+    grouped = scorer.align(group_speakers(reference, "kinds", "^spk-0[01]|^spk"), read_trn(trn / "heard.trn"))
+    assert wer_interval([grouped]).units == 3 and unit_noun([grouped.reference]) == "kinds"
 
 
 def test_a_file_may_know_more_utterances_but_not_fewer(trn):
@@ -63,6 +70,43 @@ def test_what_is_resampled_in_words():
     known, unknown = Transcript("a", {"u": b""}, {"u": "s"}), Transcript("a", {"u": b""})
     assert unit_noun([known, known]) == "speakers" and unit_noun([unknown]) == "utterances"
     assert unit_noun([known, unknown]) == "speakers and utterances"
+
+
+def test_speakers_in_whose_names_the_same_is_found_are_one_unit():
+    reference = Transcript("ref", dict.fromkeys("abcd", b"x"), {"a": "ann_1", "b": "ann_2", "c": "bob_1", "d": "bob_1"})
+    grouped = group_speakers(reference, "timbres", "^[^_]+")
+    assert grouped.units == ["ann", "ann", "bob", "bob"] and unit_noun([grouped, grouped]) == "timbres"
+    unknown = Transcript("ref", {"a": b"x"})
+    assert group_speakers(unknown, "timbres", "^[^_]+") is unknown
+    for pattern in ("^ann", "^z*"):
+        with pytest.raises(UserError, match=r"ref: speaker '(bob_1|ann_.)': '.*' matches nothing there \(timbres\)"):
+            group_speakers(reference, "timbres", pattern)
+
+
+def test_a_corpus_may_say_that_its_speakers_share_something(tmp_path):
+    """Twelve speakers in six pairs: the interval is one of six, and the table says of what."""
+    rows = {f"table1.{row}": [[[4 * (n // 2) + seed * n for n in range(12)]] for seed in (0, 1)] for row in ("1", "S1")}
+    folder = claims_folder.make(tmp_path / "made", rows)
+    names = json.loads((folder / "data/test.speakers.json").read_text())
+    pairs = {utterance: f"pair{int(name.removeprefix('spk')) // 2}_{name}" for utterance, name in names.items()}
+    write_speakers(folder / "data/test.speakers.json", pairs)
+    experiment = json.loads((folder / "experiment.json").read_text())
+
+    def found(groups):
+        corpus = experiment["corpus"] | {"speaker_groups": groups}
+        (folder / "experiment.json").write_text(json.dumps(experiment | {"corpus": corpus}))
+        results = Results(folder)
+        wer = results.alignment(results.points("s_table1_1", 0).points[0], "greedy", "test")
+        return wer_interval([wer]), build_table(results, "table1", results.experiment.tables["table1"])
+
+    (of_speakers, alone), (of_pairs, grouped) = found(None), found({"over": "pairs", "found_by": "^[^_]+"})
+    assert (of_speakers.units, of_pairs.units) == (12, 6)
+    assert of_pairs.high - of_pairs.low > 1.2 * (of_speakers.high - of_speakers.low)
+    units = [{row["units"] for row in csv.DictReader(io.StringIO(to_csv(each)))} for each in (alone, grouped)]
+    assert units == [{"", "12"}, {"", "6"}]
+    assert any("over seeds and speakers" in note for note in alone.notes)
+    assert any("over seeds and pairs" in note for note in grouped.notes)
+    assert not any("speakers" in note for note in grouped.notes)
 
 
 def test_the_command_takes_them_from_beside_the_reference_or_from_an_option(trn):

@@ -339,6 +339,21 @@ def test_the_base_holds_no_size_and_no_experiment_has_another_ones():
         assert [path.stem for path, _ in chain_of(Path(f"config/{experiment}.yaml"))] == [experiment, "sisters", "base"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"over": "timbres", "found_by": "("}, "'\\(' is no regular expression"),
+        ({"over": "timbres"}, "found_by"),
+    ],
+)
+def test_intervals_over_groups_that_cannot_be_found_are_refused(tmp_path, asked, message):
+    changed(tmp_path, lambda values: None, "base")
+    path = tmp_path / "groups.yaml"
+    path.write_text(yaml.safe_dump({"extends": "base", "corpus": {"name": "synth", "speaker_groups": asked}}))
+    with pytest.raises(UserError, match=message):
+        load_experiment(str(path))
+
+
 def test_a_key_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text("extends: tiny\nsystems:\n  a: &x {method: m}\n  b: {<<: *x, method: n}\n  a: {method: o}\n")

@@ -1,8 +1,9 @@
 """The parts of an experiment file, as they are written there."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from asr.settings import FeatureSettings, TokenizerSettings
 from common.settings import Settings
@@ -24,9 +25,29 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_counted), 
 """Seeds of the random generator, `[0, 3]`; a number of them, `5`, are those from 0 on."""
 
 
+class SpeakerGroups(Settings):
+    """Speakers who share what makes them hard are one unit of intervals: voices of one timbre, people of one family."""
+
+    over: str = Field(pattern=r"^[a-z ]+s$")
+    """What a group is, in the plural."""
+    found_by: str
+    """A regular expression: speakers in whose names it matches the same are of one group."""
+
+    @field_validator("found_by")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"'{value}' is no regular expression: {error}") from None
+        return value
+
+
 class CorpusEntry(Settings):
     name: str
     settings: dict[str, Any] = {}
+    speaker_groups: SpeakerGroups | None = None
+    """None: every speaker is one of the units that intervals resample."""
 
 
 class NormaliserEntry(Settings):

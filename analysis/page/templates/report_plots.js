@@ -15,7 +15,7 @@ function pathLines(point) {
   const several = point.seeds > 1;
   return [
     `path ${point.path}`,
-    `${DATA.rate} ${point.wer.toFixed(2)} % (95 % interval ${low.toFixed(2)} to ${high.toFixed(2)}${several ? ", over seeds and speakers" : ""})`,
+    `${DATA.rate} ${point.wer.toFixed(2)} % (95 % interval ${low.toFixed(2)} to ${high.toFixed(2)}${several ? `, over seeds and ${DATA.resampled}` : ""})`,
     `${sub} substitutions, ${del} deletions, ${ins} insertions ${several ? `over ${point.seeds} seeds of ${words} ${DATA.score} each` : `in ${words} ${DATA.score}`}`,
     `${point.trained ? "trained" : "never trained"}; ${several ? `mean of ${point.seeds} seeds` : `seed ${point.seed}`}`,
   ];
