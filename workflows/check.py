@@ -144,7 +144,7 @@ def main() -> None:
     full = check_systems(experiment, where)
     if arguments.out:
         systems = {name: {**entry, **full[name]} for name, entry in experiment.resolved["systems"].items()}
-        corpus = {"name": experiment.corpus.name, "settings": corpus_settings(experiment, where)}
+        corpus = experiment.corpus.model_dump(mode="json") | {"settings": corpus_settings(experiment, where)}
         everything = {"systems": systems, "corpus": corpus, "normaliser": normaliser.model_dump()}
         write_json(arguments.out, {**experiment.resolved, **everything}, in_order=True)  # tables and rows in theirs
         recipe = Identities(experiment, arguments.out.parent).check_recipe()
