@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from analysis.inputs.results import Results
 from common.errors import UserError
 from tests.workflows.commands import command, one_clear_error, refused_by_check
 from workflows.edges import Edges
@@ -210,6 +211,18 @@ def test_the_check_says_one_line_and_writes_nothing(tmp_path):
     done = command("workflows.check", "--experiment", path, "--out", out)
     one_clear_error(done, f"{path}: tables.table1.rows.F4.depth: 'f2' is not offered at depth 5; its depths: 2, 3, 4")
     assert not out.exists()
+
+
+def test_what_is_written_says_who_is_one_unit_of_intervals(tmp_path):
+    """From the YAML to what the analysis reads; a corpus of another name takes no groups over."""
+    path, out = changed(tmp_path, put("corpus", "speaker_groups", {"over": "timbres", "found_by": "^[^_]+"})), []
+    other = tmp_path / "other.yaml"
+    other.write_text("extends: changed\ncorpus: {name: fsdd}\n")
+    for each in (path, other):
+        written = tmp_path / each.stem / "experiment.json"
+        assert command("workflows.check", "--experiment", each, "--out", written).returncode == 0
+        out.append(Results(written.parent).experiment.resampled)
+    assert out == ["timbres", "speakers"]
 
 
 def default_layers(values):
