@@ -297,8 +297,22 @@ def differences(earlier: Any, today: Any, prefix: str = "") -> Iterator[str]:
         yield f"{kind}: {name}{' is new' if earlier is None else ' is gone' if today is None else ''}"
     elif prefix.startswith("contents."):
         yield f"{prefix.removeprefix('contents.')}: its content"
+    elif isinstance(earlier, list) and isinstance(today, list):
+        yield from _differences_of_lists(earlier, today, prefix)
     else:
         yield f"{prefix}: {_shown(earlier)} -> {_shown(today)}"
+
+
+def _differences_of_lists(earlier: list, today: list, prefix: str) -> Iterator[str]:
+    """What one has and the other has not: whole lists are long, and alike in what is shown of them."""
+    if len(earlier) == len(today) and any(isinstance(each, (list, dict)) for each in [*earlier, *today]):
+        for number, pair in enumerate(zip(earlier, today, strict=True)):
+            if pair[0] != pair[1]:
+                yield from differences(*pair, f"{prefix}[{number}]")
+        return
+    gone, new = ([each for each in one if each not in other] for one, other in ((earlier, today), (today, earlier)))
+    words = [f"{word} {_shown(some)}" for word, some in (("without", gone), ("with", new)) if some]
+    yield f"{prefix}: {', '.join(words) or 'in another order'}"
 
 
 def _shown(value: Any) -> str:

@@ -16,7 +16,7 @@ from common.errors import UserError
 from tests.workflows.commands import TINY, command, one_clear_error, read, snakemake
 from workflows import sources
 from workflows.experiment import load_experiment
-from workflows.identity import Identities, changes, identity
+from workflows.identity import Identities, changes, differences, identity
 from workflows.sources import code_hash, module_hashes, package_versions
 from workflows.why import Plan, said_first
 
@@ -211,6 +211,18 @@ def test_differences_are_said_in_words():
         "set train: its content",
     ]
     assert changes(made(320, "a", "2.13.0", "x"), made(320, "a", "2.13.0", "x")) == []
+
+
+def test_of_lists_is_said_what_only_one_has():
+    """Points of a system, of which a table shows one more: the first sixty letters of both are alike."""
+    points = [f"[{depth}, null, null]" for depth in range(4, 14)]
+    found = [*differences({"rows": points}, {"rows": [*points[1:], "[14, null, null]"]})]
+    assert found == ['rows: without ["[4, null, null]"], with ["[14, null, null]"]']
+    assert [*differences({"points": [[], points[1:]]}, {"points": [[], points]})] == [
+        'points[1]: with ["[4, null, null]"]'
+    ]
+    assert [*differences([1, 2], [2, 1], "seeds")] == ["seeds: in another order"]
+    assert [*differences([1], None, "seeds")] == ["seeds: [1] -> null"]
 
 
 def trained_again(run):
