@@ -20,6 +20,7 @@ from analysis.significance.contrasts import Estimate
 from analysis.significance.exact import ALPHA
 from analysis.significance.intervals import FEW_UNITS
 from analysis.significance.power import Power, seeds_needed, words_needed, words_needed_by_p
+from common.wording import counted
 
 REPRODUCED, CONTRADICTED = "reproduced", "contradicted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
@@ -176,11 +177,6 @@ def too_few_speakers(estimate: Estimate) -> str:
             f"only {counted(estimate.units, estimate.noun.removesuffix('s'))}, and a verdict needs at least {FEW_UNITS}"
         )
     return ""
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: `1 training`, `2 trainings`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def pointing(estimate: Estimate, side: str, reproduced_at: float, contradicted_at: float, p: float | None) -> str:

@@ -22,6 +22,7 @@ from asr.corpora.utterances import Utterance, begin_corpus, check_utterance, rea
 from common.errors import UserError, is_disk_full
 from common.files import write_json
 from common.settings import Settings, parse
+from common.wording import counted
 
 Sets = dict[str, list[Utterance]]
 
@@ -163,7 +164,7 @@ def summary_lines(corpus: dict[str, Any]) -> list[str]:
     """What a corpus holds, a line for each set: `corpus` is what `prepare` returns."""
     lines = list(corpus["notes"])
     for name, held in corpus["sets"].items():
-        counts = ", ".join(f"{held[what]} {what}" for what in ("utterances", "words", "speakers"))
+        counts = ", ".join(counted(held[f"{what}s"], what) for what in ("utterance", "word", "speaker"))
         dropped = "; ".join(f"{number} {why}" for why, number in held["dropped"].items())
         line = f"{name}: {held['seconds'] / 3600:.2f} h, {counts}, the longest {held['longest_seconds']:.1f} s"
         lines.append(f"{line}; left out: {dropped}" if dropped else line)

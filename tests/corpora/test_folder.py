@@ -81,7 +81,7 @@ def test_the_command_splits_by_speaker_and_says_what_there_is(own):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "splits made by speaker (seed 0): train 7, dev 1, test 2 of 10 speakers; 10 speakers"
-    assert lines[1] == "8000 Hz, the mean of several channels"
+    assert lines[1] == "8000 Hz, one channel"
     sets = own.sets()
     for line, (name, utterances) in zip(lines[2:], sets.items(), strict=True):
         assert line.startswith(f"{name}: 0.00 h, {len(utterances)} utterances, {2 * len(utterances)} words, ")
@@ -149,7 +149,7 @@ def test_given_splits_are_taken_as_they_are(own, capsys):
     assert {name: len(found) for name, found in own.sets().items()} == {n: len(rows) for n, rows in parts.items()}
     assert corpus["notes"][0] == "splits as given; 10 speakers"
     said = capsys.readouterr().err
-    assert said.count("note:") == 1 and "1 speakers of 'dev' are in the training set too (gus)" in said
+    assert said.count("note:") == 1 and "1 speaker of 'dev' is in the training set too (gus)" in said
     before = own.sets()
     (own.folder / "validated.csv").write_text("none of the sets\n")
     own.prepare({name: str(own.folder / f"{name}.csv") for name in parts})
@@ -328,15 +328,15 @@ def test_channels_are_averaged_or_one_is_chosen(own, kind):
         path = own.put(row, audio=f"wav/{row:02d}.{kind}", text="a")
         WRITERS[kind](path, np.stack([np.roll(left, row), np.roll(right, row)], axis=1), RATE)
 
-    def heard(**settings) -> list[float]:
-        own.prepare(sampling_rate=8000, **settings)
+    def heard(said: str, **settings) -> list[float]:
+        assert own.prepare(sampling_rate=8000, **settings)["notes"][1] == f"8000 Hz, {said}"
         samples = read_audio(own.sets()["test"][0])[:8000]
         spectrum = np.abs(np.fft.rfft(samples))
         return [round(float(spectrum[place - 2 : place + 3].max() / spectrum.max()), 1) for place in (400, 680)]
 
-    assert heard() == [1.0, 1.0]
-    assert heard(channel=0) == [1.0, 0.0]
-    assert heard(channel=1) == [0.0, 1.0]
+    assert heard("the mean of several channels") == [1.0, 1.0]
+    assert heard("channel 0 of several", channel=0) == [1.0, 0.0]
+    assert heard("channel 1 of several", channel=1) == [0.0, 1.0]
     stays = own.sets()["test"][0].audio.parent == own.folder / "wav"
     assert stays == (kind == "wav")
 

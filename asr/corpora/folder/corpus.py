@@ -17,6 +17,7 @@ from asr.corpora.preparation import Prepared
 from asr.corpora.utterances import Utterance
 from common.errors import UserError
 from common.files import write_text
+from common.wording import counted
 
 LOWEST_RATE, HIGHEST_RATE = 8000, 16000
 """Hz, between which the rate of a corpus is chosen: below 8000 speech lacks what tells words apart, above 16000 it has
@@ -56,7 +57,7 @@ def prepare(settings: Settings, entry, folder: Path) -> Prepared:
     kept["dev"] = _in_characters_of(kept["train"], kept["dev"], dropped)
     utterances = _utterances(_with_ids(kept), sounds, rate, settings, folder)
     _write_dropped(folder / DROPPED, dropped)
-    notes = [how, f"{rate} Hz, {_channels(settings)}"]
+    notes = [how, f"{rate} Hz, {_channels(settings, sounds)}"]
     counted = {name: dict(Counter(why for each, _, why in dropped if each == name)) for name in sets}
     return Prepared(utterances, notes, counted)
 
@@ -67,8 +68,10 @@ def _some(items: list[Item]) -> list[Item]:
     return items
 
 
-def _channels(settings: Settings) -> str:
+def _channels(settings: Settings, sounds: dict[Path, Sound]) -> str:
     chosen = settings.channel
+    if all(sound.channels == 1 for sound in sounds.values()):
+        return "one channel"
     return "the mean of several channels" if chosen == "average" else f"channel {chosen} of several"
 
 
@@ -99,7 +102,7 @@ def _check_speakers(items: list[Item]) -> str:
                 f"{item.where}: speaker '{item.speaker}' and speaker '{other.speaker}' ({other.where}) are both "
                 f"'{plain(item.speaker)}' without spaces, slashes and parentheses; rename one"
             )
-    return f"{len(names)} speakers"
+    return counted(len(names), "speaker")
 
 
 def _look_at(items: list[Item], settings: Settings) -> dict[Path, Sound]:

@@ -10,6 +10,7 @@ from asr.corpora.folder.items import Item
 from asr.corpora.folder.settings import Splits
 from common.errors import UserError
 from common.files import sha256
+from common.wording import counted
 
 Sets = dict[str, list[Item]]
 
@@ -84,4 +85,5 @@ def say_common_speakers(sets: Sets) -> None:
         common = sorted(speakers["train"] & speakers[name]) if name != "train" else []
         if common:
             shown = ", ".join(common[:3]) + (", ..." if len(common) > 3 else "")
-            print(f"note: {len(common)} speakers of '{name}' are in the training set too ({shown})", file=sys.stderr)
+            who = f"{counted(len(common), 'speaker')} of '{name}' {'is' if len(common) == 1 else 'are'}"
+            print(f"note: {who} in the training set too ({shown})", file=sys.stderr)
