@@ -47,6 +47,8 @@ class Verdicts:
     rate: str = "WER"
     score: str = "words"
     """What error rates are called, and of what they are made."""
+    people: str = "speakers"
+    """Who must be many for a verdict: speakers, or the groups of them that intervals resample."""
 
     @property
     def tally(self) -> str:
@@ -121,7 +123,8 @@ def judge_claims(results, path: Path | None = None) -> Verdicts:
     evidence = gather(results, file, path)
     judged = tuple((claim, claim.holds_if.outcome(evidence)) for claim in file.claims)
     about = (results.experiment.evidence, file.papers, evidence.test_words, file.seed_variance)
-    return Verdicts(*about, judged, evidence.rate, evidence.score)
+    groups = results.experiment.corpus.speaker_groups
+    return Verdicts(*about, judged, evidence.rate, evidence.score, groups.over if groups else "speakers")
 
 
 def _claim_json(claim, outcome) -> dict:
@@ -182,11 +185,11 @@ def section(verdicts: Verdicts) -> list[str]:
         "An interval points for a claim when the whole of it lies on the claimed side of its bound, against it when it "
         "lies on the other side, of that bound and of the effect in points that the paper found. From three trainings "
         "on that is the verdict, "
-        f"reproduced or contradicted; with fewer the verdict on a {verdicts.rate} is inconclusive, for another seed "
-        "moves a system by more than the test speakers do. Fewer than 10 speakers point nowhere; no loss is never read "
+        f"reproduced or contradicted; with fewer the verdict on a {verdicts.rate} is inconclusive, for they say too "
+        f"little of what another seed would give. Fewer than 10 {verdicts.people} point nowhere; no loss is never read "
         "out of a missing significance.",
-        f"{verdicts.score.capitalize()} that would settle a verdict assume that the effect stays and that speakers are "
-        f"added{now}; they and the trainings that would settle it are for a power of 80 %. "
+        f"{verdicts.score.capitalize()} that would settle a verdict assume that the effect stays and that "
+        f"{verdicts.people} are added{now}; they and the trainings that would settle it are for a power of 80 %. "
         f"{VARIANCES[verdicts.seed_variance]}",
     ]
     parts += ["\n".join(f"- {escape_markdown(note)}" for note in notes)]

@@ -3,8 +3,8 @@
 A figure is claimed to lie below or above a bound. It *points for* the claim when the whole interval does, *against* it
 when the whole interval lies on the other side, of the published effect too: what a paper printed cannot be contradicted
 by an interval that holds it. "Not significant" is thus never read as "equal". The verdict is where it points,
-*reproduced* or *contradicted*, from three trainings on: another seed moves a system by more than the test speakers do,
-so with fewer the verdict is *inconclusive*, and where it points is only shown. Fewer than 10 speakers, or utterances
+*reproduced* or *contradicted*, from three trainings on: fewer say too little of what another seed would give, so the
+verdict is *inconclusive*, and where it points is only shown. Fewer than 10 speakers, or utterances
 whose speakers nobody named, point nowhere: the interval would not keep its level.
 
 A claim of several parts needs all of them, so their p values need no correction for being many (the intersection-union
