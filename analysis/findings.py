@@ -111,7 +111,8 @@ def _section(name: str, reference: Path, above: Path, in_readme: bool = False) -
     elif not in_readme:
         parts += _open(of["inconclusive"], folder, above)
     if not in_readme and (untested := of["not tested here"]):
-        parts.append(f"Not tested here: {', '.join(claim.short for claim in untested)}.")
+        why = f"[each with what it needs]({above / folder / 'RESULTS.md'}#claims)"
+        parts.append(f"Not tested here, {why}: {', '.join(claim.short for claim in untested)}.")
     return "\n\n".join([*parts, *_made(name, folder), *_missing(name, folder, experiment, found)]) + "\n"
 
 
@@ -124,6 +125,8 @@ def _open(claims: "list[Claim]", folder: Path, above: Path) -> list[str]:
     """Inconclusive claims: a row each of those that have their trainings, the others with what they show so far."""
     judged, few = ([claim for claim in claims if _waits(claim) == waits] for waits in (False, True))
     said = _rows("Cannot be said here", judged, folder, above, settled=True)
+    if any(_power(claim) == MISSING for claim in judged):
+        said.append(f"{MISSING}: neither more test words nor more trainings would settle it, if the effect stays.")
     if few:
         numbers = f"[by one training or two]({above / folder / 'RESULTS.md'}#claims)"
         said.append(f"Waiting for further seeds, {numbers}: {'; '.join(map(_so_far, few))}.")
@@ -241,8 +244,9 @@ def _missing(name: str, folder: Path, experiment: "Experiment", found: "Claims")
     parts = [part for part, names in experiment.parts.items() if set(names) & asked - made]
     if parts:
         said.append(
-            f"Not made: `make reproduce EXPERIMENT={name} ONLY={','.join(parts)}` goes on; with FRESH=sources where "
-            "what these start from has no weights here, and is trained again."
+            f"Not made: `make reproduce EXPERIMENT={name} ONLY={','.join(parts)}` goes on, in the hours that "
+            f"`config/{name}.yaml` plans. Weights of few systems are committed: FRESH=sources lets it train again what "
+            "the others stand on."
         )
     if waiting := [claim for claim in found.claims if _waits(claim)]:
         of = {table: part for part, names in experiment.parts.items() for table in names}

@@ -149,6 +149,11 @@ def main() -> None:
         write_json(arguments.out, {**experiment.resolved, **everything}, in_order=True)  # tables and rows in theirs
         recipe = Identities(experiment, arguments.out.parent).check_recipe()
         write_json(arguments.out.parent / "check.identity.json", identity(recipe, {}))
+    else:
+        print(
+            f"{experiment.name}: settings, methods, depths and paths are in order; recordings were not looked for: "
+            f"python -m workflows.preflight --experiment {arguments.experiment}"
+        )
 
 
 def corpus_settings(experiment: Experiment, where: str) -> dict:

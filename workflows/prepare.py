@@ -13,10 +13,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from analysis.significance.intervals import FEW_UNITS
 from asr.corpora.content import content_file, set_content
 from asr.corpora.preparation import summary_lines
 from common.errors import UserError, run
-from common.files import write_json
+from common.files import read_json, write_json
+from common.wording import counted
 from workflows.experiment import Experiment, load_experiment
 from workflows.experiment.merging import experiment_file
 from workflows.identity import Identities, identity
@@ -51,9 +53,18 @@ def main() -> None:
             f"--experiment {arguments.experiment} --accept all` keeps the results and says so under the tables, "
             "`make reproduce` with FRESH=sources trains them here"
         )
-    print("\n".join(summary_lines(corpus)), flush=True)
+    print("\n".join([*summary_lines(corpus), *few_speakers(experiment, arguments.out)]), flush=True)
     if any(experiment.training_of(name).passes for name in experiment.systems):
         print(foreseen(experiment, str(experiment_file(arguments.experiment)), arguments.out), flush=True)
+
+
+def few_speakers(experiment: Experiment, data: Path) -> list[str]:
+    """What few test speakers mean, where the corpus names any, in words."""
+    named = [read_json(data / f"{name}.speakers.json").values() for name in experiment.test_sets]
+    speakers = {speaker for each in named for speaker in each}
+    if experiment.intervals == "utterances" or not 0 < len(speakers) < FEW_UNITS:
+        return []
+    return [f"{counted(len(speakers), 'speaker')} in test: claims about error rates get verdicts from {FEW_UNITS} on"]
 
 
 def foreseen(experiment: Experiment, where: str, data: Path) -> str:

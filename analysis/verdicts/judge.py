@@ -108,9 +108,9 @@ def expected_false(claims: int, comparisons: int) -> str:
         return ""
     of = "one each" if comparisons == claims else f"by {comparisons} comparisons"
     return (
-        f"Intervals of {100 * (1 - ALPHA):.0f} % judged {claims} claims from three trainings on, {of}: if each effect "
-        f"stood right at its bound, {(claims + comparisons) * ALPHA / 2:.2g} false verdicts would be expected at most, "
-        "a fortieth for each claim and each comparison."
+        f"Intervals of {100 * (1 - ALPHA):.0f} % judged {claims} claims, whole or in part, from three trainings on, "
+        f"{of}: if each effect stood right at its bound, {(claims + comparisons) * ALPHA / 2:.2g} false verdicts would "
+        "be expected at most, a fortieth for each claim and each comparison."
     )
 
 

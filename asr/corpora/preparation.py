@@ -25,6 +25,7 @@ from common.settings import Settings, parse
 from common.wording import counted
 
 Sets = dict[str, list[Utterance]]
+COUNTED = ("utterance", "word", "speaker")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,11 +165,15 @@ def summary_lines(corpus: dict[str, Any]) -> list[str]:
     """What a corpus holds, a line for each set: `corpus` is what `prepare` returns."""
     lines = list(corpus["notes"])
     for name, held in corpus["sets"].items():
-        counts = ", ".join(counted(held[f"{what}s"], what) for what in ("utterance", "word", "speaker"))
+        counts = ", ".join(counted(held[f"{what}s"], what) for what in COUNTED if held[f"{what}s"])
         dropped = "; ".join(f"{number} {why}" for why, number in held["dropped"].items())
-        line = f"{name}: {held['seconds'] / 3600:.2f} h, {counts}, the longest {held['longest_seconds']:.1f} s"
+        line = f"{name}: {_length(held['seconds'])}, {counts}, the longest {held['longest_seconds']:.1f} s"
         lines.append(f"{line}; left out: {dropped}" if dropped else line)
     return lines
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds / 60:.1f} min"
 
 
 @contextlib.contextmanager

@@ -99,7 +99,7 @@ def test_how_many_false_verdicts_there_may_be():
         and "2 false verdicts would be expected at most" in of_one
     )
     # All of three parts above their bound, 2.5 %, or one of them below, 7.5 %: 10 % of a claim.
-    assert "2 claims from three trainings on, by 6 comparisons: " in expected_false(2, 6)
+    assert "2 claims, whole or in part, from three trainings on, by 6 comparisons: " in expected_false(2, 6)
     assert "0.2 false verdicts would" in expected_false(2, 6)
 
 

@@ -49,7 +49,7 @@ def test_every_claim_stands_once_under_its_verdict_with_its_numbers(reference):
     judged["shown"] = "inconclusive"
     path.write_text(json.dumps(content))
     section = findings.findings(reference).split("## `mini_cpu`")[1].split("## `mini_real`")[0]
-    headings = ["Held:", "Did not hold:", "Cannot be said here:", "Waiting for further seeds", "Not tested here:"]
+    headings = ["Held:", "Did not hold:", "Cannot be said here:", "Waiting for further seeds", "Not tested here, "]
     places = [section.index(f"\n{heading}") for heading in headings]
     assert places == sorted(places)
     found = dict(zip(headings, (section[a:b] for a, b in pairwise([*places, len(section)])), strict=True))

@@ -80,16 +80,17 @@ def test_the_command_splits_by_speaker_and_says_what_there_is(own):
     done = command("--out", str(own.out), "--settings", settings)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "splits made by speaker (seed 0): train 7, dev 1, test 2 of 10 speakers; 10 speakers"
+    assert lines[0] == "splits made by speaker (seed 0): train 7, dev 1, test 2 of 10 speakers"
     assert lines[1] == "8000 Hz, one channel"
     sets = own.sets()
     for line, (name, utterances) in zip(lines[2:], sets.items(), strict=True):
-        assert line.startswith(f"{name}: 0.00 h, {len(utterances)} utterances, {2 * len(utterances)} words, ")
+        length = f"{sum(each.seconds for each in utterances) / 60:.1f} min"
+        assert line.startswith(f"{name}: {length}, {len(utterances)} utterances, {2 * len(utterances)} words, ")
         assert "the longest 0.5 s" in line
-    assert "1 no transcript" in done.stdout and "1 longer than 5 s" in done.stdout
+    assert "1 without transcript" in done.stdout and "1 longer than 5 s" in done.stdout
     named = (own.out / "dropped.csv").read_text().splitlines()
     assert sorted(line.split(",", 1)[1] for line in named[1:]) == [
-        f"wav/00,{own.table}: line 2,no transcript",
+        f"wav/00,{own.table}: line 2,without transcript",
         f"wav/02,{own.table}: line 4,longer than 5 s",
     ]
 
@@ -179,6 +180,19 @@ def test_a_tsv_with_other_columns_and_a_folder_of_clips(own):
     own.prepare(str(own.folder / "all.tsv"), columns=columns, audio_folder="wav")
     first = own.sets()["train"][0]
     assert first.text.startswith('he said "word') and first.audio.parent == own.folder / "wav"
+
+
+def test_a_table_with_semicolons_is_the_same_corpus(own):
+    """As spreadsheets write it where commas are decimal signs, with a comma in a transcript and a mark in front."""
+    own.put(0, text="word0, other")
+    own.write(rows=[[audio, f'"{text}"', speaker] for audio, text, speaker in own.rows])
+    own.prepare()
+    commas = {name: [(each.id, each.text, each.speaker) for each in found] for name, found in own.sets().items()}
+    lines = ["audio;text;speaker", *(";".join(row) for row in own.rows)]
+    own.table.write_text("\n".join(lines), encoding="utf-8-sig")
+    own.prepare()
+    found = {name: [(each.id, each.text, each.speaker) for each in here] for name, here in own.sets().items()}
+    assert found == commas and any("word0, other" in text for here in found.values() for _, text, _ in here)
 
 
 def kaldi(own, stretches: bool = False) -> Path:
@@ -586,13 +600,13 @@ def _nothing_to_train_on(own):
         (_no_column, ["no column 'text' (there are: audio, transcript, speaker); say in columns.text"]),
         (_asked_column, ["no column 'talker'"]),
         (_short_line, ["recordings.csv: line 6: 2 cells, but the header has 3"]),
-        (_twice, ["recordings.csv: line 7: wav/04.wav is in line 6 already"]),
+        (_twice, ["recordings.csv: line 7: wav/04.wav is in line 6 already; leave one"]),
         (_one_without_speaker, ["recordings.csv: line 7: names no speaker (column 'speaker')"]),
         (_alike_speakers, ["speaker 'a_b' and speaker 'a b'", "line 6", "rename one"]),
-        (_latin, ["recordings.csv: not UTF-8 (byte 0xc4)"]),
+        (_latin, ["recordings.csv: line 2: not UTF-8 (byte 0xc4)"]),
         (_only_a_header, ["recordings.csv: a table has a line with the columns' names"]),
         (_two_speakers, ["2 speakers, and three splits without a common one need at least 3"]),
-        (_all_empty, ["nothing is left of", "no transcript"]),
+        (_all_empty, ["nothing is left of", "without transcript"]),
         (
             _the_same_file,
             ["in set 'train' and in set 'test' (the same file)", "train.csv: line 11", "test.csv: line 2"],

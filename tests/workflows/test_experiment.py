@@ -205,6 +205,13 @@ def test_methods_are_checked_before_any_work(tmp_path, change, message):
     refused_by_check(changed(tmp_path, change), message)
 
 
+def test_a_check_by_hand_says_that_all_is_well_and_where_recordings_are_looked_for(tmp_path):
+    path = changed(tmp_path, lambda values: None)
+    done = command("workflows.check", "--experiment", path)
+    said = "changed: settings, methods, depths and paths are in order; recordings were not looked for: "
+    assert done.stdout == f"{said}python -m workflows.preflight --experiment {path}\n" and done.returncode == 0
+
+
 def test_the_check_says_one_line_and_writes_nothing(tmp_path):
     path = changed(tmp_path, put("tables", "table1", "rows", "F4", "depth", 5))
     out = tmp_path / "experiment.json"

@@ -11,7 +11,7 @@ import yaml
 from asr.corpora import check_source
 from common.errors import UserError
 from common.files import read_json
-from tests.workflows.commands import ROOT, command, jobs, snakemake
+from tests.workflows.commands import ROOT, command, jobs, one_clear_error, snakemake
 from workflows.experiment import load_experiment
 from workflows.identity import Identities, differences
 from workflows.prepare import foreseen
@@ -82,6 +82,21 @@ def test_the_ready_file_has_one_line_to_set():
 def test_a_source_that_is_not_there_is_said_before_any_work():
     with pytest.raises(UserError, match="corpus.settings.source: recordings: no such file or folder"):
         check_source("folder", load_experiment("own").corpus.settings)
+
+
+def test_few_speakers_and_sets_of_other_names_are_said(folder, tmp_path):
+    """One speaker in each set: no verdict, said when it is prepared. An absent set: by the key that names it."""
+    rows = [(path, number) for number, path in enumerate(sorted(folder.glob("*.mp3")))]
+    table, path = tmp_path / "spoken.csv", folder / "spoken.yaml"
+    table.write_text("\n".join(["audio,text,speaker", *(f"{each},ab,person{n % 3}" for each, n in rows)]))
+    values = {"extends": "tiny", "corpus": {"settings": {"source": str(table)}}}
+    path.write_text(yaml.safe_dump(values))
+    done = command("workflows.prepare", "--experiment", path, "--out", tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    assert "1 speaker in test: claims about error rates get verdicts from 10 on" in done.stdout.splitlines()
+    path.write_text(yaml.safe_dump({**values, "test_sets": ["test_a"]}))
+    done = command("workflows.prepare", "--experiment", path, "--out", tmp_path / "data")
+    one_clear_error(done, "spoken: test_sets: corpus folder has other sets: unknown set 'test_a'; did you mean 'test'?")
 
 
 def test_what_training_takes_is_known_once_the_recordings_are_read(folder, prepared):

@@ -16,9 +16,16 @@ def prepare_corpus(experiment: Experiment, folder: Path) -> dict[str, Any]:
     Raises `UserError`.
     """
     corpus = prepare(experiment.corpus.name, experiment.corpus.settings, folder)
-    for name in ("train", *experiment.decoded_sets):
-        if name not in corpus["sets"]:
-            raise unknown("set", name, corpus["sets"], f"{experiment.name}: corpus {experiment.corpus.name}")
+    places = {
+        "dev_set": [experiment.dev_set],
+        "test_sets": experiment.test_sets,
+        "further_sets": experiment.further_sets,
+    }
+    for place, names in places.items():
+        for name in names:
+            if name not in corpus["sets"]:
+                where = f"{experiment.name}: {place}: corpus {experiment.corpus.name} has other sets"
+                raise unknown("set", name, corpus["sets"], where)
     if not read_cuts(folder / "train.jsonl.gz"):
         raise UserError(f"{experiment.name}: the training set is empty")
     for name in experiment.decoded_sets:

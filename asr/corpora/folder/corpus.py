@@ -47,7 +47,8 @@ def prepare(settings: Settings, entry, folder: Path) -> Prepared:
     everything = [item for items in sets.values() for item in items]
     for item in everything:
         _must_be_there(item.audio, item)
-    how = f"{how}; {_check_speakers(everything)}"
+    who = _check_speakers(everything)
+    how = how if how.endswith(f" of {who}") else f"{how}; {who}"
     refuse_common_recordings(sets)
     say_common_speakers(sets)
     sounds = _look_at(everything, settings)
@@ -130,7 +131,7 @@ def _without(
     for item in items:
         length = _seconds(item, sounds[item.audio])
         if not item.text.split():
-            why = "no transcript"
+            why = "without transcript"
         elif length < settings.shortest_seconds:
             why = f"shorter than {settings.shortest_seconds:g} s"
         elif length > settings.longest_seconds:

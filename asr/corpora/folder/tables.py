@@ -1,8 +1,10 @@
-"""Tables with a line for each recording: `.csv` (commas, quotes as spreadsheets write them) or `.tsv` (tabs, nothing
-quoted)."""
+"""Tables with a line for each recording: `.csv` (commas, or semicolons where the header has no comma, quotes as
+spreadsheets write them) or `.tsv` (tabs, nothing quoted)."""
 
 import csv
+import io
 from pathlib import Path
+from typing import Any
 
 from asr.corpora.folder.items import Item, audio_path, composed
 from asr.corpora.folder.settings import Columns, Settings
@@ -35,7 +37,7 @@ def read_table(path: Path, settings: Settings) -> list[Item]:
                 "null"
             )
         if first.setdefault(found["audio"], number) != number:
-            raise UserError(f"{where}: {found['audio']} is in line {first[found['audio']]} already")
+            raise UserError(f"{where}: {found['audio']} is in line {first[found['audio']]} already; leave one of them")
         audio = audio_path(found["audio"], settings.audio_folder, path.parent)
         name = str(Path(found["audio"]).with_suffix(""))
         items.append(Item(where, name, audio, found["text"], found.get("speaker", "")))
@@ -44,20 +46,33 @@ def read_table(path: Path, settings: Settings) -> list[Item]:
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """(line number, cells) of all lines that are not empty, the header first."""
-    dialect = {"delimiter": ","} if path.suffix.lower() == ".csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    text = _text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, **_dialect(path, text.partition("\n")[0]))
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True, **dialect)
-            rows = [(reader.line_num, cells) for cells in reader if cells]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x}); save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        rows = [(reader.line_num, cells) for cells in reader if cells]
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num}: not a line of such a table ({error})") from None
     if len(rows) < 2:
         raise UserError(f"{path}: a table has a line with the columns' names, and one for each recording")
     return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
+        raise UserError(f"{path}: line {line}: not UTF-8 (byte 0x{byte:02x}); save it as UTF-8") from None
+
+
+def _dialect(path: Path, header: str) -> dict[str, Any]:
+    """How a table is written. Where commas are decimal signs, spreadsheets put semicolons between cells."""
+    if path.suffix.lower() != ".csv":
+        return {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    return {"delimiter": ";" if ";" in header and "," not in header else ","}
 
 
 def _places(path: Path, header: list[str], columns: Columns) -> dict[str, int]:
