@@ -105,7 +105,10 @@ def _section(name: str, reference: Path, above: Path, in_readme: bool = False) -
     if in_readme and (rows := folder / "tables/table1.csv").exists():
         parts.append(short_table(rows, experiment.rate, experiment.resampled))
     of = {verdict: [claim for claim in found.claims if claim.verdict == verdict] for verdict in VERDICTS}
-    parts += _rows("Held", of["reproduced"], folder, above) + _rows("Did not hold", of["contradicted"], folder, above)
+    for recognised, where in ((True, ""), (False, ", by what is counted or measured")):
+        for heading, verdict in (("Held", "reproduced"), ("Did not hold", "contradicted")):
+            some = [claim for claim in of[verdict] if bool(claim.behind) == recognised]
+            parts += _rows(f"{heading}{where}", some, folder, above)
     if of_utterances:  # no number of trainings gives a verdict there, and the reader must not miss the numbers
         parts += _rows("Numbers without verdicts", of["inconclusive"], folder, above)
     elif not in_readme:

@@ -49,13 +49,20 @@ def test_every_claim_stands_once_under_its_verdict_with_its_numbers(reference):
     judged["shown"] = "inconclusive"
     path.write_text(json.dumps(content))
     section = findings.findings(reference).split("## `mini_cpu`")[1].split("## `mini_real`")[0]
-    headings = ["Held:", "Did not hold:", "Cannot be said here:", "Waiting for further seeds", "Not tested here, "]
+    counted = [f"{heading}, by what is counted or measured:" for heading in ("Held", "Did not hold")]
+    headings = ["Held:", "Did not hold:", *counted, "Cannot be said here:", "Waiting for", "Not tested here, "]
+    headings = [heading for heading in headings if f"\n{heading}" in section]
     places = [section.index(f"\n{heading}") for heading in headings]
-    assert places == sorted(places)
+    assert places == sorted(places) and {counted[0], "Cannot be said here:", "Waiting for"} <= {*headings}
     found = dict(zip(headings, (section[a:b] for a, b in pairwise([*places, len(section)])), strict=True))
+    of_verdict = dict(
+        zip(verdicts, ("Held:", "Did not hold:", "Cannot be said here:", "Not tested here, "), strict=True)
+    )
     for claim in claims:
         waits = claim["verdict"] == "inconclusive" and claim["shown"] != "inconclusive"
-        heading = headings[verdicts.index(claim["verdict"]) + (waits or claim["verdict"] == "not tested here")]
+        heading = "Waiting for" if waits else of_verdict[claim["verdict"]]
+        if claim["verdict"] in verdicts[:2] and not claim["trainings"]:
+            heading = f"{heading[:-1]}, by what is counted or measured:"
         assert [name for name, text in found.items() if claim["statement"] in text or names(claim, text)] == [heading]
         if waits or claim["verdict"] == "not tested here":
             continue
