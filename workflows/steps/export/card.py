@@ -145,7 +145,7 @@ def _notes(system: ExportedSystem, decode: str | None, costs: Costs | None) -> l
         own = "what the pipeline above does" if settings.get("kind") == "greedy" else "not what the pipeline above does"
         notes.append(
             f"{experiment.rate} by '{decode}' ({settings.get('kind')}, {own}), normalised by "
-            f"{experiment.normaliser.name}, with {100 * LEVEL:g} % bootstrap intervals over speakers."
+            f"{experiment.normaliser.name}, with {100 * LEVEL:g} % bootstrap intervals over {experiment.resampled}."
         )
     if costs is None:
         notes.append("Its costs were not measured.")
