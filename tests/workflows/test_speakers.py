@@ -34,7 +34,8 @@ def prepared(folder, style: str, monkeypatch):
     (folder / "corpora.yaml").write_text(yaml.safe_dump({"folder": entry}))
     monkeypatch.setattr(step, "prepare", partial(prepare, register=folder / "corpora.yaml"))
     corpus = SimpleNamespace(name="folder", settings={"folder": str(recordings)})
-    experiment = SimpleNamespace(name="tiny", corpus=corpus, decoded_sets=["dev", "test"])
+    sets = {"dev_set": "dev", "test_sets": ["test"], "further_sets": [], "decoded_sets": ["dev", "test"]}
+    experiment = SimpleNamespace(name="tiny", corpus=corpus, **sets)
     step.prepare_corpus(experiment, folder / "tiny/data/folder")
     return folder / "tiny"
 
