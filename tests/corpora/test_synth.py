@@ -94,7 +94,7 @@ def test_voices_of_train_dev_and_test_are_disjoint_in_timbre():
     assert not timbres["train"] & timbres["test"]
     assert not timbres["dev"] & timbres["test"]
     assert set.union(*timbres.values()) == set(synth.VARIANTS)
-    # What experiments find in names (`intervals`) are the timbres.
+    # What experiments find in names (`speaker_groups`) are the timbres.
     found = {(name.partition("_")[0], voice.variant) for name, voice in voices["test"].items()}
     assert len(found) == len(timbres["test"]) == 16 == len({name for name, _ in found})
     for each in voices.values():

@@ -17,6 +17,7 @@ def prepare_corpus(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """
     corpus = prepare(experiment.corpus.name, experiment.corpus.settings, folder)
     places = {
+        "corpus": ["train"],
         "dev_set": [experiment.dev_set],
         "test_sets": experiment.test_sets,
         "further_sets": experiment.further_sets,
