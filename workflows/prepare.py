@@ -13,11 +13,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from analysis.scoring.speakers import speakers_file, with_units
+from analysis.scoring.trn import read_trn
 from analysis.significance.intervals import FEW_UNITS
 from asr.corpora.content import content_file, set_content
 from asr.corpora.preparation import summary_lines
 from common.errors import UserError, run
-from common.files import read_json, write_json
+from common.files import write_json
 from common.wording import counted
 from workflows.experiment import Experiment, load_experiment
 from workflows.experiment.merging import experiment_file
@@ -59,12 +61,17 @@ def main() -> None:
 
 
 def few_speakers(experiment: Experiment, data: Path) -> list[str]:
-    """What few test speakers mean, where the corpus names any, in words."""
-    named = [read_json(data / f"{name}.speakers.json").values() for name in experiment.test_sets]
-    speakers = {speaker for each in named for speaker in each}
-    if experiment.intervals == "utterances" or not 0 < len(speakers) < FEW_UNITS:
+    """What few test speakers, or groups of them, mean, where the corpus names any, in words."""
+    if experiment.intervals == "utterances":
         return []
-    return [f"{counted(len(speakers), 'speaker')} in test: claims about error rates get verdicts from {FEW_UNITS} on"]
+    groups = experiment.corpus.speaker_groups
+    paths = [data / f"{name}.trn" for name in experiment.test_sets]
+    references = [with_units(read_trn(path), speakers_file(path), groups) for path in paths]
+    units = {unit for reference in references for unit in (reference.speakers or {}).values()}
+    if not 0 < len(units) < FEW_UNITS:
+        return []
+    one = (groups.over if groups else "speakers").removesuffix("s")
+    return [f"{counted(len(units), one)} in test: claims about error rates get verdicts from {FEW_UNITS} on"]
 
 
 def foreseen(experiment: Experiment, where: str, data: Path) -> str:

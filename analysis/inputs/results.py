@@ -28,7 +28,7 @@ from analysis.scoring.alignment import Alignment
 from analysis.scoring.counts import Counts
 from analysis.scoring.normalise import Normaliser, load_normaliser
 from analysis.scoring.score import Scorer
-from analysis.scoring.speakers import group_speakers, name_speakers, speakers_file
+from analysis.scoring.speakers import speakers_file, with_units
 from analysis.scoring.trn import Transcript, read_trn
 from common.errors import UserError, unknown
 from common.files import read_json
@@ -214,12 +214,10 @@ class Results:
         """A reference with its speakers: named beside it, else (it is a part of a set) beside the whole set's. In
         groups where the experiment makes some, without them where it wants intervals over utterances."""
         if path not in self._references:
-            found, places = self.transcript(path), [path, self._data / f"{test_set}.trn"]
-            groups = self.experiment.corpus.speaker_groups
-            places = places if self.experiment.intervals == "speakers" else []
+            places = [path, self._data / f"{test_set}.trn"] if self.experiment.intervals == "speakers" else []
             named = next((place for place in map(speakers_file, places) if place.exists()), None)
-            found = name_speakers(found, named) if named else found
-            self._references[path] = group_speakers(found, groups.over, groups.found_by) if groups else found
+            groups = self.experiment.corpus.speaker_groups
+            self._references[path] = with_units(self.transcript(path), named, groups)
         return self._references[path]
 
     def _align(self, reference: Transcript, hypothesis: Path) -> Alignment:

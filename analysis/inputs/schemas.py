@@ -154,10 +154,14 @@ class Experiment(Read):
     """Tables and figures that are made when their part is asked for."""
 
     @property
+    def people(self) -> str:
+        """Who must be many for a verdict, in words: speakers, or the groups of them that are one unit of intervals."""
+        return self.corpus.speaker_groups.over if self.corpus.speaker_groups else "speakers"
+
+    @property
     def resampled(self) -> str:
         """What intervals resample, in words."""
-        grouped = self.intervals == "speakers" and self.corpus.speaker_groups
-        return grouped.over if grouped else self.intervals
+        return self.people if self.intervals == "speakers" else self.intervals
 
     @property
     def decoded_sets(self) -> list[str]:

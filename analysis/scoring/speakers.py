@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from analysis.scoring.trn import Transcript, first_of
 from common.errors import UserError
@@ -66,6 +67,22 @@ def group_speakers(reference: Transcript, unit: str, found_by: str) -> Transcrip
         groups[speaker] = found[0]
     named = {utterance: groups[speaker] for utterance, speaker in reference.speakers.items()}
     return replace(reference, speakers=named, unit=unit)
+
+
+class Groups(Protocol):
+    """Which speakers are one unit, see `group_speakers`."""
+
+    @property
+    def over(self) -> str: ...
+
+    @property
+    def found_by(self) -> str: ...
+
+
+def with_units(reference: Transcript, speakers: Path | None, groups: Groups | None) -> Transcript:
+    """`reference` with the units of intervals: the speakers that a file names, in groups where there are some."""
+    named = name_speakers(reference, speakers) if speakers else reference
+    return group_speakers(named, groups.over, groups.found_by) if groups else named
 
 
 def unit_noun(references: Sequence[Transcript]) -> str:

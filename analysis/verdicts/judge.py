@@ -48,7 +48,7 @@ class Verdicts:
     score: str = "words"
     """What error rates are called, and of what they are made."""
     people: str = "speakers"
-    """Who must be many for a verdict: speakers, or the groups of them that intervals resample."""
+    """See `Experiment.people`."""
 
     @property
     def tally(self) -> str:
@@ -123,8 +123,7 @@ def judge_claims(results, path: Path | None = None) -> Verdicts:
     evidence = gather(results, file, path)
     judged = tuple((claim, claim.holds_if.outcome(evidence)) for claim in file.claims)
     about = (results.experiment.evidence, file.papers, evidence.test_words, file.seed_variance)
-    groups = results.experiment.corpus.speaker_groups
-    return Verdicts(*about, judged, evidence.rate, evidence.score, groups.over if groups else "speakers")
+    return Verdicts(*about, judged, evidence.rate, evidence.score, results.experiment.people)
 
 
 def _claim_json(claim, outcome) -> dict:

@@ -8,13 +8,14 @@ import pytest
 import soundfile
 import yaml
 
+from analysis.scoring.speakers import write_speakers
 from asr.corpora import check_source
 from common.errors import UserError
 from common.files import read_json
 from tests.workflows.commands import ROOT, command, jobs, one_clear_error, snakemake
 from workflows.experiment import load_experiment
 from workflows.identity import Identities, differences
-from workflows.prepare import foreseen
+from workflows.prepare import few_speakers, foreseen
 
 LETTERS = "abcd"
 
@@ -97,6 +98,20 @@ def test_few_speakers_and_sets_of_other_names_are_said(folder, tmp_path):
     path.write_text(yaml.safe_dump({**values, "test_sets": ["test_a"]}))
     done = command("workflows.prepare", "--experiment", path, "--out", tmp_path / "data")
     one_clear_error(done, "spoken: test_sets: corpus folder has other sets: unknown set 'test_a'; did you mean 'test'?")
+
+
+@pytest.mark.parametrize(("over", "said"), [("voices", []), ("timbres", ["3 timbres in test"])])
+def test_it_is_groups_of_speakers_that_can_be_too_few(folder, tmp_path, over, said):
+    """Twelve voices, of three timbres."""
+    found_by = {"voices": ".+", "timbres": "^[^_]+"}[over]
+    corpus = {"settings": {"source": str(folder)}, "speaker_groups": {"over": over, "found_by": found_by}}
+    path = folder / f"{over}.yaml"
+    path.write_text(yaml.safe_dump({"extends": "tiny", "corpus": corpus}))
+    voices = [f"t{number % 3}_v{number}" for number in range(12)]
+    (tmp_path / "test.trn").write_text("".join(f"ab ({voice}-1)\n" for voice in voices))
+    write_speakers(tmp_path / "test.speakers.json", {f"{voice}-1": voice for voice in voices})
+    found = few_speakers(load_experiment(str(path)), tmp_path)
+    assert [line.partition(":")[0] for line in found] == said
 
 
 def test_what_training_takes_is_known_once_the_recordings_are_read(folder, prepared):
