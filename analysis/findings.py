@@ -18,6 +18,7 @@ from analysis.tables.short import short_table
 from common.errors import run
 from common.files import read_json, write_text
 from common.marked import write_between
+from common.wording import counted
 
 if TYPE_CHECKING:
     from analysis.inputs.schemas import Experiment
@@ -40,19 +41,23 @@ steps, a few hours of speech. They speak of these tasks and not of the papers' s
 `analysis/claims.yaml` before the first run, and each verdict has its interval, seeds and test words beside it;
 half-widths and power stand under Claims in an experiment's tables. Of a claim that makes several comparisons stands the
 one with the worst verdict (the least sure of several, of contradicted ones the surest), with the others behind it.
-`smoke` is not among these: it shows that all steps work.
+`smoke` is not among these: it shows that all steps work. What was changed after first verdicts stands
+[below](#changed-after-first-verdicts). Written by `python -m analysis.findings` from `results/reference`.
+"""
 
-Changed after first verdicts: intervals had been over the 60 voices of `mini_cpu`, which have 16 timbres between them,
+CHANGED = """\
+## Changed after first verdicts
+
+Intervals had been over the 60 voices of `mini_cpu`, which have 16 timbres between them,
 and are over these, which are what chance can draw anew (no verdict changed by that, one part of an open claim did);
 memory in training had been called the paper's claim, and is ours; that of the best path lost its part on `f4`, and got
 it back; "30 % fewer parameters" had been contradicted by 29.75 %, and is what rounds to it, and as that claim names
 sets that are not here, one of ours asks it of all; "by over 20 % relative" had been held against the paper's points, at
 other WERs, and is held against its share. Bounds of sizes were set to what our formats reach before any system was
 kept.
-
-Written by `python -m analysis.findings` from `results/reference`.
 """
 
+HEADINGS = {"reproduced": "Held", "contradicted": "Did not hold"}
 COLUMNS, SETTLED = ("claim", "found [95 %]", "on"), "for a power of 80 %"
 
 
@@ -67,11 +72,11 @@ def findings(reference: Path) -> str:
     parts = [INTRODUCTION]
     for name in _experiments(reference):
         parts.append(f"## `{name}`\n\n" + _section(name, reference, Path("..")))
-    return "\n".join(parts)
+    return "\n".join([*parts, CHANGED])
 
 
 def first_lines(reference: Path) -> str:
-    """What the README has of it: of every experiment Figure 2, Table 1, what held and what did not."""
+    """What the README has of it: of every experiment Figure 2, Table 1, and what error rates decided."""
     return "\n".join(
         f"**`{name}`**: " + _section(name, reference, Path(), in_readme=True) for name in _experiments(reference)
     )
@@ -85,7 +90,7 @@ def _experiments(reference: Path) -> list[str]:
 
 def _section(name: str, reference: Path, above: Path, in_readme: bool = False) -> str:
     """An experiment: what was found, each claim a row with a link to its tables, then what is missing. The README has
-    Table 1 of it, and the page what waits for a verdict or was not tested. Links begin with `above`."""
+    Table 1 of it, and the page what is counted, waits for a verdict or was not tested. Links begin with `above`."""
     folder = reference / name
     if not (folder / "claims.json").exists():
         return f"{ASKED[name]} Not run yet: `make reproduce EXPERIMENT={name}` begins, and goes on after a stop.\n"
@@ -101,22 +106,53 @@ def _section(name: str, reference: Path, above: Path, in_readme: bool = False) -
     parts = [f"{experiment.title}. {experiment.note}".strip(), f"{_tally(found)} {links}."]
     if (folder / "figures/figure2.svg").exists():
         parts.append(f"![{experiment.rate} against executed depth, {name}]({figure})")
-    of_utterances = experiment.intervals == "utterances"
-    if in_readme and (rows := folder / "tables/table1.csv").exists():
-        parts.append(short_table(rows, experiment.rate, experiment.resampled))
     of = {verdict: [claim for claim in found.claims if claim.verdict == verdict] for verdict in VERDICTS}
-    for recognised, where in ((True, ""), (False, ", by what is counted or measured")):
-        for heading, verdict in (("Held", "reproduced"), ("Did not hold", "contradicted")):
-            some = [claim for claim in of[verdict] if bool(claim.behind) == recognised]
-            parts += _rows(f"{heading}{where}", some, folder, above)
-    if of_utterances:  # no number of trainings gives a verdict there, and the reader must not miss the numbers
-        parts += _rows("Numbers without verdicts", of["inconclusive"], folder, above)
-    elif not in_readme:
-        parts += _open(of["inconclusive"], folder, above)
-    if not in_readme and (untested := of["not tested here"]):
-        why = f"[each with what it needs]({above / folder / 'RESULTS.md'}#claims)"
-        parts.append(f"Not tested here, {why}: {', '.join(claim.short for claim in untested)}.")
+    decided = {verdict: of[verdict] for verdict in HEADINGS}
+    if in_readme:
+        if (rows := folder / "tables/table1.csv").exists():
+            parts.append(short_table(rows, experiment.rate, experiment.resampled))
+        parts += _decided(decided, True, folder, above)
+        parts += _elsewhere(name, of, experiment)
+    else:
+        parts += _decided(decided, True, folder, above) + _decided(decided, False, folder, above)
+        parts += _undecided(of["inconclusive"], of["not tested here"], experiment, folder, above)
     return "\n\n".join([*parts, *_made(name, folder), *_missing(name, folder, experiment, found)]) + "\n"
+
+
+def _decided(claims: "dict[str, list[Claim]]", recognised: bool, folder: Path, above: Path) -> list[str]:
+    """Claims that held or did not, by verdict: those that error rates decided (`recognised`), or the others."""
+    where = "" if recognised else ", by what is counted or measured"
+    some = {verdict: [claim for claim in each if bool(claim.behind) == recognised] for verdict, each in claims.items()}
+    return [
+        part for verdict, each in some.items() for part in _rows(f"{HEADINGS[verdict]}{where}", each, folder, above)
+    ]
+
+
+def _elsewhere(name: str, of: "dict[str, list[Claim]]", experiment: "Experiment") -> list[str]:
+    """How many claims the page has besides those that the README shows."""
+    page, said = f"{PAGE}#{name}", []
+    numbers = {HEADINGS[verdict].lower(): sum(not claim.behind for claim in of[verdict]) for verdict in HEADINGS}
+    if counted_ones := [f"{number} {heading}" for heading, number in numbers.items() if number]:
+        said.append(f"by what is counted or measured {' and '.join(counted_ones)}")
+    if some := of["inconclusive"]:
+        without = " (intervals over utterances give no verdict)" if experiment.intervals == "utterances" else ""
+        said.append(f"{len(some)} inconclusive with their numbers{without}")
+    return [f"[On the page]({page}) too: {'; '.join(said)}."] if said else []
+
+
+def _undecided(
+    inconclusive: "list[Claim]", untested: "list[Claim]", experiment: "Experiment", folder: Path, above: Path
+) -> list[str]:
+    """What waits for a verdict, can have none or was not tested. Of intervals over utterances no number of trainings
+    gives a verdict, and the reader must not miss the numbers."""
+    if experiment.intervals == "utterances":
+        said = _rows("Numbers without verdicts", inconclusive, folder, above)
+    else:
+        said = _open(inconclusive, folder, above)
+    if untested:
+        why = f"[each with what it needs]({above / folder / 'RESULTS.md'}#claims)"
+        said.append(f"Not tested here, {why}: {', '.join(claim.short for claim in untested)}.")
+    return said
 
 
 def _rows(heading: str, claims: "list[Claim]", folder: Path, above: Path, settled: bool = False) -> list[str]:
@@ -255,7 +291,8 @@ def _missing(name: str, folder: Path, experiment: "Experiment", found: "Claims")
         of = {table: part for part, names in experiment.parts.items() for table in names}
         parts = Counter(of.get(table, "") for claim in waiting for table in _tables_of(claim.id)[:1])
         ways = [f"`make reproduce EXPERIMENT={name}{f' ONLY={part}' * bool(part)}` ({parts[part]})" for part in parts]
-        said.append(f"{len(waiting)} claims wait for further seeds. What goes on: {', '.join(ways)}.")
+        wait = "waits" if len(waiting) == 1 else "wait"
+        said.append(f"{counted(len(waiting), 'claim')} {wait} for further seeds. What goes on: {', '.join(ways)}.")
     return said
 
 

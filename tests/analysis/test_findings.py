@@ -35,7 +35,7 @@ def test_of_what_was_not_run_there_is_the_command_and_no_number(tmp_path):
     page = findings.findings(tmp_path)
     for name in findings.ASKED:
         assert f"make reproduce EXPERIMENT={name}`" in page and f"EXPERIMENT={name}`" in findings.first_lines(tmp_path)
-    assert not re.search(r"\d+\.\d|%", page.removeprefix(findings.INTRODUCTION))
+    assert not re.search(r"\d+\.\d|%", page.removeprefix(findings.INTRODUCTION).removesuffix(findings.CHANGED))
 
 
 def test_every_claim_stands_once_under_its_verdict_with_its_numbers(reference):
@@ -105,12 +105,26 @@ def test_what_would_settle_a_claim_stands_beside_it_and_where_none_can_be_its_na
     assert f"| {ways} |" in said(**three, power={"now": 0.3, "words": 1234, "seeds": 17})
     assert "| about 17 trainings on these words |" in said(**three | {"seeds_needed": 17}, power=None)
     waiting = said(seeds=[0], shown="inconclusive (1 training)")
-    assert "Cannot be said" not in waiting and "1 claims wait for further seeds" in waiting
+    assert "Cannot be said" not in waiting and "1 claim waits for further seeds" in waiting
     experiment = reference / "mini_cpu/experiment.json"
     experiment.write_text(json.dumps(json.loads(experiment.read_text()) | {"intervals": "utterances"}))
     numbers = said(**three).split("Numbers without verdicts:")[1]
     assert "Cannot be said" not in numbers and open_one["statement"] in numbers
-    assert open_one["statement"] in findings.first_lines(reference), "the README has them too"
+    said = "1 inconclusive with their numbers (intervals over utterances give no verdict)"
+    assert f"[On the page](docs/findings.md#mini_cpu) too: {said}." in findings.first_lines(reference)
+
+
+def test_the_readme_has_what_error_rates_decided_and_counts_the_rest(reference):
+    claims = json.loads((reference / "mini_cpu/claims.json").read_text())["claims"]
+    by_rates = [claim for claim in claims if claim["verdict"] in ("reproduced", "contradicted") and claim["trainings"]]
+    counted = [claim for claim in claims if claim["verdict"] == "reproduced" and not claim["trainings"]]
+    undecided = [claim for claim in claims if claim["verdict"] == "inconclusive"]
+    readme = findings.first_lines(reference)
+    assert all(claim["statement"] in readme for claim in by_rates)
+    assert not any(claim["statement"] in readme for claim in (*counted, *undecided)) and counted and undecided
+    said = f"by what is counted or measured {len(counted)} held"
+    assert f"[On the page](docs/findings.md#mini_cpu) too: {said}" in readme
+    assert f"; {len(undecided)} inconclusive with their numbers." in readme
 
 
 def test_numbers_come_with_their_command_commits_and_machines(reference):
@@ -131,7 +145,7 @@ def test_links_lead_to_files_of_the_run(reference):
     readme.write_text(MARKED)
     page.parent.mkdir()
     findings.write_findings(reference, page, readme)
-    links = {file: re.findall(r"\]\(([^)#]+)\)", file.read_text()) for file in (readme, page)}
+    links = {file: re.findall(r"\]\(([^)#]+)", file.read_text()) for file in (readme, page)}
     for file, targets in links.items():
         assert len(targets) > 3
         assert all((file.parent / target).exists() for target in targets)
