@@ -13,7 +13,7 @@ test; Berger, Technometrics 24, 1982).
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from analysis.significance.contrasts import Estimate
@@ -216,22 +216,13 @@ def all_of(parts: Sequence[Outcome]) -> Outcome:
     decisive = min(parts, key=_rank)
     open_parts = [part for part in parts if part.verdict == INCONCLUSIVE]
     pointing = {part.points for part in parts}
-    return Outcome(
-        verdict=decisive.verdict,
+    return replace(
+        decisive,
+        name="",
         reason=_combined_reason(parts, decisive),
         leans=next(one for one in POINTING if one in pointing),
-        trainings=decisive.trainings,
-        seeds=decisive.seeds,
-        words=decisive.words,
-        score=decisive.score,
-        enough_speakers=decisive.enough_speakers,
-        power=decisive.power,
-        effect=decisive.effect,
-        margin=decisive.margin,
-        p=decisive.p,
         words_needed=_most([p.words_needed for p in open_parts if p.points == NEITHER], decisive),
         seeds_needed=_most([p.seeds_needed for p in open_parts], decisive),
-        clearance=decisive.clearance,
         parts=tuple(parts),
     )
 
@@ -256,19 +247,18 @@ def any_of(stricter: Sequence[Outcome], plain: Sequence[Outcome], level: float) 
         leans, reason = AGAINST, f"none holds; the closest: {shown.reason}"
     else:
         verdict, leans, reason = INCONCLUSIVE, NEITHER, f"{among}, none surely holds; the closest: {corrected.reason}"
-    return Outcome(
-        verdict,
-        reason,
+    return replace(
+        shown,
+        name="",
+        verdict=verdict,
+        reason=reason,
         leans=leans,
-        trainings=shown.trainings,
-        seeds=shown.seeds,
-        words=shown.words,
-        score=shown.score,
-        enough_speakers=shown.enough_speakers,
-        effect=shown.effect,
-        margin=shown.margin,
         p=corrected.p,
         clearance=corrected.clearance,
+        # Of one part's interval, and the claim needs any.
+        power=None,
+        words_needed=None,
+        seeds_needed=None,
         parts=tuple(plain),
     )
 
