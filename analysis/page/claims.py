@@ -117,9 +117,9 @@ class Claim(Part):
 
     @property
     def deciding_margin(self) -> float | None:
-        """The margin where it decides: a gain is judged against zero, and its margin would only mislead."""
-        margin = self.margin if isinstance(self.margin, int | float) else None
-        return margin if margin is not None and f"{margin:.2f}" in (self.reason or f"{margin:.2f}") else None
+        """The margin of an error rate; a direction is judged against zero, and has none. A bound of what is counted or
+        measured is none."""
+        return self.margin if self.behind and isinstance(self.margin, int | float) else None
 
     @property
     def drawing(self) -> dict[str, float] | None:

@@ -19,6 +19,7 @@ times the variance that all systems of a table have in common; it is for rows th
     spread(errors)                # standard deviation over the systems
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,7 +27,7 @@ import numpy as np
 
 from analysis.scoring.alignment import Alignment
 from analysis.scoring.speakers import unit_noun
-from analysis.scoring.trn import UTTERANCES
+from analysis.scoring.trn import UTTERANCES, check_same_reference
 from analysis.significance.intervals import FEW_UNITS, LEVEL, drawn_sums, number_units
 from analysis.significance.variances import Pool, Variance, half_width, two_sided_p
 
@@ -69,6 +70,12 @@ class Estimate:
         """Whether there are too few speakers for the interval to keep its level."""
         return self.units < FEW_UNITS
 
+    def plus(self, points: float) -> "Estimate":
+        """The same chance about a figure that is larger by a known number: its p of 0 is no longer known."""
+        names = ("value", "low", "high", "test_low", "test_high")
+        moved = {name: getattr(self, name) + points for name in names} | {"p": math.nan}
+        return replace(self, **moved, own=self.own and (self.own[0] + points, self.own[1] + points))
+
     @property
     def centre(self) -> float:
         """The estimate on the scale on which its chance is symmetric, see `scaled`."""
@@ -100,8 +107,15 @@ class SystemErrors:
 
 
 def system_errors(systems: Sequence[Sequence[Sequence[Alignment]]]) -> SystemErrors:
-    """Errors of several systems, each given as `[seed][test set]`, all on the same test sets."""
+    """Errors of several systems, each given as `[seed][test set]`, all on the same test sets.
+
+    Raises `UserError` where one was aligned to other references than the first.
+    """
     references = [one.reference for one in systems[0][0]]
+    for system in systems:
+        for seed in system:
+            for reference, one in zip(references, seed, strict=True):
+                check_same_reference(reference, one.reference)
     rows, units = number_units(references)
 
     def by_speaker(values: list[np.ndarray]) -> np.ndarray:

@@ -1,12 +1,12 @@
-"""Bootstrap intervals of pooled word error rates and of their differences.
+"""Bootstrap intervals of pooled word error rates.
 
 Words of one speaker share that speaker's difficulties, so speakers are resampled, not words or utterances (Bisani and
-Ney, 2004; Liu and Peng, 2020); two systems are resampled together, for they heard the same speech. Where a reference
-does not know its speakers (`analysis.scoring.speakers`), utterances stand for themselves. The draw is seeded: equal
-files give equal intervals.
+Ney, 2004; Liu and Peng, 2020). Where a reference does not know its speakers (`analysis.scoring.speakers`), utterances
+stand for themselves. The draw is seeded: equal files give equal intervals. Differences between systems, which are
+resampled together, for they heard the same speech, stand in `analysis.significance.contrasts`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -38,14 +38,14 @@ class Interval:
 
 def wer_interval(sets: Iterable[Alignment]) -> Interval:
     """The interval of one system's WER, pooled over test sets (at least one reference word among them)."""
-    sums = _sums([(alignment, alignment) for alignment in sets])
-    return _interval(sums[:, [0, 2]])
-
-
-def difference_interval(pairs: Iterable[tuple[Alignment, Alignment]]) -> Interval:
-    """The interval of A's minus B's WER, pooled over test sets, each given as `(alignment of A, of B)`."""
-    sums = _sums(list(pairs))
-    return _interval(np.stack([sums[:, 0] - sums[:, 1], sums[:, 2]], axis=1))
+    sets = list(sets)
+    rows, units = number_units(alignment.reference for alignment in sets)
+    sums = np.zeros((units, 2), dtype=np.int64)
+    np.add.at(sums, rows, np.concatenate([np.stack([one.errors, one.ref_words], axis=1) for one in sets]))
+    drawn = drawn_sums(sums)
+    drawn = drawn[drawn[:, 1] > 0]  # a draw of none but wordless speakers has no rate
+    low, high = np.quantile(100.0 * drawn[:, 0] / drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high), units)
 
 
 def number_units(references: Iterable[Transcript]) -> tuple[np.ndarray, int]:
@@ -56,22 +56,6 @@ def number_units(references: Iterable[Transcript]) -> tuple[np.ndarray, int]:
     numbers: dict[str, int] = {}
     rows = [numbers.setdefault(unit, len(numbers)) for reference in references for unit in reference.units]
     return np.array(rows, dtype=np.int64), len(numbers)
-
-
-def _sums(pairs: Sequence[tuple[Alignment, Alignment]]) -> np.ndarray:
-    """A's errors, B's errors and the reference words of each speaker: int64, (speakers, 3)."""
-    rows, units = number_units(a.reference for a, _ in pairs)
-    sums = np.zeros((units, 3), dtype=np.int64)
-    np.add.at(sums, rows, np.concatenate([np.stack([a.errors, b.errors, a.ref_words], axis=1) for a, b in pairs]))
-    return sums
-
-
-def _interval(sums: np.ndarray) -> Interval:
-    """The interval of the ratio of two sums over speakers, in percent."""
-    drawn = drawn_sums(sums)
-    drawn = drawn[drawn[:, 1] > 0]  # a draw of none but wordless speakers has no rate
-    low, high = np.quantile(100.0 * drawn[:, 0] / drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high), len(sums))
 
 
 def drawn_sums(sums: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ its normal approximation is weak, `analysis.significance.exact` sets an exact te
 import math
 from dataclasses import dataclass
 
-from common.errors import UserError
+from analysis.scoring.trn import check_same_reference
 
 MIN_CORRECT = 2  # words that both systems must have correct in a row before a segment is closed
 CRITICAL_Z = 1.960  # sc_stats' table; |Z| must exceed it
@@ -59,10 +59,7 @@ def segment_differences(a, b):
     an utterance is one segment."""
     from analysis.scoring.segments import segments
 
-    if a.reference is not b.reference and a.reference.lines != b.reference.lines:
-        raise UserError(
-            f"{a.reference.path} and {b.reference.path}: two systems can only be compared on the same reference"
-        )
+    check_same_reference(a.reference, b.reference)
     # Two correct characters part no segments: the errors of a word, and of its neighbours, belong together.
     min_correct = len(a.operations) + 1 if a.of_characters else MIN_CORRECT
     errors = segments(a.operations, a.starts, b.operations, b.starts, min_correct)

@@ -1,17 +1,22 @@
 """The predicates about WERs: an effect in points, a sum of rows' WERs, is held against a bound.
 
-`better` and `gains_more` state a direction: they hold above 0. `worse_by`, `no_loss` and `spread_below` state a bound,
-and hold beyond it. To be contradicted, the interval must lie beyond the other end of what the statement leaves open:
+`better` and `gains_more` state a direction: they hold above 0, and are contradicted below it. `worse_by`, `no_loss` and
+`spread_below` state a bound, and hold beyond it. To be contradicted, the interval must lie beyond the other end of what
+the statement leaves open:
 
     predicate              effect      reproduced       contradicted               … where nothing was published
-    better, gains_more     gain        low > 0          high < min(margin, pub.)   high < 0
+    better, gains_more     gain        low > 0          high < 0                   high < 0
     worse_by               loss        low > margin     high < min(margin, pub.)   high < margin
     no_loss                loss        high < margin    low > max(margin, pub.)    low > margin
     spread_below           spread      high < bound     low > bound                (no paper prints one)
 
 `pub.` is the same effect in the published table, where that bears the statement out. So a claim is never contradicted
-by an interval that holds what the paper found, nor a direction for being small. Where the margin is a share of a WER
-alone, the paper's share lies beyond it too, and the margin is what contradicts: points of other WERs say nothing there.
+by an interval that holds what the paper found, nor a direction for being small, and no interval both bears out and
+contradicts: with more data an effect ends on one side. Where the margin is a share of a WER alone, the paper's share
+lies beyond it too, and the margin is what contradicts: points of other WERs say nothing there.
+
+A margin of 2 % of a WER is as uncertain as that WER. So the interval is that of loss minus share, shown beside the
+measured margin: its length is not that of the loss alone, which stands in the tables.
 """
 
 from abc import abstractmethod
@@ -121,7 +126,7 @@ class WerPredicate(Predicate):
             enough_speakers=enough,
             power=power,
             effect=Effect(name, estimate.value, "points", interval, estimate.own, bounds.published),
-            margin=bounds.margin,
+            margin=None if self.directional else bounds.margin,
             p=p,
             words_needed=found.words_needed,
             seeds_needed=found.seeds_needed,
@@ -129,7 +134,10 @@ class WerPredicate(Predicate):
         )
 
     def _power(self, estimate: Estimate, bounds: Bounds) -> Power | None:
-        """The power against that end of what is left open on whose side the effect lies."""
+        """The power against that end of what is left open on whose side the effect lies; None in between, and of one
+        training, which says nothing of what another gives."""
+        if estimate.seeds == 1:
+            return None
         sign = 1.0 if self.side == "below" else -1.0
         for bound, beyond in ((bounds.reproduced_at, -1.0), (bounds.contradicted_at, 1.0)):
             if beyond * sign * estimate.value > beyond * sign * bound:
@@ -143,9 +151,12 @@ class WerPredicate(Predicate):
     def measured(self, evidence: Evidence, seeds: Sequence[int]) -> tuple[Estimate, float, float | None]:
         """The effect, the WER that a relative margin is a share of, and p where a single seed compares two rows."""
         rows, coefficients = zip(*self.terms(), strict=True)
-        estimate = evidence.contrast(rows, coefficients, seeds, self.sets)
+        base, wer = self.base(), evidence.wer(self.base(), seeds, self.sets)
+        share = 0.0 if self.directional else (self.bound() or evidence.margin).share(wer)
+        held = [c - share * (row == base) for row, c in zip(rows, coefficients, strict=True)]
+        estimate = evidence.contrast(rows, held, seeds, self.sets).plus(share * wer)
         p = evidence.p(*rows, seeds[0], self.sets) if len(rows) == 2 and len(seeds) == 1 else None
-        return estimate, evidence.wer(self.base(), seeds, self.sets), p
+        return estimate, wer, p
 
     def published(self, evidence: Evidence) -> float | None:
         """The effect in the published tables; None where they do not print it, or do not bear the statement out."""
@@ -162,11 +173,12 @@ class WerPredicate(Predicate):
         """The bounds beside a WER in percent, see the module."""
         bound, published = self.bound() or evidence.margin, self.published(evidence)
         margin = bound.points(wer)
-        reproduced_at = 0.0 if self.directional else margin
-        if published is None or (bound.is_share and not self.directional):
-            return Bounds(margin, reproduced_at, reproduced_at, published)
+        if self.directional:
+            return Bounds(margin, 0.0, 0.0, published)
+        if published is None or bound.is_share:
+            return Bounds(margin, margin, margin, published)
         farther = max if self.side == "below" else min
-        return Bounds(margin, reproduced_at, farther(margin, published), published)
+        return Bounds(margin, margin, farther(margin, published), published)
 
     def _reason(self, found: Judgement, estimate: Estimate, bounds: Bounds, p: float | None, score: str) -> str:
         few = too_few_speakers(estimate)
@@ -192,8 +204,13 @@ class WerPredicate(Predicate):
             papers = ", what the paper found" if bounds.contradicted_at == published else ""
             return f"the whole {interval} lies {other} {bounds.contradicted_at:.2f}{papers}"
         if self.side == "above" and estimate.high < bounds.margin and estimate.low <= bounds.reproduced_at:
-            held = "excludes no smaller one" if published is None else _beside(estimate, published)
-            return f"the whole {interval} lies below the margin of {bounds.margin:.2f}, but {held}"
+            short = f"below the margin of {bounds.margin:.2f}"
+            if published is not None and estimate.high < published and self.directional:
+                short += f" and below the paper's {published:.2f}"
+            elif published is not None:
+                short += f", but {_beside(estimate, published)}"
+            also = "" if not self.directional else ", and includes 0.00"
+            return f"the whole {interval} lies {short}{also}"
         if self.side == "below" and estimate.low > bounds.margin and published is not None:
             return (
                 f"the whole {interval} lies above the margin of {bounds.margin:.2f}, but {_beside(estimate, published)}"
@@ -249,6 +266,8 @@ class NoLoss(WerPredicate):
         text = f"; margin {bounds.margin:.2f}, half-width {half:.2f}"
         if too_few_speakers(estimate):
             return text
+        if estimate.seeds == 1:
+            return f"{text}; one training says nothing of its power"
         if power is None:
             return f"{text}; the loss lies between margin and published effect: nothing settles that"
         text += f"; power {100 * power.now:.0f} %"

@@ -115,7 +115,8 @@ def test_a_claim_counts_among_them_whichever_part_decides(tmp_path):
 
 def test_with_too_few_trainings_no_interval_decides(tmp_path):
     one = judged(tmp_path, NO_LOSS, {"table1.1": each(5), "table1.S1": each(5)}, trainings=1)
-    assert one.seeds == (0,) and isinstance(one.power, Power)
+    assert one.seeds == (0,) and one.power is None and "one training says nothing of its power" in one.reason
+    assert isinstance(judged(tmp_path, NO_LOSS, {"table1.1": each(5), "table1.S1": each(5)}, trainings=2).power, Power)
     rows = {"table1.1": [[each(5)]], "table1.S1": [[each(5)]]}
     folder = claims_folder.make(tmp_path / "one", rows)
     assert judge_claims(Results(folder), claims_file(tmp_path, NO_LOSS)).false_ones == ""

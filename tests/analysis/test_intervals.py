@@ -7,7 +7,8 @@ import pytest
 
 from analysis.scoring.alignment import align
 from analysis.scoring.trn import Transcript
-from analysis.significance.intervals import difference_interval, wer_interval
+from analysis.significance.contrasts import contrast, system_errors
+from analysis.significance.intervals import wer_interval
 
 
 def system(reference: Transcript, rate: float, seed: int, by_speaker: bool = False) -> Transcript:
@@ -54,9 +55,10 @@ def test_pairing_takes_away_what_both_systems_share(reference):
         u: line.replace(b"a", b"y", 1) if n % 10 == 0 else line for n, (u, line) in enumerate(reference.lines.items())
     }
     worse = align(reference, Transcript("hyp", lines))
-    same = difference_interval([(a, a)])
+    same, there, back = (
+        contrast(system_errors([[[one]], [[other]]]), [1, -1]) for one, other in ((a, a), (a, worse), (worse, a))
+    )
     assert (same.low, same.high) == (0.0, 0.0)
-    there, back = difference_interval([(a, worse)]), difference_interval([(worse, a)])
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
     assert there.low < a.counts.wer - worse.counts.wer < there.high
 

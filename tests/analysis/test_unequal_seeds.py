@@ -15,7 +15,7 @@ from analysis.summary import main_table
 from analysis.tables.formats import to_csv
 from analysis.tables.papers import build_table
 from tests.analysis import claims_folder, results_folder
-from tests.analysis.claims_cases import INCONCLUSIVE, NOT_TESTED, REPRODUCED, WORSE, judged
+from tests.analysis.claims_cases import INCONCLUSIVE, NOT_TESTED, REPRODUCED, judged
 
 SPEAKERS = 40  # of 50 words each
 
@@ -27,6 +27,7 @@ def errors(total: int) -> list[int]:
 
 
 # In 2000 words: 10, 12, 8, 20 and 15 %, in the mean 13, of the first three 10.
+WORSE = {"worse_by": {"row": "table1.S1", "than": "table1.1", "at_least": {"absolute": 5}}}
 FIVE = [200, 240, 160, 400, 300]
 ROWS = {
     "1": FIVE,
@@ -94,6 +95,18 @@ def test_a_verdict_counts_the_seeds_that_both_rows_have(tmp_path, ours, theirs, 
     found = judged_by(tmp_path, [total + 159 for total in FIVE[:ours]], FIVE[:theirs])
     assert found.trainings == seeds and found.effect.value == pytest.approx(7.95)
     assert found.verdict == (REPRODUCED if seeds > 2 else INCONCLUSIVE)
+
+
+def test_a_share_of_a_wer_is_as_uncertain_as_that_wer(tmp_path):
+    """7.95 points more in each of five trainings: surely more than 5, see above, not surely than half of WERs of 8 to
+    20 %. By hand: halves of the WERs have a variance over seeds of 22 / 4, their mean a fifth of it, t of 4 degrees of
+    freedom is 2.776; speakers are all alike but for one error."""
+    share = {"worse_by": {"row": "table1.S1", "than": "table1.1", "at_least": {"relative": 0.5}}}
+    found = judged_by(tmp_path, [total + 159 for total in FIVE], FIVE, **share)
+    half = 2.776 * (22 / 4 / 5) ** 0.5
+    assert found.margin == pytest.approx(6.5) and found.verdict == INCONCLUSIVE
+    assert found.effect.interval == pytest.approx((7.95 - half, 7.95 + half), abs=0.01)
+    assert found.reason.startswith("the interval of the loss includes 6.50; ")
 
 
 def test_rows_without_a_common_seed_are_not_compared(tmp_path):
