@@ -51,12 +51,6 @@ class Transcript:
         return [unescape(word.decode("utf-8")) for word in self.lines[utterance].split()]
 
 
-def check_same_reference(one: Transcript, other: Transcript) -> None:
-    """Raises `UserError` for other words, or utterances in another order: errors are compared by their place."""
-    if one.lines is not other.lines and [*one.lines.items()] != [*other.lines.items()]:
-        raise UserError(f"{one.path} and {other.path}: two systems can only be compared on the same reference")
-
-
 def escape(word: str) -> str:
     """`word` without any character that means something to sclite; `unescape` is the inverse.
 

@@ -27,8 +27,9 @@ import numpy as np
 
 from analysis.scoring.alignment import Alignment
 from analysis.scoring.speakers import unit_noun
-from analysis.scoring.trn import UTTERANCES, check_same_reference
-from analysis.significance.intervals import FEW_UNITS, LEVEL, drawn_sums, number_units
+from analysis.scoring.trn import UTTERANCES
+from analysis.significance.intervals import FEW_UNITS, LEVEL, drawn_sums
+from analysis.significance.references import check_same_reference, number_units
 from analysis.significance.variances import Pool, Variance, half_width, two_sided_p
 
 

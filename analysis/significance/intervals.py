@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from analysis.scoring.alignment import Alignment
-from analysis.scoring.trn import Transcript
+from analysis.significance.references import number_units
 
 REPLICATES = 10_000
 LEVEL = 0.95
@@ -46,16 +46,6 @@ def wer_interval(sets: Iterable[Alignment]) -> Interval:
     drawn = drawn[drawn[:, 1] > 0]  # a draw of none but wordless speakers has no rate
     low, high = np.quantile(100.0 * drawn[:, 0] / drawn[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high), units)
-
-
-def number_units(references: Iterable[Transcript]) -> tuple[np.ndarray, int]:
-    """The number of the speaker of each utterance, references one after the other: int64; and how many there are.
-
-    A speaker of two test sets is one speaker: the same voice in a clean and a noisy set is drawn together.
-    """
-    numbers: dict[str, int] = {}
-    rows = [numbers.setdefault(unit, len(numbers)) for reference in references for unit in reference.units]
-    return np.array(rows, dtype=np.int64), len(numbers)
 
 
 def drawn_sums(sums: np.ndarray) -> np.ndarray:

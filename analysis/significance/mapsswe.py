@@ -12,7 +12,7 @@ its normal approximation is weak, `analysis.significance.exact` sets an exact te
 import math
 from dataclasses import dataclass
 
-from analysis.scoring.trn import check_same_reference
+from analysis.significance.references import check_same_reference
 
 MIN_CORRECT = 2  # words that both systems must have correct in a row before a segment is closed
 CRITICAL_Z = 1.960  # sc_stats' table; |Z| must exceed it
