@@ -107,8 +107,18 @@ def test_the_interval_over_seeds_and_speakers_covers(seeds, times, speakers):
 
 @pytest.mark.parametrize("times", [0, 1, 3])
 def test_so_does_that_of_a_difference_and_the_pooled_one(times):
-    assert coverage(3, 20, times, systems=2) >= WANTED
+    assert coverage(3, 16, times, systems=2) >= WANTED
     assert coverage(3, 20, times, systems=2, pooled_over=6) >= WANTED
+
+
+def test_seeds_of_which_one_in_three_fails_are_covered_less():
+    """6 points worse or not at all: no normal distribution, and three such seeds are often alike. The README says so."""
+    rng = np.random.default_rng(9)
+    for seeds, low, high in ((3, 0.5, 0.75), (5, 0.75, 0.9)):
+        found = 6.0 * (rng.random((20000, seeds)) < 1 / 3)
+        parts = [Variance(np.full(20000, 0.1), 15), seeds_variance(found)]
+        speakers = rng.normal(0, 0.1**0.5, 20000)
+        assert low < (abs(found.mean(axis=1) + speakers - 2.0) <= half_width(parts)).mean() < high
 
 
 @pytest.mark.slow
