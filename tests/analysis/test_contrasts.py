@@ -112,7 +112,7 @@ def test_so_does_that_of_a_difference_and_the_pooled_one(times):
 
 
 def test_seeds_of_which_one_in_three_fails_are_covered_less():
-    """6 points worse or not at all: no normal distribution, and three such seeds are often alike. The README says so."""
+    """6 points worse or not at all: no normal distribution, and three of them are often alike. The README says so."""
     rng = np.random.default_rng(9)
     for seeds, low, high in ((3, 0.5, 0.75), (5, 0.75, 0.9)):
         found = 6.0 * (rng.random((20000, seeds)) < 1 / 3)
