@@ -54,8 +54,8 @@ CHANGED = """\
   open, by gains that are surely smaller than the paper's.
 - "By over 20 % relative" had been held against the paper's points, at other WERs, and is held against its share. That
   made a contradicted claim of an open one, with the same numbers.
-- A margin that is a share of a WER had been taken as a fixed number of points, and has that WER's chance: intervals of
-  these claims became longer, no verdict changed.
+- A margin that is a share of a WER alone (7.3 %, 20 %) had been taken as a fixed number of points, and has that WER's
+  chance: intervals of these claims became longer, no verdict changed.
 - Intervals had been over the 60 voices of `mini_cpu`, which have 16 timbres between them, and are over these, which are
   what chance can draw anew: no verdict changed, one part of an open claim did.
 - "30 % fewer parameters" had been contradicted by 29.75 %, and is what rounds to it, as 35 % is; as that claim names

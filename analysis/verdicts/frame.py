@@ -18,10 +18,6 @@ class Margin(Settings):
         """The margin in points beside a WER in percent."""
         return max(self.absolute, self.relative * wer)
 
-    def share(self, wer: float) -> float:
-        """The share that counts beside a WER in percent: 0 where the points are larger."""
-        return self.relative if self.relative * wer > self.absolute else 0.0
-
     @property
     def is_share(self) -> bool:
         """Whether it is a share of a WER alone."""

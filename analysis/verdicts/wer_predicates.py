@@ -15,8 +15,9 @@ by an interval that holds what the paper found, nor a direction for being small,
 contradicts: with more data an effect ends on one side. Where the margin is a share of a WER alone, the paper's share
 lies beyond it too, and the margin is what contradicts: points of other WERs say nothing there.
 
-A margin of 2 % of a WER is as uncertain as that WER. So the interval is that of loss minus share, shown beside the
-measured margin: its length is not that of the loss alone, which stands in the tables.
+A margin that is a share of a WER alone is as uncertain as that WER: of 20 % of 60 % that is much. So the interval is
+that of loss minus share, shown beside the measured margin: it is not that of the loss, which stands in the tables. The
+default margin, 0.3 points or 2 %, is taken at the measured WER.
 """
 
 from abc import abstractmethod
@@ -152,7 +153,8 @@ class WerPredicate(Predicate):
         """The effect, the WER that a relative margin is a share of, and p where a single seed compares two rows."""
         rows, coefficients = zip(*self.terms(), strict=True)
         base, wer = self.base(), evidence.wer(self.base(), seeds, self.sets)
-        share = 0.0 if self.directional else (self.bound() or evidence.margin).share(wer)
+        bound = self.bound() or evidence.margin
+        share = bound.relative if bound.is_share and not self.directional else 0.0
         held = [c - share * (row == base) for row, c in zip(rows, coefficients, strict=True)]
         estimate = evidence.contrast(rows, held, seeds, self.sets).plus(share * wer)
         p = evidence.p(*rows, seeds[0], self.sets) if len(rows) == 2 and len(seeds) == 1 else None
