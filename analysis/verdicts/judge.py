@@ -184,8 +184,7 @@ def section(verdicts: Verdicts) -> list[str]:
         "An interval points for a claim when the whole of it lies on the claimed side of its bound, against it when it "
         "lies on the other side, of that bound and, of a margin, of the effect in points that the paper found. An "
         f"interval against a share of a {verdicts.rate} alone has that one's chance too, and is not the difference's "
-        "in the tables. From "
-        "three trainings on that is the verdict, "
+        "in the tables. From three trainings on that is the verdict, "
         f"reproduced or contradicted; with fewer the verdict on a {verdicts.rate} is inconclusive, for they say too "
         f"little of what another seed would give. Fewer than 10 {verdicts.people} point nowhere; no loss is never read "
         "out of a missing significance.",

@@ -92,6 +92,9 @@ class WerPredicate(Predicate):
         """The margin of its own, or None for the file's."""
         return self.margin
 
+    def _bound(self, evidence: Evidence) -> Margin:
+        return self.bound() or evidence.margin
+
     def judged(self, evidence: Evidence) -> Outcome:
         seeds = evidence.common_seeds([*(row for row, _ in self.terms()), self.base()])
         whole = self._judged_over(evidence, seeds)
@@ -153,7 +156,7 @@ class WerPredicate(Predicate):
         """The effect, the WER that a relative margin is a share of, and p where a single seed compares two rows."""
         rows, coefficients = zip(*self.terms(), strict=True)
         base, wer = self.base(), evidence.wer(self.base(), seeds, self.sets)
-        bound = self.bound() or evidence.margin
+        bound = self._bound(evidence)
         share = bound.relative if bound.is_share and not self.directional else 0.0
         held = [c - share * (row == base) for row, c in zip(rows, coefficients, strict=True)]
         estimate = evidence.contrast(rows, held, seeds, self.sets).plus(share * wer)
@@ -167,13 +170,13 @@ class WerPredicate(Predicate):
         if None in wers:
             return None
         effect = sum(c * wer for c, wer in zip(coefficients, wers[:-1], strict=True))
-        bound = 0.0 if self.directional else (self.bound() or evidence.margin).points(wers[-1])
+        bound = 0.0 if self.directional else self._bound(evidence).points(wers[-1])
         borne_out = effect < bound if self.side == "below" else effect > bound
         return round(effect, 6) if borne_out else None
 
     def bounds(self, evidence: Evidence, wer: float) -> Bounds:
         """The bounds beside a WER in percent, see the module."""
-        bound, published = self.bound() or evidence.margin, self.published(evidence)
+        bound, published = self._bound(evidence), self.published(evidence)
         margin = bound.points(wer)
         if self.directional:
             return Bounds(margin, 0.0, 0.0, published)
